@@ -1,0 +1,40 @@
+# papyrus.ops: the commands of the checkout. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.PHONY: help smoke test soak lint sandbox-up sandbox-down sandbox-status sandbox-env stacks lock clean
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+smoke: ## local AWS up, base stacks applied, image pushed, the smoke run, its evidence printed
+	@scripts/bootstrap product && scripts/smoke
+
+test: ## everything that CI checks: lint, unit, local AWS, end to end, molecule
+	@scripts/bootstrap dev && scripts/test
+
+soak: ## the long matrices: every fault and every interrupt (by hand; bounded)
+	@scripts/bootstrap dev && scripts/test soak
+
+lint: ## static checks
+	@scripts/bootstrap dev && scripts/lint
+
+sandbox-up: ## start the local AWS
+	@scripts/bootstrap product && scripts/sandbox up
+
+sandbox-down: ## end the local AWS and everything that it started; its state stays
+	@scripts/sandbox down
+
+sandbox-status: ## say whether the local AWS runs, and what runs in it
+	@scripts/sandbox status
+
+sandbox-env: ## print export lines: eval "$$(make -s sandbox-env)"
+	@scripts/sandbox env
+
+stacks: ## apply the permanent stacks to the local AWS
+	@scripts/bootstrap product && scripts/sandbox up && scripts/stacks
+
+lock: ## make the hashed locks anew
+	@scripts/bootstrap product && scripts/lock
+
+clean: ## end the local AWS and remove everything that the commands above made
+	@scripts/sandbox down && rm -rf .sandbox .venv docs/evidence/runs docs/evidence/ledger
