@@ -1,0 +1,201 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Clients for AWS with retries, and one way to turn their errors into a readable failure."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+try:
+    import boto3
+    import botocore.exceptions
+    from botocore.config import Config
+
+    BOTO_IMPORT_ERROR: ImportError | None = None
+    CLIENT_ERRORS: tuple[type[Exception], ...] = (botocore.exceptions.ClientError,)
+    BOTO_ERRORS: tuple[type[Exception], ...] = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
+except ImportError as exc:  # modules report it with missing_required_lib
+    BOTO_IMPORT_ERROR = exc
+    CLIENT_ERRORS = ()
+    BOTO_ERRORS = ()
+
+Clients = Callable[[str], Any]
+"""Service name as botocore spells it (`elbv2`, `ec2`, …) → client."""
+
+_MISSING_CODES = frozenset({"404", "NotFound", "NoSuchEntity", "NoSuchKey", "NoSuchBucket", "ParameterNotFound"})
+_MISSING_SUFFIXES = ("NotFound", "NotFoundException", "NotFoundFault", ".Malformed.NotFound")
+
+
+class _ClientModule(Protocol):
+    def client(self, service: str, **kwargs: Any) -> Any: ...
+
+
+class AwsFailure(Exception):
+    """One failed AWS call, said so that an operator can act on it.
+
+    `str()` of it: what was tried, on which resource, what AWS said, what to do next. `code` is AWS' error code, or
+    the class name of a botocore error which never reached AWS (`EndpointConnectionError`, `NoCredentialsError`).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        operation: str = "",
+        resource: str = "",
+        request_id: str = "",
+        hint: str = "",
+        missing: bool = False,
+    ) -> None:
+        self.message = message
+        self.code = code
+        self.operation = operation
+        self.resource = resource
+        self.request_id = request_id
+        self.hint = hint
+        self.missing = missing
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        text = self.operation or "An AWS call"
+        if self.resource:
+            text += f" on {self.resource}"
+        text += " failed: "
+        text += f"{self.code}: {self.message}" if self.code else self.message
+        if self.request_id:
+            text += f" (request id {self.request_id})"
+        text = text.rstrip(".") + "."
+        return f"{text} {self.hint}" if self.hint else text
+
+    def as_dict(self) -> dict[str, str]:
+        """For a module's result and for evidence."""
+        return {
+            "message": self.message,
+            "code": self.code,
+            "operation": self.operation,
+            "resource": self.resource,
+            "request_id": self.request_id,
+            "hint": self.hint,
+        }
+
+
+def retry_config(**overrides: Any) -> Any:
+    """botocore Config with bounded time-outs (seconds) and `standard` retries.
+
+    https://docs.aws.amazon.com/boto3/latest/guide/retries.html: `standard` retries throttling, 5xx and connection
+    errors with jitter, in paginators too, which Ansible's retry decorators do not reach.
+    """
+    settings: dict[str, Any] = {
+        "retries": {"mode": "standard", "max_attempts": 8},
+        "connect_timeout": 5,
+        "read_timeout": 20,
+    }
+    settings.update(overrides)
+    return Config(**settings)
+
+
+def client_factory(session_kwargs: Mapping[str, Any] | None = None, **config: Any) -> Clients:
+    """Clients from a boto3 session of its own, made once per service; safe to call from threads.
+
+    `session_kwargs` are boto3.session.Session's (`region_name`, `profile_name`, …); the SDK's environment does the
+    rest.
+    """
+    if BOTO_IMPORT_ERROR is not None:
+        raise AwsFailure("boto3 and botocore are not installed", hint="Install boto3.") from BOTO_IMPORT_ERROR
+    lock = threading.Lock()
+    clients: dict[str, Any] = {}
+    session: Any = boto3.session.Session(**dict(session_kwargs or {}))
+    settings = retry_config(**config)
+
+    def client(service: str) -> Any:
+        with lock:  # making clients from one session is not thread-safe, using them is
+            if service not in clients:
+                clients[service] = session.client(service, config=settings)
+            return clients[service]
+
+    return client
+
+
+def module_clients(module: _ClientModule) -> Clients:
+    """Clients through an AnsibleAWSModule (its region, profile and endpoint options), made once per service."""
+    lock = threading.Lock()
+    clients: dict[str, Any] = {}
+
+    def client(service: str) -> Any:
+        with lock:
+            if service not in clients:
+                clients[service] = module.client(service, config=retry_config())
+            return clients[service]
+
+    return client
+
+
+def request_id(response: Mapping[str, Any]) -> str:
+    """AWS' request id of a response, or "" where the answer carries none."""
+    meta = response.get("ResponseMetadata") or {}
+    return str(meta.get("RequestId") or "")
+
+
+def _response(exc: BaseException) -> Mapping[str, Any]:
+    response = getattr(exc, "response", None)
+    return response if isinstance(response, Mapping) else {}
+
+
+def error_code(exc: BaseException) -> str:
+    """AWS' error code, or the class name of an error which never reached AWS."""
+    if isinstance(exc, AwsFailure):
+        return exc.code
+    if isinstance(exc, CLIENT_ERRORS):
+        return str(_response(exc).get("Error", {}).get("Code", ""))
+    return type(exc).__name__
+
+
+def is_missing(exc: BaseException) -> bool:
+    """True only when AWS itself says that the named thing does not exist.
+
+    A failed call (throttled, denied, no connection) is never "missing".
+    """
+    if isinstance(exc, AwsFailure):
+        return exc.missing
+    if not isinstance(exc, CLIENT_ERRORS):
+        return False
+    code = error_code(exc)
+    return code in _MISSING_CODES or code.endswith(_MISSING_SUFFIXES)
+
+
+def to_failure(exc: BaseException, operation: str = "", resource: str = "", hint: str = "") -> AwsFailure:
+    """AwsFailure for an error of boto3 or botocore; an AwsFailure is returned as it is."""
+    if isinstance(exc, AwsFailure):
+        return exc
+    if isinstance(exc, CLIENT_ERRORS):
+        error = _response(exc).get("Error", {})
+        return AwsFailure(
+            str(error.get("Message") or exc),
+            code=str(error.get("Code", "")),
+            operation=operation or str(getattr(exc, "operation_name", "")),
+            resource=resource,
+            request_id=request_id(_response(exc)),
+            hint=hint,
+            missing=is_missing(exc),
+        )
+    return AwsFailure(
+        str(exc) or type(exc).__name__, code=type(exc).__name__, operation=operation, resource=resource, hint=hint
+    )
+
+
+@contextlib.contextmanager
+def aws_call(operation: str, resource: str = "", hint: str = "") -> Iterator[None]:
+    """Around one API call, as context manager or decorator: errors of botocore become AwsFailure.
+
+    Other exceptions pass: they are faults of the program and shall look like it.
+    """
+    try:
+        yield
+    except BOTO_ERRORS as exc:
+        raise to_failure(exc, operation, resource, hint) from exc

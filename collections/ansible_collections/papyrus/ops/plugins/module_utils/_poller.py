@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one way to wait: look at an observation, decide, sleep, look again; the last observation survives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was waited for is there."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """Not yet, and it may still come."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Hopeless:
+    """It cannot come any more; waiting on would only lose time."""
+
+    reason: str
+
+
+Judgement = Done | GoOn | Hopeless
+
+
+@dataclass(frozen=True)
+class Outcome[T]:
+    """How the waiting ended. `elapsed` in seconds of the given clock; `reason` is that of the last judgement."""
+
+    state: Literal["done", "hopeless", "timeout"]
+    last: T
+    reason: str
+    polls: int
+    elapsed: float
+
+    @property
+    def ok(self) -> bool:
+        return self.state == "done"
+
+
+def poll[T](
+    observe: Callable[[], T],
+    judge: Callable[[T], Judgement],
+    *,
+    timeout: float,
+    interval: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    on_observation: Callable[[int, T, Judgement], None] | None = None,
+) -> Outcome[T]:
+    """Observes at least once, then each `interval` seconds, until the judge says so or `timeout` seconds are over.
+
+    `judge` is a pure function of one observation. `on_observation(number, observation, judgement)` is called for each,
+    number from 1. The last sleep is cut so that one observation is made at the very end. Exceptions of `observe` pass.
+    """
+    if interval <= 0:
+        raise ValueError(f"interval must be more than 0 seconds, not {interval}")
+    start = clock()
+    polls = 0
+    while True:
+        observation = observe()
+        polls += 1
+        judgement = judge(observation)
+        if on_observation is not None:
+            on_observation(polls, observation, judgement)
+        elapsed = clock() - start
+        if isinstance(judgement, Done):
+            return Outcome("done", observation, judgement.reason, polls, elapsed)
+        if isinstance(judgement, Hopeless):
+            return Outcome("hopeless", observation, judgement.reason, polls, elapsed)
+        if elapsed >= timeout:
+            return Outcome("timeout", observation, judgement.reason, polls, elapsed)
+        sleep(min(interval, timeout - elapsed))
