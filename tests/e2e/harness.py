@@ -1,0 +1,227 @@
+"""Runs the smoke playbook as a person would, and looks at what it left: output, bundle, AWS."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SANDBOX_ROOT = Path(os.environ.get("PAPYRUS_SANDBOX_ROOT", CHECKOUT))
+PLAYBOOK = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
+
+
+def facts() -> dict[str, Any]:
+    """What the running local AWS says of itself (sandbox.json)."""
+    result: dict[str, Any] = json.loads((SANDBOX_ROOT / ".sandbox" / "sandbox.json").read_text("utf-8"))
+    return result
+
+
+def client(service: str) -> Any:
+    """A boto3 client of the local AWS, independent of everything that is under test."""
+    known = facts()
+    return boto3.client(
+        service,
+        endpoint_url=known["endpoint"],
+        region_name=known["region"],
+        aws_access_key_id=known["access_key_id"],
+        aws_secret_access_key=known["secret_access_key"],
+    )
+
+
+def pages(service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
+    """Everything that a paginated Describe or List call returns under key."""
+    return [item for page in client(service).get_paginator(operation).paginate(**arguments) for item in page.get(key, [])]
+
+
+@dataclass
+class Smoke:
+    """One finished run of the playbook."""
+
+    exit_code: int
+    output: str
+    evidence_root: Path
+    seconds: float
+    bundles: list[Path] = field(default_factory=list)
+
+    @property
+    def bundle(self) -> Path:
+        """The only bundle of the run."""
+        assert len(self.bundles) == 1, (self.bundles, self.output[-3000:])
+        return self.bundles[0]
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The manifest, checked for its chain on the way."""
+        previous, lines = "0" * 64, []
+        for number, raw in enumerate((self.bundle / "manifest.jsonl").read_bytes().splitlines()):
+            line = json.loads(raw)
+            assert (line["seq"], line["prev"]) == (number, previous), line
+            content = (self.bundle / line["path"]).read_bytes()
+            assert (len(content), sha256(content).hexdigest()) == (line["bytes"], line["sha256"]), line["path"]
+            previous = sha256(raw).hexdigest()
+            lines.append(line)
+        return lines
+
+    def item(self, name: str) -> str:
+        """Text of the newest item of that name; the error lists what there is."""
+        found = [line for line in self.lines if line["name"] == name]
+        assert found, f"no {name} in {[line['name'] for line in self.lines]}"
+        return (self.bundle / found[-1]["path"]).read_text("utf-8", errors="replace")
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """verdict.json, which is the last item of a complete bundle."""
+        assert self.lines[-1]["name"] == "verdict.json", [line["name"] for line in self.lines]
+        result: dict[str, Any] = json.loads(self.item("verdict.json"))
+        return result
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The rows of the preflight by id."""
+        return {row["id"]: row for row in json.loads(self.item("preflight.json"))["rows"]}
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, which is the name of its folder."""
+        return self.bundle.name
+
+
+class RunningSmoke:
+    """A run of the playbook under way, with its output in a file."""
+
+    def __init__(self, folder: Path, variables: dict[str, Any], arguments: tuple[str, ...] = ()) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.evidence_root = folder / "runs"
+        defaults = {"papyrus_evidence_root": str(self.evidence_root), "papyrus_ledger": str(folder / "ledger")}
+        self.extra = folder / "variables.json"
+        self.extra.write_text(json.dumps(defaults | variables), "utf-8")
+        self.log = folder / "output.log"
+        self.started = time.monotonic()
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "ANSIBLE_"))}
+        environment |= {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(folder / "ansible"), "PAPYRUS_SANDBOX_ROOT": str(SANDBOX_ROOT)}
+        with self.log.open("wb") as stream:
+            self.process = subprocess.Popen(
+                [str(PLAYBOOK), "playbooks/alb_smoke.yml", "-e", f"@{self.extra}", *arguments],
+                cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """What the run has printed so far."""
+        return self.log.read_text("utf-8", errors="replace")
+
+    def wait_for(self, condition: Callable[[], object], timeout: float = 150) -> None:
+        """Return when the condition holds; fail when the run ends before or the time is up."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert self.process.poll() is None, f"the run ended before what the test waits for:\n{self.output[-4000:]}"
+            assert time.monotonic() < deadline, f"not seen in {timeout} s:\n{self.output[-4000:]}"
+            time.sleep(0.1)
+
+    def wait_for_task(self, name: str, timeout: float = 150) -> None:
+        """Return when the playbook has begun the task whose title contains name."""
+        self.wait_for(lambda: re.search(rf"^TASK \[.*{re.escape(name)}", self.output, re.MULTILINE), timeout)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the controller alone."""
+        os.kill(self.process.pid, number)
+
+    def end(self, timeout: float = 400) -> Smoke:
+        """Wait for the end of the controller and of the run's guard."""
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
+        bundles = sorted(self.evidence_root.glob("*/")) if self.evidence_root.is_dir() else []
+        return Smoke(code, self.output, self.evidence_root, time.monotonic() - self.started, bundles)
+
+    def end_by_guard(self, timeout: float = 240) -> Smoke:
+        """Wait until the guard has completed the bundle of a run whose controller ended early."""
+        smoke = self.end(timeout)
+        deadline = time.monotonic() + timeout
+        while not any('"verdict.json"' in m.read_text("utf-8") for m in self.evidence_root.glob("*/manifest.jsonl")):
+            assert time.monotonic() < deadline, f"no verdict from the guard in {timeout} s:\n{self.output[-4000:]}"
+            time.sleep(0.2)
+        time.sleep(1)  # the guard removes the private folder after the verdict
+        return smoke
+
+
+def run_smoke(folder: Path, variables: dict[str, Any], *arguments: str, timeout: float = 400) -> Smoke:
+    """Run the playbook to its end."""
+    return RunningSmoke(folder, variables, arguments).end(timeout)
+
+
+def left_behind(run_id: str) -> list[str]:
+    """What still exists of a run, asked without the product's code: names of its suffix, tags and rule descriptions."""
+    suffix = run_id.rsplit("-", 1)[1]
+    found = [lb["LoadBalancerArn"] for lb in pages("elbv2", "describe_load_balancers", "LoadBalancers") if suffix in lb["LoadBalancerName"]]
+    found += [tg["TargetGroupArn"] for tg in pages("elbv2", "describe_target_groups", "TargetGroups") if suffix in tg["TargetGroupName"]]
+    found += [eni["NetworkInterfaceId"] for eni in pages("ec2", "describe_network_interfaces", "NetworkInterfaces") if suffix in eni.get("Description", "")]
+    for group in pages("ec2", "describe_security_groups", "SecurityGroups"):
+        if suffix in group["GroupName"]:
+            found.append(group["GroupId"])
+        found += [f"rule of {group['GroupId']}: {json.dumps(permission)}" for permission in group["IpPermissions"] if run_id in json.dumps(permission)]
+    return found
+
+
+def processes_of(run_id: str) -> list[str]:
+    """Command lines of processes that still belong to a run (its guard, its Terraform), by their arguments or working folder."""
+    suffix, found = run_id.rsplit("-", 1)[1], []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            if suffix in command or suffix in os.readlink(folder / "cwd"):
+                found.append(f"{folder.name}: {command}")
+        except OSError:
+            continue
+    return found
+
+
+def control(method: str, path: str, body: object = None) -> Any:
+    """Ask the local AWS's own control interface; returns its JSON answer, None when it has no body."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{facts()['endpoint']}/_sandbox/{path}", data=data, method=method)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        content = answer.read()
+        return json.loads(content) if content else None
+
+
+def add_faults(*rules: dict[str, Any]) -> None:
+    """Plant faults beside those that other tests have planted."""
+    with fault_lock():
+        control("PUT", "faults", control("GET", "faults") + list(rules))
+
+
+def remove_faults(mark: str) -> None:
+    """Take out the faults whose conditions contain mark."""
+    with fault_lock():
+        control("PUT", "faults", [rule for rule in control("GET", "faults") if mark not in json.dumps(rule.get("match", {}))])
+
+
+@contextlib.contextmanager
+def fault_lock() -> Iterator[None]:
+    """Test workers change the list of faults one at a time."""
+    with (SANDBOX_ROOT / ".sandbox" / "faults.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def calls(after: int = 0) -> list[dict[str, Any]]:
+    """The local AWS's record of requests after number."""
+    recorded: list[dict[str, Any]] = control("GET", f"calls?after={after}")
+    return recorded

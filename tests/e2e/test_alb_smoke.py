@@ -1,0 +1,129 @@
+"""alb_smoke from beginning to end on a service in order: evidence, nothing left, side by side, check mode."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from . import harness
+from .harness import RunningSmoke, left_behind, processes_of, run_smoke
+from .services import Services
+
+SMOKE_ITEMS = {
+    "preflight.json", "routes.log", "secrets_rds_drift.json", "rds_sg_inbound_after.json", "rds_parameters.json",
+    "terraform_apply.log", "terraform_destroy.log", "terraform_outputs.json", "terraform.tfstate",
+    "ecs_task.json", "register_targets.json", "target_health.jsonl", "healthz.log", "dbcheck.log", "no_header.log",
+    "alb_sg_leftover.json", "alb_sg_delete.log", "alb_sg_verify_gone.json", "papyrus_psql_insert_app.log", "verdict.json",
+}  # fmt: skip
+
+
+def password() -> str:
+    """The database password that the permanent secret holds."""
+    value = harness.client("secretsmanager").get_secret_value(SecretId="papyrus/prd/db")["SecretString"]
+    found: str = json.loads(value)["password"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory: pytest.TempPathFactory) -> harness.Smoke:
+    """One run at the highest verbosity that ought to pass, with a watch on every process's arguments meanwhile."""
+    running = RunningSmoke(tmp_path_factory.mktemp("passed"), {}, ("-vvv",))
+    secret, seen = password().encode(), []
+    while running.process.poll() is None:
+        for command in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                if secret in command.read_bytes():
+                    seen.append(command.read_bytes())
+            except OSError:
+                continue
+    assert seen == []
+    return running.end()
+
+
+def test_smoke_passes_with_every_item_of_evidence(passed: harness.Smoke) -> None:
+    assert passed.exit_code == 0, passed.output[-4000:]
+    assert passed.verdict["result"] == "PASSED"
+    assert {line["name"] for line in passed.lines} >= SMOKE_ITEMS
+    assert "PASSED" in passed.output
+    assert str(passed.bundle) in passed.output
+
+
+def test_D1_answers_are_kept_as_curl_prints_them(passed: harness.Smoke) -> None:
+    assert re.search(r"^HTTP/1\.1 200 OK\r?$", passed.item("healthz.log"), re.MULTILINE)
+    assert '{"ok":true}' in passed.item("healthz.log")
+    assert f'"run":"{passed.run_id}"' in passed.item("dbcheck.log").replace(" ", "")
+    assert re.search(r"^HTTP/1\.1 403 ", passed.item("no_header.log"), re.MULTILINE)
+
+
+def test_C5_every_poll_of_the_target_health_is_kept(passed: harness.Smoke) -> None:
+    polls = [json.loads(line) for line in passed.item("target_health.jsonl").splitlines()]
+    assert polls[-1]["targets"][0]["state"] == "healthy"
+
+
+def test_C7_nothing_of_the_run_is_left(passed: harness.Smoke) -> None:
+    assert left_behind(passed.run_id) == []
+    assert processes_of(passed.run_id) == []
+    assert json.loads(passed.item("alb_sg_verify_gone.json"))["gone"] is True
+
+
+def test_B2_the_password_is_in_no_output_and_no_file_of_the_bundle(passed: harness.Smoke) -> None:
+    secret = password()
+    assert secret not in passed.output
+    assert [str(file) for file in passed.bundle.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()] == []
+
+
+def test_D2_the_state_of_the_temporary_alb_is_kept_without_the_runs_header(passed: harness.Smoke) -> None:
+    state = json.loads(passed.item("terraform.tfstate"))
+    assert "aws_lb" in {resource["type"] for resource in state["resources"]}
+    assert "[redacted:" in passed.item("terraform.tfstate")
+
+
+def test_N1_two_runs_at_once_on_one_service_share_nothing(tmp_path: Path) -> None:
+    running = [RunningSmoke(tmp_path / name, {}) for name in ("one", "two")]
+    first, second = [run.end() for run in running]
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output[-3000:] + second.output[-3000:]
+    assert left_behind(first.run_id) + left_behind(second.run_id) == []
+
+
+def test_check_mode_predicts_and_writes_nothing(tmp_path: Path) -> None:
+    before = max([call["n"] for call in harness.calls()], default=0)
+    mine = "papyrus-check-mode"
+    smoke = run_smoke(tmp_path, {"papyrus_aws_environment": environment(mine)}, "--check", "--diff")
+    assert smoke.exit_code == 0, smoke.output[-4000:]
+    recorded = [call for call in harness.calls(before) if mine in call["user_agent"]]
+    assert len(recorded) > 10, "the user agent of the run was not recognised"
+    assert [call["operation"] for call in recorded if not call["read_only"]] == []
+    for words in ("aws_lb.this will be created", "aws_security_group_rule", ":5000", "/healthz", "/dbcheck"):
+        assert words in smoke.output, words
+    assert smoke.bundles == []
+
+
+def environment(user_agent: str) -> dict[str, str]:
+    """The AWS environment of the inventory, marked so that the requests of one run can be told apart."""
+    known = harness.facts()
+    return {
+        "AWS_ENDPOINT_URL": known["endpoint"], "AWS_ACCESS_KEY_ID": known["access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": known["secret_access_key"], "AWS_REGION": known["region"],
+        "AWS_DEFAULT_REGION": known["region"], "AWS_SDK_UA_APP_ID": user_agent,
+    }  # fmt: skip
+
+
+def test_the_playbook_is_the_same_from_inside_playbooks(tmp_path: Path) -> None:
+    listed = subprocess.run(
+        [str(harness.PLAYBOOK), "alb_smoke.yml", "--list-tasks"], cwd=harness.CHECKOUT / "playbooks", capture_output=True, text=True, check=True,
+    ).stdout
+    named = subprocess.run(
+        [str(harness.PLAYBOOK), "papyrus.ops.alb_smoke", "--list-tasks"], cwd=harness.CHECKOUT, capture_output=True, text=True, check=True,
+    ).stdout
+    assert listed.count("TAGS") > 10
+    assert listed.split("play #1")[1] == named.split("play #1")[1]
+
+
+def test_a_second_service_is_proved_by_variables_alone(tmp_path: Path, services: Services) -> None:
+    smoke = run_smoke(tmp_path, services.service("second"))
+    assert smoke.exit_code == 0, smoke.output[-4000:]
+    assert left_behind(smoke.run_id) == []

@@ -1,0 +1,59 @@
+"""Ctrl-C, SIGTERM, SIGKILL and an unreachable host: the guard takes everything down and completes the bundle."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from . import harness
+from .harness import RunningSmoke, left_behind, processes_of
+
+PHASES = {
+    "apply": "Wait for the temporary ALB",
+    "wait": "wait until it is healthy",
+    "probes": "Ask every path",
+}
+
+
+def taken_down_by_the_guard(running: RunningSmoke) -> harness.Smoke:
+    """Require a FAILED verdict from the guard, and nothing and no process left."""
+    smoke = running.end_by_guard()
+    assert smoke.exit_code != 0
+    assert smoke.verdict["result"] == "FAILED"
+    assert smoke.verdict["first_failure"]["cause"]
+    assert left_behind(smoke.run_id) == []
+    assert processes_of(smoke.run_id) == []
+    return smoke
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_C6_sigint(tmp_path: Path, phase: str) -> None:
+    running = RunningSmoke(tmp_path, {})
+    running.wait_for_task(PHASES[phase])
+    running.signal(signal.SIGINT)
+    taken_down_by_the_guard(running)
+
+
+def test_C6_sigterm(tmp_path: Path) -> None:
+    running = RunningSmoke(tmp_path, {})
+    running.wait_for_task(PHASES["apply"])
+    running.signal(signal.SIGTERM)
+    taken_down_by_the_guard(running)
+
+
+def test_C6_sigkill_of_the_controller_alone(tmp_path: Path) -> None:
+    running = RunningSmoke(tmp_path, {})
+    running.wait_for_task(PHASES["apply"])
+    running.signal(signal.SIGKILL)
+    smoke = taken_down_by_the_guard(running)
+    assert "gone" in json.loads(smoke.item("alb_sg_verify_gone.json"))
+
+
+def test_C6_unreachable_host(tmp_path: Path) -> None:
+    unreachable = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9, "ansible_ssh_common_args": "-o ConnectTimeout=3"}
+    running = RunningSmoke(tmp_path, unreachable)
+    smoke = taken_down_by_the_guard(running)
+    assert smoke.exit_code == 4

@@ -1,0 +1,139 @@
+"""What goes wrong after the preflight: the cause in one line, everything taken down, a complete bundle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import harness
+from .harness import RunningSmoke, left_behind, processes_of, run_smoke
+from .services import Services
+
+ANSWERING = (
+    "import http.server, time\n"
+    "class Handler(http.server.BaseHTTPRequestHandler):\n"
+    "    def do_GET(self):\n"
+    "        {action}\n"
+    "        self.send_response({status}); self.end_headers()\n"
+    "http.server.ThreadingHTTPServer(('0.0.0.0', 5000), Handler).serve_forever()\n"
+)
+
+
+def answering(status: int, action: str = "pass") -> dict[str, Any]:
+    """Members of a container whose every answer has this status."""
+    return {"command": ["python", "-c", ANSWERING.format(status=status, action=action)], "healthCheck": None}
+
+
+def failed(smoke: harness.Smoke, *words: str) -> None:
+    """Require: exit code, FAILED with these words in the first cause, also in the terminal, nothing left, no process."""
+    assert smoke.exit_code not in (0, 4), smoke.output[-4000:]
+    assert smoke.verdict["result"] == "FAILED"
+    cause = smoke.verdict["first_failure"]["cause"]
+    for word in words:
+        assert word in cause, cause
+    assert cause.splitlines()[0][:100] in smoke.output.replace('\\"', '"')
+    assert left_behind(smoke.run_id) == []
+    assert processes_of(smoke.run_id) == []
+
+
+@contextlib.contextmanager
+def fault(operation: str, prefix: str, times: int | None, code: str, message: str) -> Iterator[None]:
+    """A fault of ELBv2 that hits only load balancers whose name starts with prefix."""
+    match = {"Name": f"{prefix}-*"} if operation.startswith("Create") else {"LoadBalancerArn": f"*/{prefix}-*"}
+    harness.add_faults({"service": "elbv2", "operation": operation, "times": times, "status": 400, "code": code, "message": message, "match": match})
+    try:
+        yield
+    finally:
+        harness.remove_faults(prefix)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "action", "words"),
+    [
+        ("h404", 404, "pass", ("404", "/healthz")),
+        ("h500", 500, "pass", ("500", "/healthz")),
+        ("hnever", 200, "time.sleep(600)", ("Target.Timeout",)),
+    ],
+)
+def test_C5_healthz_answers_wrong(
+    tmp_path: Path, services: Services, kind: str, status: int, action: str, words: tuple[str, ...]
+) -> None:
+    service = services.service(kind, container=answering(status, action))
+    failed(run_smoke(tmp_path, service | {"papyrus_alb_healthy_timeout": 45}), *words)
+
+
+def test_C3_without_the_ingress_rule_the_target_times_out(tmp_path: Path) -> None:
+    smoke = run_smoke(tmp_path, {"papyrus_tasks_sg_id": None, "papyrus_alb_healthy_timeout": 45})
+    failed(smoke, "Target.Timeout", "security group")
+
+
+def test_D1_database_stopped_after_the_preflight(tmp_path: Path, services: Services) -> None:
+    database = services.database()
+    service = services.service("nodb", secret=database["arn"])
+    variables = {k: v for k, v in database.items() if k != "arn"} | service
+    running = RunningSmoke(tmp_path, variables)
+    running.wait_for_task("Wait for the temporary ALB")
+    harness.client("rds").stop_db_instance(DBInstanceIdentifier=database["papyrus_db_instance"])
+    smoke = running.end()
+    failed(smoke, "/dbcheck", "503")
+    assert "HTTP/1.1 503" in smoke.item("dbcheck.log")
+    assert "HTTP/1.1 200" in smoke.item("healthz.log")
+
+
+def test_C6_apply_fails_after_the_security_group_was_made(tmp_path: Path) -> None:
+    with fault("CreateLoadBalancer", "tapply", None, "TooManyLoadBalancers", "The maximum number of load balancers has been reached"):
+        smoke = run_smoke(tmp_path, {"papyrus_tag_prefix": "tapply"})
+    failed(smoke, "aws_lb.this", "TooManyLoadBalancers")
+
+
+def test_C6_destroy_failing_once_is_retried(tmp_path: Path) -> None:
+    with fault("DeleteLoadBalancer", "tonce", 1, "OperationNotPermitted", "Planted once"):
+        smoke = run_smoke(tmp_path, {"papyrus_tag_prefix": "tonce"})
+    assert smoke.exit_code == 0, smoke.output[-4000:]
+    assert "Planted once" in smoke.item("terraform_destroy.log")
+    assert left_behind(smoke.run_id) == []
+
+
+def test_C6_destroy_failing_always_says_what_to_delete_by_hand(tmp_path: Path) -> None:
+    with fault("DeleteLoadBalancer", "talways", None, "OperationNotPermitted", "Planted for ever"):
+        smoke = run_smoke(tmp_path, {"papyrus_tag_prefix": "talways"}, timeout=600)
+    left = left_behind(smoke.run_id)
+    assert smoke.exit_code != 0
+    assert smoke.verdict["result"] == "FAILED"
+    assert smoke.verdict["failed_destroy"]
+    balancer = next(name for name in left if ":loadbalancer/" in name)
+    assert "delete-load-balancer" in smoke.output
+    assert balancer in smoke.output
+    by_hand(left)
+    assert left_behind(smoke.run_id) == []
+
+
+def by_hand(left: list[str]) -> None:
+    """Delete what a failed teardown left, as its message tells a person to."""
+    elb, ec2 = harness.client("elbv2"), harness.client("ec2")
+    for arn in [name for name in left if ":loadbalancer/" in name]:
+        elb.delete_load_balancer(LoadBalancerArn=arn)
+    for arn in [name for name in left if ":targetgroup/" in name]:
+        elb.delete_target_group(TargetGroupArn=arn)
+    for rule in [name for name in left if name.startswith("rule of")]:
+        group, permission = rule.removeprefix("rule of ").split(": ", 1)
+        ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[json.loads(permission)])
+    for group in [name for name in left if name.startswith("sg-")]:
+        ec2.delete_security_group(GroupId=group)
+
+
+def test_C8_a_foreign_security_group_of_the_same_name_is_reported_and_survives(tmp_path: Path) -> None:
+    vpc = harness.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    group = harness.client("ec2").create_security_group(GroupName="tforeign-smoke-foreign", Description="not ours", VpcId=vpc)["GroupId"]
+    try:
+        smoke = run_smoke(tmp_path, {"papyrus_tag_prefix": "tforeign"})
+        assert smoke.exit_code != 0
+        assert smoke.rows["B9"]["status"] == "ng"
+        assert group in smoke.rows["B9"]["reason"]
+    finally:
+        harness.client("ec2").delete_security_group(GroupId=group)
