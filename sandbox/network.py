@@ -1,0 +1,96 @@
+"""Who may talk to whom in the sandbox's VPC: security groups evaluated over EC2's own records.
+
+Pure functions over plain mappings, so that the load balancer, its health checks and the gate before a database
+judge alike. Rules: https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def admits(
+    groups: Mapping[str, Mapping[str, Any]],
+    destination: Iterable[str],
+    *,
+    source_groups: Iterable[str] = (),
+    source_ip: str | None = None,
+    port: int,
+    protocol: str = "tcp",
+) -> bool:
+    """Whether a connection to `port` passes the ingress rules of any of the `destination` groups.
+
+    `groups` maps group id to EC2's record (IpPermissions as DescribeSecurityGroups returns them). The source is known
+    by the groups of its network interface (a rule naming one of them, the own group included, admits it) and by its
+    address (CIDR rules). Prefix lists admit nobody: the sandbox has no lists to look into. Egress rules of the source
+    are not judged: every stack here leaves them at AWS's default, which is open. No group means nothing is admitted.
+    """
+    named = set(source_groups)
+    address = _address(source_ip)
+    return any(
+        _covers(rule, port, protocol) and (_names(rule, named) or (address is not None and _contains(rule, address)))
+        for group in destination
+        for rule in groups.get(group, {}).get("IpPermissions", [])
+    )
+
+
+def referenced_groups(record: Mapping[str, Any]) -> set[str]:
+    """Ids of the security groups that the rules of `record` name, in either direction."""
+    return {
+        str(pair["GroupId"])
+        for direction in ("IpPermissions", "IpPermissionsEgress")
+        for rule in record.get(direction, [])
+        for pair in rule.get("UserIdGroupPairs", [])
+        if pair.get("GroupId")
+    }
+
+
+def groups_at(interfaces: Iterable[Mapping[str, Any]], address: str, vpc: str | None = None) -> list[str] | None:
+    """Security groups of the network interface that has this private address, or None when there is no such one."""
+    for interface in interfaces:
+        if interface.get("PrivateIpAddress") == address and vpc in (None, interface.get("VpcId")):
+            return [str(group["GroupId"]) for group in interface.get("Groups", [])]
+    return None
+
+
+def _address(text: str | None) -> Address | None:
+    if not text:
+        return None
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _covers(rule: Mapping[str, Any], port: int, protocol: str) -> bool:
+    spoken = str(rule.get("IpProtocol", "-1")).lower()
+    if spoken == "-1":
+        return True
+    if spoken not in (protocol, {"tcp": "6", "udp": "17"}.get(protocol)):
+        return False
+    first = int(rule.get("FromPort", -1))
+    last = int(rule.get("ToPort", first))
+    return first == -1 or first <= port <= last
+
+
+def _names(rule: Mapping[str, Any], source_groups: set[str]) -> bool:
+    return any(pair.get("GroupId") in source_groups for pair in rule.get("UserIdGroupPairs", []))
+
+
+def _contains(rule: Mapping[str, Any], address: Address) -> bool:
+    ranges = [entry.get("CidrIp") for entry in rule.get("IpRanges", [])]
+    ranges += [entry.get("CidrIpv6") for entry in rule.get("Ipv6Ranges", [])]
+    for text in ranges:
+        try:
+            network = ipaddress.ip_network(str(text), strict=False)
+        except ValueError:
+            continue
+        if address.version == network.version and address in network:
+            return True
+    return False
