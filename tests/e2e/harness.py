@@ -44,7 +44,9 @@ def client(service: str) -> Any:
 
 def pages(service: str, operation: str, key: str, **arguments: Any) -> list[Any]:
     """Everything that a paginated Describe or List call returns under key."""
-    return [item for page in client(service).get_paginator(operation).paginate(**arguments) for item in page.get(key, [])]
+    return [
+        item for page in client(service).get_paginator(operation).paginate(**arguments) for item in page.get(key, [])
+    ]
 
 
 @dataclass
@@ -112,11 +114,20 @@ class RunningSmoke:
         self.log = folder / "output.log"
         self.started = time.monotonic()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "ANSIBLE_"))}
-        environment |= {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_HOME": str(folder / "ansible"), "PAPYRUS_SANDBOX_ROOT": str(SANDBOX_ROOT)}
+        environment |= {
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_HOME": str(folder / "ansible"),
+            "PAPYRUS_SANDBOX_ROOT": str(SANDBOX_ROOT),
+        }
         with self.log.open("wb") as stream:
             self.process = subprocess.Popen(
                 [str(PLAYBOOK), "playbooks/alb_smoke.yml", "-e", f"@{self.extra}", *arguments],
-                cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+                cwd=CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
             )
 
     @property
@@ -169,13 +180,29 @@ def run_smoke(folder: Path, variables: dict[str, Any], *arguments: str, timeout:
 def left_behind(run_id: str) -> list[str]:
     """What still exists of a run, asked without the product's code: names of its suffix, tags and rule descriptions."""
     suffix = run_id.rsplit("-", 1)[1]
-    found = [lb["LoadBalancerArn"] for lb in pages("elbv2", "describe_load_balancers", "LoadBalancers") if suffix in lb["LoadBalancerName"]]
-    found += [tg["TargetGroupArn"] for tg in pages("elbv2", "describe_target_groups", "TargetGroups") if suffix in tg["TargetGroupName"]]
-    found += [eni["NetworkInterfaceId"] for eni in pages("ec2", "describe_network_interfaces", "NetworkInterfaces") if suffix in eni.get("Description", "")]
+    found = [
+        lb["LoadBalancerArn"]
+        for lb in pages("elbv2", "describe_load_balancers", "LoadBalancers")
+        if suffix in lb["LoadBalancerName"]
+    ]
+    found += [
+        tg["TargetGroupArn"]
+        for tg in pages("elbv2", "describe_target_groups", "TargetGroups")
+        if suffix in tg["TargetGroupName"]
+    ]
+    found += [
+        eni["NetworkInterfaceId"]
+        for eni in pages("ec2", "describe_network_interfaces", "NetworkInterfaces")
+        if suffix in eni.get("Description", "")
+    ]
     for group in pages("ec2", "describe_security_groups", "SecurityGroups"):
         if suffix in group["GroupName"]:
             found.append(group["GroupId"])
-        found += [f"rule of {group['GroupId']}: {json.dumps(permission)}" for permission in group["IpPermissions"] if run_id in json.dumps(permission)]
+        found += [
+            f"rule of {group['GroupId']}: {json.dumps(permission)}"
+            for permission in group["IpPermissions"]
+            if run_id in json.dumps(permission)
+        ]
     return found
 
 
@@ -210,7 +237,11 @@ def add_faults(*rules: dict[str, Any]) -> None:
 def remove_faults(mark: str) -> None:
     """Take out the faults whose conditions contain mark."""
     with fault_lock():
-        control("PUT", "faults", [rule for rule in control("GET", "faults") if mark not in json.dumps(rule.get("match", {}))])
+        control(
+            "PUT",
+            "faults",
+            [rule for rule in control("GET", "faults") if mark not in json.dumps(rule.get("match", {}))],
+        )
 
 
 @contextlib.contextmanager

@@ -12,7 +12,14 @@ from . import harness
 
 CLUSTER, SERVICE, SECRET, DATABASE = "papyrus-ecs-prd", "papyrus-task-service", "papyrus/prd/db", "papyrus-prd"
 REGISTERABLE = (
-    "taskRoleArn", "executionRoleArn", "networkMode", "volumes", "requiresCompatibilities", "cpu", "memory", "runtimePlatform",
+    "taskRoleArn",
+    "executionRoleArn",
+    "networkMode",
+    "volumes",
+    "requiresCompatibilities",
+    "cpu",
+    "memory",
+    "runtimePlatform",
 )
 
 
@@ -32,7 +39,9 @@ def unique(kind: str) -> str:
 
 def permanent_service() -> dict[str, Any]:
     """The service that the stacks made, as DescribeServices gives it."""
-    service: dict[str, Any] = harness.client("ecs").describe_services(cluster=CLUSTER, services=[SERVICE])["services"][0]
+    service: dict[str, Any] = harness.client("ecs").describe_services(cluster=CLUSTER, services=[SERVICE])["services"][
+        0
+    ]
     return service
 
 
@@ -48,8 +57,15 @@ class Services:
             action()
 
     def service(
-        self, kind: str, *, container: dict[str, Any] | None = None, environment: dict[str, str] | None = None,
-        secret: str | None = None, desired: int = 1, execute_command: bool = True, wait: bool = True,
+        self,
+        kind: str,
+        *,
+        container: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
+        secret: str | None = None,
+        desired: int = 1,
+        execute_command: bool = True,
+        wait: bool = True,
     ) -> dict[str, Any]:
         """A copy of the permanent service; container members, environment values and the secret can differ. Returns inventory variables."""
         ecs, name, base = harness.client("ecs"), unique(kind), permanent_service()
@@ -59,13 +75,22 @@ class Services:
             kept = [pair for pair in app.get("environment", []) if pair["name"] not in environment]
             app["environment"] = kept + [{"name": key, "value": value} for key, value in environment.items()]
         if secret:
-            app["secrets"] = [{**entry, "valueFrom": secret + ":" + entry["valueFrom"].split(":", 7)[-1]} for entry in app["secrets"]]
+            app["secrets"] = [
+                {**entry, "valueFrom": secret + ":" + entry["valueFrom"].split(":", 7)[-1]} for entry in app["secrets"]
+            ]
         registered = ecs.register_task_definition(
-            family=name, containerDefinitions=[app], **{key: definition[key] for key in REGISTERABLE if definition.get(key)}
+            family=name,
+            containerDefinitions=[app],
+            **{key: definition[key] for key in REGISTERABLE if definition.get(key)},
         )["taskDefinition"]["taskDefinitionArn"]
         ecs.create_service(
-            cluster=CLUSTER, serviceName=name, taskDefinition=registered, desiredCount=desired, launchType="FARGATE",
-            enableExecuteCommand=execute_command, networkConfiguration=base["networkConfiguration"],
+            cluster=CLUSTER,
+            serviceName=name,
+            taskDefinition=registered,
+            desiredCount=desired,
+            launchType="FARGATE",
+            enableExecuteCommand=execute_command,
+            networkConfiguration=base["networkConfiguration"],
         )
         self.undo.append(lambda: ecs.delete_service(cluster=CLUSTER, service=name, force=True))
         if wait and desired:
@@ -79,16 +104,23 @@ class Services:
         arns = ecs.list_tasks(cluster=CLUSTER, serviceName=name, desiredStatus="RUNNING")["taskArns"]
         tasks = ecs.describe_tasks(cluster=CLUSTER, tasks=arns)["tasks"] if arns else []
         return [
-            task for task in tasks
+            task
+            for task in tasks
             if task["lastStatus"] == "RUNNING"
-            and all(agent["lastStatus"] == "RUNNING" for container in task["containers"] for agent in container.get("managedAgents", []))
+            and all(
+                agent["lastStatus"] == "RUNNING"
+                for container in task["containers"]
+                for agent in container.get("managedAgents", [])
+            )
         ]
 
     def secret(self, **changes: Any) -> dict[str, Any]:
         """A copy of the permanent secret with other members (None drops one). Returns inventory variables and the ARN."""
         manager, name = harness.client("secretsmanager"), unique("secret")
         value = json.loads(manager.get_secret_value(SecretId=SECRET)["SecretString"]) | changes
-        arn = manager.create_secret(Name=name, SecretString=json.dumps({k: v for k, v in value.items() if v is not None}))["ARN"]
+        arn = manager.create_secret(
+            Name=name, SecretString=json.dumps({k: v for k, v in value.items() if v is not None})
+        )["ARN"]
         self.undo.append(lambda: manager.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True))
         return {"papyrus_secret_id": name, "arn": arn}
 
@@ -106,16 +138,23 @@ class Services:
         base = rds.describe_db_instances(DBInstanceIdentifier=DATABASE)["DBInstances"][0]
         base_group = base["VpcSecurityGroups"][0]["VpcSecurityGroupId"]
         described = ec2.describe_security_groups(GroupIds=[base_group])["SecurityGroups"][0]
-        group = ec2.create_security_group(GroupName=name, Description="database of a test", VpcId=described["VpcId"])["GroupId"]
+        group = ec2.create_security_group(GroupName=name, Description="database of a test", VpcId=described["VpcId"])[
+            "GroupId"
+        ]
         ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=described["IpPermissions"])
         if extra_cidr:
             ec2.authorize_security_group_ingress(
                 GroupId=group,
-                IpPermissions=[{"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": extra_cidr}]}],
+                IpPermissions=[
+                    {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": extra_cidr}]}
+                ],
             )
-        family = rds.describe_db_parameter_groups(DBParameterGroupName=base["DBParameterGroups"][0]["DBParameterGroupName"])
+        family = rds.describe_db_parameter_groups(
+            DBParameterGroupName=base["DBParameterGroups"][0]["DBParameterGroupName"]
+        )
         rds.create_db_parameter_group(
-            DBParameterGroupName=name, Description="of a test",
+            DBParameterGroupName=name,
+            Description="of a test",
             DBParameterGroupFamily=family["DBParameterGroups"][0]["DBParameterGroupFamily"],
         )
         rds.modify_db_parameter_group(
@@ -123,9 +162,17 @@ class Services:
             Parameters=[{"ParameterName": "rds.force_ssl", "ParameterValue": force_ssl, "ApplyMethod": "immediate"}],
         )
         rds.create_db_instance(
-            DBInstanceIdentifier=name, Engine="postgres", EngineVersion=base["EngineVersion"], DBInstanceClass="db.t4g.micro",
-            AllocatedStorage=20, MasterUsername="master", MasterUserPassword=master_password, DBName="papyrus",
-            DBSubnetGroupName=base["DBSubnetGroup"]["DBSubnetGroupName"], VpcSecurityGroupIds=[group], DBParameterGroupName=name,
+            DBInstanceIdentifier=name,
+            Engine="postgres",
+            EngineVersion=base["EngineVersion"],
+            DBInstanceClass="db.t4g.micro",
+            AllocatedStorage=20,
+            MasterUsername="master",
+            MasterUserPassword=master_password,
+            DBName="papyrus",
+            DBSubnetGroupName=base["DBSubnetGroup"]["DBSubnetGroupName"],
+            VpcSecurityGroupIds=[group],
+            DBParameterGroupName=name,
         )
 
         def remove() -> None:
@@ -139,7 +186,9 @@ class Services:
 
         endpoint = until(available, f"{name} available")["Endpoint"]
         self._schema(endpoint, master_password, password)
-        secret = self.secret(host=endpoint["Address"], port=endpoint["Port"], dbname="papyrus", username="papyrus_app", password=password)
+        secret = self.secret(
+            host=endpoint["Address"], port=endpoint["Port"], dbname="papyrus", username="papyrus_app", password=password
+        )
         return {"papyrus_db_instance": name, **secret}
 
     @staticmethod
@@ -149,8 +198,15 @@ class Services:
 
         known = harness.facts()
         with psycopg.connect(
-            host=endpoint["Address"], port=endpoint["Port"], user="master", password=master_password, dbname="papyrus",
-            sslmode="verify-full", sslrootcert=known["ca_file"], connect_timeout=10, autocommit=True,
+            host=endpoint["Address"],
+            port=endpoint["Port"],
+            user="master",
+            password=master_password,
+            dbname="papyrus",
+            sslmode="verify-full",
+            sslrootcert=known["ca_file"],
+            connect_timeout=10,
+            autocommit=True,
         ) as connection:
             connection.execute(sql.SQL("CREATE ROLE papyrus_app LOGIN PASSWORD {}").format(sql.Literal(password)))
             connection.execute((harness.CHECKOUT / "app" / "init.sql").read_bytes())

@@ -73,7 +73,9 @@ def test_C7_nothing_of_the_run_is_left(passed: harness.Smoke) -> None:
 def test_B2_the_password_is_in_no_output_and_no_file_of_the_bundle(passed: harness.Smoke) -> None:
     secret = password()
     assert secret not in passed.output
-    assert [str(file) for file in passed.bundle.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()] == []
+    assert [
+        str(file) for file in passed.bundle.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()
+    ] == []
 
 
 def test_D2_the_state_of_the_temporary_alb_is_kept_without_the_runs_header(passed: harness.Smoke) -> None:
@@ -114,10 +116,18 @@ def environment(user_agent: str) -> dict[str, str]:
 
 def test_the_playbook_is_the_same_from_inside_playbooks(tmp_path: Path) -> None:
     listed = subprocess.run(
-        [str(harness.PLAYBOOK), "alb_smoke.yml", "--list-tasks"], cwd=harness.CHECKOUT / "playbooks", capture_output=True, text=True, check=True,
+        [str(harness.PLAYBOOK), "alb_smoke.yml", "--list-tasks"],
+        cwd=harness.CHECKOUT / "playbooks",
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     named = subprocess.run(
-        [str(harness.PLAYBOOK), "papyrus.ops.alb_smoke", "--list-tasks"], cwd=harness.CHECKOUT, capture_output=True, text=True, check=True,
+        [str(harness.PLAYBOOK), "papyrus.ops.alb_smoke", "--list-tasks"],
+        cwd=harness.CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert listed.count("TAGS") > 10
     assert listed.split("play #1")[1] == named.split("play #1")[1]

@@ -53,7 +53,12 @@ def test_C6_sigkill_of_the_controller_alone(tmp_path: Path) -> None:
 
 
 def test_C6_unreachable_host(tmp_path: Path) -> None:
-    unreachable = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9, "ansible_ssh_common_args": "-o ConnectTimeout=3"}
+    unreachable = {
+        "ansible_connection": "ssh",
+        "ansible_host": "127.0.0.1",
+        "ansible_port": 9,
+        "ansible_ssh_common_args": "-o ConnectTimeout=3",
+    }
     running = RunningSmoke(tmp_path, unreachable)
     smoke = taken_down_by_the_guard(running)
     assert smoke.exit_code == 4

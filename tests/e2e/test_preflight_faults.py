@@ -24,7 +24,7 @@ def refused(folder: Path, variables: dict[str, Any], row: str, *words: str) -> h
     assert found["status"] == "ng", smoke.rows
     for word in words:
         assert word in found["reason"], found["reason"]
-    assert found["reason"] in smoke.output.replace("\\\"", '"')
+    assert found["reason"] in smoke.output.replace('\\"', '"')
     assert "\n" not in found["reason"]
     assert left_behind(smoke.run_id) == []
     assert "terraform_apply.log" not in [line["name"] for line in smoke.lines]
@@ -47,7 +47,9 @@ def app_copy(folder: Path, old: str, new: str) -> dict[str, str]:
 
 
 def test_B10_wrong_account(tmp_path: Path) -> None:
-    smoke = refused(tmp_path, {"papyrus_account_id": "999999999999"}, "B10", "999999999999", harness.facts()["account_id"])
+    smoke = refused(
+        tmp_path, {"papyrus_account_id": "999999999999"}, "B10", "999999999999", harness.facts()["account_id"]
+    )
     assert ng_rows(smoke) == {"B10"}
 
 
@@ -57,7 +59,9 @@ def test_B1_blueprint_not_registered(tmp_path: Path) -> None:
 
 
 def test_B1_import_error(tmp_path: Path) -> None:
-    changed = app_copy(tmp_path, "from __future__ import annotations", "from __future__ import annotations\nimport no_such_module")
+    changed = app_copy(
+        tmp_path, "from __future__ import annotations", "from __future__ import annotations\nimport no_such_module"
+    )
     refused(tmp_path, changed, "B1", "ModuleNotFoundError", "no_such_module")
 
 
@@ -100,17 +104,28 @@ def test_B7_no_running_task(tmp_path: Path, services: Services) -> None:
 def test_B7_task_dying_with_exit_3(tmp_path: Path, services: Services) -> None:
     dying = services.service("dying", container={"command": ["python", "-c", "raise SystemExit(3)"]}, wait=False)
     ecs = harness.client("ecs")
-    until(lambda: ecs.list_tasks(cluster=CLUSTER, serviceName=dying["papyrus_service"], desiredStatus="STOPPED")["taskArns"], "a stopped task")
+    until(
+        lambda: ecs.list_tasks(cluster=CLUSTER, serviceName=dying["papyrus_service"], desiredStatus="STOPPED")[
+            "taskArns"
+        ],
+        "a stopped task",
+    )
     refused(tmp_path, dying, "B7", "exit code 3")
 
 
 def test_B8_subnets_in_one_zone(tmp_path: Path) -> None:
     ec2 = harness.client("ec2")
     base = harness.client("ecs").describe_services(cluster=CLUSTER, services=[SERVICE])["services"][0]
-    first = ec2.describe_subnets(SubnetIds=base["networkConfiguration"]["awsvpcConfiguration"]["subnets"][:1])["Subnets"][0]
+    first = ec2.describe_subnets(SubnetIds=base["networkConfiguration"]["awsvpcConfiguration"]["subnets"][:1])[
+        "Subnets"
+    ][0]
     taken = {subnet["CidrBlock"] for subnet in ec2.describe_subnets()["Subnets"]}
-    block = next(b for i in range(60, 99) if (b := ".".join(first["CidrBlock"].split(".")[:2]) + f".{i}.0/24") not in taken)
-    other = ec2.create_subnet(VpcId=first["VpcId"], CidrBlock=block, AvailabilityZone=first["AvailabilityZone"])["Subnet"]["SubnetId"]
+    block = next(
+        b for i in range(60, 99) if (b := ".".join(first["CidrBlock"].split(".")[:2]) + f".{i}.0/24") not in taken
+    )
+    other = ec2.create_subnet(VpcId=first["VpcId"], CidrBlock=block, AvailabilityZone=first["AvailabilityZone"])[
+        "Subnet"
+    ]["SubnetId"]
     try:
         refused(tmp_path, {"papyrus_alb_subnet_ids": [first["SubnetId"], other]}, "B8", "zone")
     finally:

@@ -45,7 +45,17 @@ def failed(smoke: harness.Smoke, *words: str) -> None:
 def fault(operation: str, prefix: str, times: int | None, code: str, message: str) -> Iterator[None]:
     """A fault of ELBv2 that hits only load balancers whose name starts with prefix."""
     match = {"Name": f"{prefix}-*"} if operation.startswith("Create") else {"LoadBalancerArn": f"*/{prefix}-*"}
-    harness.add_faults({"service": "elbv2", "operation": operation, "times": times, "status": 400, "code": code, "message": message, "match": match})
+    harness.add_faults(
+        {
+            "service": "elbv2",
+            "operation": operation,
+            "times": times,
+            "status": 400,
+            "code": code,
+            "message": message,
+            "match": match,
+        }
+    )
     try:
         yield
     finally:
@@ -86,7 +96,13 @@ def test_D1_database_stopped_after_the_preflight(tmp_path: Path, services: Servi
 
 
 def test_C6_apply_fails_after_the_security_group_was_made(tmp_path: Path) -> None:
-    with fault("CreateLoadBalancer", "tapply", None, "TooManyLoadBalancers", "The maximum number of load balancers has been reached"):
+    with fault(
+        "CreateLoadBalancer",
+        "tapply",
+        None,
+        "TooManyLoadBalancers",
+        "The maximum number of load balancers has been reached",
+    ):
         smoke = run_smoke(tmp_path, {"papyrus_tag_prefix": "tapply"})
     failed(smoke, "aws_lb.this", "TooManyLoadBalancers")
 
@@ -129,7 +145,9 @@ def by_hand(left: list[str]) -> None:
 
 def test_C8_a_foreign_security_group_of_the_same_name_is_reported_and_survives(tmp_path: Path) -> None:
     vpc = harness.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
-    group = harness.client("ec2").create_security_group(GroupName="tforeign-smoke-foreign", Description="not ours", VpcId=vpc)["GroupId"]
+    group = harness.client("ec2").create_security_group(
+        GroupName="tforeign-smoke-foreign", Description="not ours", VpcId=vpc
+    )["GroupId"]
     try:
         smoke = run_smoke(tmp_path, {"papyrus_tag_prefix": "tforeign"})
         assert smoke.exit_code != 0
