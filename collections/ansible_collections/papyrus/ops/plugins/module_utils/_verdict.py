@@ -1,0 +1,152 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The verdict over a run: a pure function of its manifest lines, and the block of text that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+GONE_ITEM = "alb_sg_verify_gone.json"
+DESTROY_ITEM = "terraform_destroy.log"
+LEASE_ITEM = "lease.json"
+
+_WORDS = {"ok": "OK", "ng": "NG", "skip": "SKIP", "info": "INFO"}
+
+
+def verdict(
+    lines: Sequence[Mapping[str, Any]],
+    failure: Mapping[str, Any] | None = None,
+    allowed_skips: Iterable[str] = (),
+    dirty: bool | None = False,
+    *,
+    short_values: int = 0,
+) -> dict[str, Any]:
+    """PASSED, WARNED or FAILED, with the first failure first (EVIDENCE.md, Verdict).
+
+    `lines` are manifest lines; the check rows inside an item are its `meta.rows` (`id`, `status`, `reason`). `failure` is
+    what ended the run: `step`, `task`, `cause`; it is the first failure unless an item was `ng` before. `dirty` None means
+    that the state of the tree is not known, which is not "clean". A run that took a lease needs an `ok` gone-check.
+    """
+    rows = [row for line in lines for row in check_rows(line)]
+    counts = {status: sum(1 for row in rows if row["status"] == status) for status in ("ok", "ng", "skip", "info")}
+    allowed = set(allowed_skips)
+    skips = [
+        {"id": row["id"], "reason": row["reason"], "allowed": row["id"] in allowed or row["step"] in allowed}
+        for row in rows
+        if row["status"] == "skip"
+    ]
+    failures = [_failure_of_row(row) for row in rows if row["status"] == "ng"]
+    if failure and any(failure.get(key) for key in ("step", "task", "cause")):
+        failures = _with_failure(failures, failure)
+    failed_destroy = next((f for f in failures if f["name"] in (DESTROY_ITEM, GONE_ITEM)), None)
+    gone = _gone(lines)
+    if gone == "missing":
+        failures.append(
+            {
+                "step": "C7",
+                "name": GONE_ITEM,
+                "task": "",
+                "cause": "nothing shows that the temporary resources are gone",
+            }
+        )
+    failures += [
+        {
+            "step": skip["id"],
+            "name": "",
+            "task": "",
+            "cause": f"skipped, which the inventory does not allow: {skip['reason']}",
+        }
+        for skip in skips
+        if not skip["allowed"]
+    ]
+    warnings = [f"{skip['id']} skipped: {skip['reason']}" for skip in skips if skip["allowed"]]
+    if dirty is None:
+        warnings.append("whether the working tree is clean is not known (no git checkout)")
+    elif dirty:
+        warnings.append("the working tree has changes that no commit holds")
+    if not counts["ok"] and not failures:
+        failures.append({"step": "all", "name": "", "task": "", "cause": "the run holds no check"})
+    return {
+        "result": "FAILED" if failures else "WARNED" if warnings else "PASSED",
+        "first_failure": failures[0] if failures else None,
+        "failures": failures,
+        "failed_destroy": failed_destroy,
+        "gone": gone,
+        "counts": counts,
+        "skips": skips,
+        "warnings": warnings,
+        "dirty": dirty,
+        "values_too_short_to_redact": short_values,
+    }
+
+
+def check_rows(line: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The check rows of an item: those in its meta, else the item as one row."""
+    meta = line.get("meta") or {}
+    base = {"step": str(line["step"]), "name": str(line["name"])}
+    rows = meta.get("rows")
+    if isinstance(rows, list) and rows:
+        found = [
+            {**base, "id": str(row["id"]), "status": str(row["status"]), "reason": str(row.get("reason") or "")}
+            for row in rows
+        ]
+        if line["status"] == "ng" and all(row["status"] != "ng" for row in found):
+            found.append({**base, "id": base["step"], "status": "ng", "reason": str(meta.get("reason") or "")})
+        return found
+    return [{**base, "id": base["step"], "status": str(line["status"]), "reason": str(meta.get("reason") or "")}]
+
+
+def _failure_of_row(row: Mapping[str, str]) -> dict[str, str]:
+    cause = row["reason"] or f"{row['name']} is ng"
+    return {"step": row["id"], "name": row["name"], "task": "", "cause": cause}
+
+
+def _with_failure(failures: list[dict[str, str]], failure: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The failure which ended the run, put before the ng items which its teardown left.
+
+    An item of the same step says the same thing; an ng item of an earlier step is what the run failed by.
+    """
+    ended = {"name": "", **{key: str(failure.get(key) or "") for key in ("step", "task", "cause")}}
+    teardown = {DESTROY_ITEM, GONE_ITEM}
+    before = [f for f in failures if f["name"] not in teardown]
+    after = [f for f in failures if f["name"] in teardown]
+    if before:
+        first = before[0]
+        first["task"] = ended["task"]
+        if first["step"] == ended["step"] and ended["cause"] and first["cause"].endswith(" is ng"):
+            first["cause"] = ended["cause"]
+        return before + ([ended] if first["step"] != ended["step"] and ended["cause"] else []) + after
+    return [ended, *after]
+
+
+def _gone(lines: Sequence[Mapping[str, Any]]) -> str:
+    """`ok`, `ng`, `missing`, or `not needed` for a run that took no lease and so could create nothing."""
+    checks = [line["status"] for line in lines if line["name"] == GONE_ITEM]
+    if checks:
+        return str(checks[-1])
+    return "missing" if any(line["name"] == LEASE_ITEM for line in lines) else "not needed"
+
+
+def verdict_text(result: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], folder: str) -> str:
+    """The block for a terminal: one row per check (step, status, reason), the result, and where the evidence lies."""
+    rows = [row for line in lines for row in check_rows(line) if row["status"] != "info"]
+    cells = [(row["id"], _WORDS[row["status"]], row["name"], row["reason"]) for row in rows]
+    widths = [max((len(cell[i]) for cell in cells), default=0) for i in range(3)]
+    text = []
+    for step, status, name, reason in cells:
+        reason = " ".join(reason.split())
+        row = f"{step:<{widths[0]}}  {status:<4}  {name:<{widths[2]}}  {reason}"
+        text.append(row.rstrip() if len(row) <= 200 else row[:199] + "…")
+    first = result["first_failure"]
+    if first:
+        task = f" (task: {first['task']})" if first["task"] else ""
+        text.append(f"First failure: {first['step']} {first['cause']}{task}".replace("  ", " "))
+    failed_destroy = result["failed_destroy"]
+    if failed_destroy and failed_destroy is not first and failed_destroy != first:
+        text.append(f"Failed destroy: {failed_destroy['cause']}")
+    text += [f"Warning: {warning}" for warning in result["warnings"]]
+    text.append(f"{result['result']}  evidence: {folder}")
+    return "\n".join(text)
