@@ -1,0 +1,65 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Calls of AWS that keep their request ids: one call, all pages of one, and batches of ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from . import _aws
+
+
+def batches[T](items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Slices of at most `size` items, for APIs that take so many ids a call."""
+    if size < 1:
+        raise ValueError("a batch has at least one item")
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+class Calls:
+    """Calls through one set of clients; `request_ids` grows with each answer, in order.
+
+    An instance belongs to one thread; the clients behind it may be shared.
+    """
+
+    def __init__(self, clients: Callable[[str], Any]) -> None:
+        self.clients = clients
+        self.request_ids: list[str] = []
+
+    def call(self, service: str, operation: str, resource: str, /, *, hint: str = "", **parameters: Any) -> Any:
+        """One call; `operation` as boto3 spells it. Raises AwsFailure which names operation and resource."""
+        client = self.clients(service)
+        with _aws.aws_call(f"{service}:{api_name(operation)}", resource, hint):
+            response = getattr(client, operation)(**parameters)
+        request_id = _aws.request_id(response)
+        if request_id:
+            self.request_ids.append(request_id)
+        return response
+
+    def pages(
+        self,
+        service: str,
+        operation: str,
+        resource: str,
+        /,
+        *,
+        token: str | tuple[str, str],
+        hint: str = "",
+        **parameters: Any,
+    ) -> Iterator[Any]:
+        """Every page of a listing. `token` is the name of the token, or (name in the request, name in the answer)."""
+        sent, received = (token, token) if isinstance(token, str) else token
+        response = self.call(service, operation, resource, hint=hint, **parameters)
+        yield response
+        while response.get(received):
+            response = self.call(service, operation, resource, hint=hint, **parameters, **{sent: response[received]})
+            yield response
+
+
+def api_name(operation: str) -> str:
+    """`describe_db_instances` → `DescribeDBInstances`, as AWS' documentation and CloudTrail spell it."""
+    return "".join("DB" if word == "db" else word.capitalize() for word in operation.split("_"))
