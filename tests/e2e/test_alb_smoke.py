@@ -28,6 +28,14 @@ def password() -> str:
     return found
 
 
+def tree_is_dirty() -> bool:
+    """A verdict about a working copy that differs from its commit can be WARNED at best."""
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=harness.CHECKOUT, capture_output=True, text=True, check=True
+    )
+    return bool(status.stdout)
+
+
 @pytest.fixture(scope="module")
 def passed(tmp_path_factory: pytest.TempPathFactory) -> harness.Smoke:
     """One run at the highest verbosity that ought to pass, with a watch on every process's arguments meanwhile."""
@@ -46,9 +54,9 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> harness.Smoke:
 
 def test_smoke_passes_with_every_item_of_evidence(passed: harness.Smoke) -> None:
     assert passed.exit_code == 0, passed.output[-4000:]
-    assert passed.verdict["result"] == "PASSED"
+    assert passed.verdict["result"] == ("WARNED" if tree_is_dirty() else "PASSED")
     assert {line["name"] for line in passed.lines} >= SMOKE_ITEMS
-    assert "PASSED" in passed.output
+    assert passed.verdict["result"] in passed.output
     assert str(passed.bundle) in passed.output
 
 
