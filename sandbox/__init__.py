@@ -1,0 +1,1 @@
+"""Local AWS on one loopback port, without Docker: an emulator's state, real processes behind it."""

@@ -1,0 +1,46 @@
+"""Gives out private addresses of the VPC's subnets; an address that was given back is not used again soon."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+
+# AWS keeps the first four addresses and the last one of each subnet.
+# https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
+RESERVED_AT_START = 4
+
+
+class NoAddress(Exception):
+    """The subnet has no free address left."""
+
+
+class Addresses:
+    """Who has which address. Each subnet is walked through in a circle before an address comes again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken: set[str] = set()
+        self._cursor: dict[str, int] = {}
+
+    def take(self, cidr: str) -> str:
+        """A free address of the subnet. Raises NoAddress."""
+        network = ipaddress.ip_network(cidr)
+        usable = network.num_addresses - RESERVED_AT_START - 1
+        with self._lock:
+            for step in range(usable):
+                place = (self._cursor.get(cidr, 0) + step) % usable
+                address = str(network[RESERVED_AT_START + place])
+                if address not in self._taken:
+                    self._taken.add(address)
+                    self._cursor[cidr] = place + 1
+                    return address
+        raise NoAddress(f"subnet {cidr} has no free address")
+
+    def claim(self, address: str) -> None:
+        """Mark an address that is already in use (restored state)."""
+        with self._lock:
+            self._taken.add(address)
+
+    def release(self, address: str) -> None:
+        with self._lock:
+            self._taken.discard(address)

@@ -1,0 +1,211 @@
+"""The ASGI application that every request passes: control API, load balancers, registry, and the AWS APIs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
+
+from sandbox import http, requests, rules
+from sandbox.faults import FaultError
+from sandbox.requests import ApiRequest
+from sandbox.responses import error_code, error_response
+
+if TYPE_CHECKING:
+    from sandbox.registry import Registry
+    from sandbox.runtime import Receive, Runtime, Scope, Send
+
+CONTROL = "/_sandbox/"
+# The emulator's own side doors: reset, configuration, CORS for everybody. Nobody outside this process needs them.
+EMULATOR_DOORS = ("/_ministack", "/_localstack", "/_aws", "/_alb", "/health")
+# Task metadata and credentials: for tasks, unsigned, of no interest to the record of calls.
+TASK_PATHS = re.compile(r"^/(v4/|v2/credentials/)")
+# ECS Exec's data channel (a websocket) will be served here.
+EXEC_CHANNEL = "/v1/data-channel/"
+# S3 objects are the largest bodies; image layers do not come this way.
+LARGEST_BODY = 512 * 1024 * 1024
+
+Asgi = Callable[["Scope", "Receive", "Send"], Any]
+
+
+class FrontDoor:
+    """Wraps the emulator's application. `websockets` maps a path prefix to what serves it."""
+
+    def __init__(self, runtime: Runtime, emulator: Asgi, registry: Registry) -> None:
+        self._runtime = runtime
+        self._emulator = emulator
+        self._registry = registry
+        self.websockets: dict[str, Asgi] = {}
+        self.ready = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            try:
+                await self._http(scope, receive, send)
+            except http.Disconnected:
+                return
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The emulator restores its state at startup and saves it at shutdown; ours goes around that."""
+
+        async def started(message: Any) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self._runtime.loop = asyncio.get_running_loop()
+                for callback in self._runtime.at_start:
+                    callback()
+                self.ready = True
+            await send(message)
+
+        async def told() -> Any:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                self.ready = False
+                for callback in reversed(self._runtime.at_stop):
+                    callback()
+            return message
+
+        await self._emulator(scope, told, started)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for prefix, application in self.websockets.items():
+            if scope["path"].startswith(prefix):
+                await application(scope, receive, send)
+                return
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        _to_origin_form(scope)
+        headers = http.headers_of(scope)
+        path: str = scope["path"]
+        if path.startswith(CONTROL):
+            await self._control(scope, headers, receive, send)
+            return
+        host = http.host_of(headers)
+        for plane in self._runtime.data_planes:
+            if plane.serves(host):
+                await plane.handle(scope, receive, send)
+                return
+        if "origin" in headers:
+            # A page in somebody's browser: it has no business here, and credentials of ours would not stop it.
+            await http.respond_json(send, 403, {"message": "requests with an Origin header are refused"})
+        elif path.startswith(EMULATOR_DOORS):
+            await http.respond_json(send, 404, {"message": f"{path} is not part of AWS"})
+        elif self._registry.serves(path):
+            await self._registry.handle(scope, receive, send)
+        elif TASK_PATHS.match(path):
+            await self._emulator(scope, receive, send)
+        else:
+            await self._api(scope, headers, receive, send)
+
+    async def _api(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        try:
+            body = await http.body_of(receive, LARGEST_BODY)
+        except http.BodyTooLarge:
+            await http.respond_json(send, 413, {"message": f"bodies over {LARGEST_BODY} bytes are not taken"})
+            return
+        raw_path = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1") or scope["path"]
+        request = requests.parse(scope["method"], raw_path, scope["query_string"].decode("latin-1"), headers, body)
+        answer = Answer(send)
+        if request is None:
+            await self._emulator(scope, http.replay(body, receive), answer)
+            return
+        fault = self._runtime.faults.take(request.service, request.operation, request.parameters)
+        if fault is not None and fault.delay_seconds > 0:
+            await asyncio.sleep(fault.delay_seconds)
+        refusal = rules.refusal(self._runtime, request) if fault is None or fault.code is None else None
+        if fault is not None and fault.code is not None:
+            await _send(answer, error_response(request.protocol, fault.status, fault.code, fault.message))
+        elif refusal is not None:
+            await _send(answer, error_response(request.protocol, refusal.status, refusal.code, refusal.message))
+        else:
+            await self._emulator(scope, http.replay(body, receive), answer)
+        self._record(request, headers, answer)
+
+    def _record(self, request: ApiRequest, headers: dict[str, str], answer: Answer) -> None:
+        call = self._runtime.recording.add(
+            service=request.service,
+            operation=request.operation,
+            parameters=request.parameters,
+            status=answer.status,
+            error_code=error_code(answer.headers, bytes(answer.body)) if answer.status >= 400 else None,
+            access_key_id=request.access_key_id,
+            user_agent=headers.get("user-agent", ""),
+        )
+        if not call.read_only and answer.status < 400:
+            self._runtime.changed()
+
+    async def _control(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        if "origin" in headers:
+            await http.respond_json(send, 403, {"message": "requests with an Origin header are refused"})
+            return
+        what, method = scope["path"].removeprefix(CONTROL), scope["method"]
+        faults = self._runtime.faults
+        if what == "ready" and method == "GET":
+            await http.respond_json(send, 200 if self.ready else 503, {"ready": self.ready, "pid": os.getpid()})
+        elif what == "calls" and method == "GET":
+            after = dict(parse_qsl(scope["query_string"].decode())).get("after", "0")
+            if not after.lstrip("-").isdigit():
+                await http.respond_json(send, 400, {"message": "`after` is the number of a call"})
+                return
+            await http.respond_json(send, 200, self._runtime.recording.after(int(after)))
+        elif what == "faults" and method == "GET":
+            await http.respond_json(send, 200, faults.listed())
+        elif what == "faults" and method == "DELETE":
+            faults.clear()
+            await http.respond_json(send, 200, [])
+        elif what == "faults" and method == "PUT":
+            try:
+                faults.replace(json.loads(await http.body_of(receive, 1_000_000)))
+            except (FaultError, ValueError, TypeError) as error:
+                await http.respond_json(send, 400, {"message": str(error)})
+                return
+            await http.respond_json(send, 200, faults.listed())
+        else:
+            await http.respond_json(send, 404, {"message": f"no {method} {scope['path']} in the control API"})
+
+
+class Answer:
+    """Passes a response on; keeps its status, and the body of an error."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = bytearray()
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            pairs = [(name, value) for name, value in message.get("headers", []) if not _is_cors(name)]
+            self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
+            message = {**message, "headers": pairs}
+        elif message["type"] == "http.response.body" and self.status >= 400:
+            self.body += message.get("body", b"")
+        await self._send(message)
+
+
+def _is_cors(name: bytes) -> bool:
+    return name.lower().startswith(b"access-control-")
+
+
+def _to_origin_form(scope: Scope) -> None:
+    """A client that takes us for its HTTP proxy names the whole URL (RFC 9112, 3.2.2): keep path and query of it."""
+    path = scope["path"]
+    if path.startswith(("http://", "https://")):
+        raw = scope.get("raw_path", path.encode()).decode("latin-1").partition("?")[0]
+        raw_path = "/" + raw.split("://", 1)[1].partition("/")[2]
+        scope["path"], scope["raw_path"] = unquote(raw_path), raw_path.encode("latin-1")
+
+
+async def _send(answer: Answer, response: tuple[int, list[tuple[str, str]], bytes]) -> None:
+    status, headers, body = response
+    await http.respond(answer, status, body, headers, content_type=None)

@@ -1,0 +1,82 @@
+"""Small pieces of ASGI that the sandbox's own endpoints share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sandbox.runtime import Receive, Scope, Send
+
+
+class BodyTooLarge(Exception):
+    """More bytes than the endpoint takes."""
+
+
+class Disconnected(Exception):
+    """The client went away before its request was whole."""
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Header names in lower case; of a repeated one, all values joined by commas."""
+    result: dict[str, str] = {}
+    for raw_name, raw_value in scope.get("headers", []):
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        result[name] = f"{result[name]},{value}" if name in result else value
+    return result
+
+
+def host_of(headers: Mapping[str, str]) -> str:
+    """The Host header in lower case without the port."""
+    return headers.get("host", "").rpartition("@")[2].partition(":")[0].lower()
+
+
+async def body_of(receive: Receive, limit: int | None = None) -> bytes:
+    """The whole body. Raises BodyTooLarge or Disconnected."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part = message.get("body", b"")
+        size += len(part)
+        if limit is not None and size > limit:
+            raise BodyTooLarge
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A receive() that gives `body` once and then whatever the connection says."""
+    given = False
+
+    async def again() -> Any:
+        nonlocal given
+        if not given:
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return again
+
+
+async def respond(
+    send: Send,
+    status: int,
+    body: bytes = b"",
+    headers: Iterable[tuple[str, str]] = (),
+    content_type: str | None = "application/json",
+) -> None:
+    listed = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    if content_type is not None:
+        listed.append((b"content-type", content_type.encode()))
+    if not any(name == b"content-length" for name, _ in listed):
+        listed.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": listed})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def respond_json(send: Send, status: int, document: Any) -> None:
+    await respond(send, status, json.dumps(document, default=str).encode())

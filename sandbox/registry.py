@@ -1,0 +1,306 @@
+"""The registry's HTTP API (OCI distribution) before ECR's data: layers stream to files, manifests go to the emulator."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from sandbox import emulator, http
+
+if TYPE_CHECKING:
+    from sandbox.runtime import Receive, Runtime, Scope, Send
+
+# https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints
+NAME = r"/v2/(?P<name>[a-z0-9]+(?:[._/-][a-z0-9]+)*)"
+BASE = re.compile(r"^/v2/?$")
+UPLOADS = re.compile(NAME + r"/blobs/uploads/?$")
+UPLOAD = re.compile(NAME + r"/blobs/uploads/(?P<upload>[0-9a-f-]{36})$")
+BLOB = re.compile(NAME + r"/blobs/(?P<digest>sha256:[0-9a-f]{64})$")
+MANIFEST = re.compile(NAME + r"/manifests/(?P<reference>[A-Za-z0-9_][A-Za-z0-9._:-]{0,127})$")
+TAGS = re.compile(NAME + r"/tags/list$")
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html: a manifest has 4 MiB at most.
+LARGEST_MANIFEST = 4 * 1024 * 1024
+CHUNK = 1024 * 1024
+# What CloudTrail calls these requests. https://docs.aws.amazon.com/AmazonECR/latest/userguide/logging-using-cloudtrail.html
+OPERATIONS = {
+    ("uploads", "POST"): "InitiateLayerUpload",
+    ("upload", "PATCH"): "UploadLayerPart",
+    ("upload", "PUT"): "CompleteLayerUpload",
+    ("blob", "HEAD"): "BatchCheckLayerAvailability",
+    ("blob", "GET"): "GetDownloadUrlForLayer",
+    ("manifest", "PUT"): "PutImage",
+    ("manifest", "GET"): "BatchGetImage",
+    ("manifest", "HEAD"): "BatchGetImage",
+    ("manifest", "DELETE"): "BatchDeleteImage",
+    ("tags", "GET"): "ListImages",
+}
+
+
+class Refused(Exception):
+    """An error of the distribution specification: status, code, message."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+class BlobStore:
+    """Blobs by digest on disk, one set of links per repository (a layer is visible only where it was pushed)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._blobs = folder / "blobs"
+        self._links = folder / "repositories"
+        self.uploads = folder / "uploads"
+        for path in (self._blobs, self._links, self.uploads):
+            path.mkdir(parents=True, exist_ok=True)
+        # Uploads do not survive a restart: clients begin them anew.
+        for left in self.uploads.iterdir():
+            left.unlink()
+
+    def path(self, repository: str, digest: str) -> Path | None:
+        """The blob's file, None when the repository does not have it."""
+        blob = self._blobs / digest.partition(":")[2]
+        return blob if self._link(repository, digest).exists() and blob.exists() else None
+
+    def has(self, repository: str, digest: str) -> bool:
+        return self.path(repository, digest) is not None
+
+    def add(self, repository: str, digest: str, file: Path) -> None:
+        """Take over a finished file."""
+        file.replace(self._blobs / digest.partition(":")[2])
+        self.link(repository, digest)
+
+    def add_bytes(self, repository: str, data: bytes) -> str:
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        scratch = self.uploads / str(uuid.uuid4())
+        scratch.write_bytes(data)
+        self.add(repository, digest, scratch)
+        return digest
+
+    def link(self, repository: str, digest: str) -> None:
+        link = self._link(repository, digest)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.touch()
+
+    def forget(self, repository: str) -> None:
+        """The repository is gone: so are its links (the blobs stay, others may have them)."""
+        folder = self._link(repository, "sha256:").parent
+        for link in folder.glob("*"):
+            link.unlink()
+
+    def _link(self, repository: str, digest: str) -> Path:
+        return self._links / repository.replace("/", "+") / (digest.partition(":")[2] or "_")
+
+
+class Registry:
+    """ASGI endpoint under /v2/. Basic authentication with the token of GetAuthorizationToken, as ECR has it."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.blobs = BlobStore(runtime.settings.state / "ecr")
+        self._hashes: dict[str, Any] = {}
+
+    def serves(self, path: str) -> bool:
+        return any(pattern.match(path) for pattern in (BASE, UPLOADS, UPLOAD, BLOB, MANIFEST, TAGS))
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        kind, match = next(
+            (kind, found)
+            for kind, pattern in (
+                ("base", BASE),
+                ("uploads", UPLOADS),
+                ("upload", UPLOAD),
+                ("blob", BLOB),
+                ("manifest", MANIFEST),
+                ("tags", TAGS),
+            )
+            if (found := pattern.match(path))
+        )
+        operation = OPERATIONS.get((kind, method))
+        fields = match.groupdict()
+        try:
+            key = self._authorize(http.headers_of(scope))
+            if operation is not None:
+                await self._maybe_fail(operation, fields)
+            status, headers, body = await self._answer(kind, method, fields, scope, receive)
+            code = None
+        except Refused as refused:
+            key = None
+            status, code = refused.status, refused.code
+            headers = {"www-authenticate": 'Basic realm="sandbox",service="ecr"'} if status == 401 else {}
+            body = json.dumps({"errors": [{"code": code, "message": refused.message}]}).encode()
+            headers["content-type"] = "application/json"
+        if operation is not None and not (kind == "upload" and method == "PATCH"):
+            self._runtime.recording.add(
+                service="ecr",
+                operation=operation,
+                parameters={"repositoryName": fields["name"], **{k: v for k, v in fields.items() if k != "name" and v}},
+                status=status,
+                error_code=code,
+                access_key_id=key,
+                user_agent=http.headers_of(scope).get("user-agent", ""),
+            )
+        await self._send(send, method, status, headers, body)
+
+    async def _send(self, send: Send, method: str, status: int, headers: dict[str, str], body: bytes | Path) -> None:
+        headers.setdefault("docker-distribution-api-version", "registry/2.0")
+        if isinstance(body, bytes):
+            length = headers.pop("content-length", str(len(body)))
+            shown = b"" if method == "HEAD" else body
+            await http.respond(send, status, shown, [*headers.items(), ("content-length", length)], content_type=None)
+            return
+        listed = [*headers.items(), ("content-length", str(body.stat().st_size))]
+        start = [(name.encode(), value.encode()) for name, value in listed]
+        await send({"type": "http.response.start", "status": status, "headers": start})
+        with body.open("rb") as stream:
+            while method != "HEAD" and (part := stream.read(CHUNK)):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    def _authorize(self, headers: dict[str, str]) -> str:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        with contextlib.suppress(ValueError):
+            user, _, password = base64.b64decode(token).decode().partition(":")
+            if scheme.lower() == "basic" and user == "AWS" and password:
+                return self._runtime.settings.access_key_id
+        raise Refused(401, "UNAUTHORIZED", "authentication required: user AWS, token of GetAuthorizationToken")
+
+    async def _maybe_fail(self, operation: str, fields: dict[str, str]) -> None:
+        import asyncio
+
+        fault = self._runtime.faults.take("ecr", operation, {"repositoryName": fields["name"]})
+        if fault is not None:
+            await asyncio.sleep(fault.delay_seconds)
+            if fault.code is not None:
+                raise Refused(fault.status, fault.code, fault.message)
+
+    async def _answer(
+        self, kind: str, method: str, fields: dict[str, str], scope: Scope, receive: Receive
+    ) -> tuple[int, dict[str, str], bytes | Path]:
+        if kind == "base":
+            return 200, {"content-type": "application/json"}, b"{}"
+        settings = self._runtime.settings
+        name = fields["name"]
+        query = dict(parse_qsl(scope["query_string"].decode()))
+        with emulator.request_scope(settings.account, settings.region):
+            ecr = emulator.service("ecr")
+            if name not in ecr._repositories:
+                text = f"The repository with name '{name}' does not exist in the registry with id '{settings.account}'"
+                raise Refused(404, "NAME_UNKNOWN", text)
+        if kind == "uploads" and method == "POST":
+            return await self._begin(name, query, receive)
+        if kind == "upload" and method in ("PATCH", "PUT"):
+            return await self._continue(name, fields["upload"], method, query, receive)
+        if kind == "blob" and method in ("GET", "HEAD"):
+            file = self.blobs.path(name, fields["digest"])
+            if file is None:
+                raise Refused(404, "BLOB_UNKNOWN", f"{fields['digest']} is not in {name}")
+            found = {"docker-content-digest": fields["digest"], "content-type": "application/octet-stream"}
+            return 200, found, file
+        if kind == "manifest":
+            return await self._manifest(name, fields["reference"], method, http.headers_of(scope), receive)
+        if kind == "tags" and method == "GET":
+            with emulator.request_scope(settings.account, settings.region):
+                status, headers, body = ecr._v2_list_tags(name, query)
+            return status, dict(headers), body
+        raise Refused(405, "UNSUPPORTED", f"{method} is not supported here")
+
+    async def _begin(
+        self, name: str, query: dict[str, str], receive: Receive
+    ) -> tuple[int, dict[str, str], bytes | Path]:
+        mounted = query.get("mount", "")
+        if re.fullmatch(r"sha256:[0-9a-f]{64}", mounted) and self.blobs.has(query.get("from", ""), mounted):
+            self.blobs.link(name, mounted)
+            return 201, {"location": f"/v2/{name}/blobs/{mounted}", "docker-content-digest": mounted}, b""
+        upload = str(uuid.uuid4())
+        (self.blobs.uploads / upload).touch()
+        self._hashes[upload] = hashlib.sha256()
+        if "digest" in query:
+            return await self._continue(name, upload, "PUT", query, receive)
+        headers = {"location": f"/v2/{name}/blobs/uploads/{upload}", "docker-upload-uuid": upload, "range": "0-0"}
+        return 202, headers, b""
+
+    async def _continue(
+        self, name: str, upload: str, method: str, query: dict[str, str], receive: Receive
+    ) -> tuple[int, dict[str, str], bytes | Path]:
+        file = self.blobs.uploads / upload
+        if upload not in self._hashes:
+            raise Refused(404, "BLOB_UPLOAD_UNKNOWN", f"upload {upload} is unknown: begin again")
+        with file.open("ab") as stream:
+            async for part in _parts(receive):
+                stream.write(part)
+                self._hashes[upload].update(part)
+        size = file.stat().st_size
+        if method == "PATCH":
+            headers = {"location": f"/v2/{name}/blobs/uploads/{upload}", "range": f"0-{max(0, size - 1)}"}
+            return 202, {**headers, "docker-upload-uuid": upload}, b""
+        digest = f"sha256:{self._hashes.pop(upload).hexdigest()}"
+        if digest != query.get("digest"):
+            file.unlink()
+            raise Refused(400, "DIGEST_INVALID", f"the content has digest {digest}, not {query.get('digest')}")
+        self.blobs.add(name, digest, file)
+        return 201, {"location": f"/v2/{name}/blobs/{digest}", "docker-content-digest": digest}, b""
+
+    async def _manifest(
+        self, name: str, reference: str, method: str, headers: dict[str, str], receive: Receive
+    ) -> tuple[int, dict[str, str], bytes | Path]:
+        settings = self._runtime.settings
+        body = b""
+        if method == "PUT":
+            try:
+                body = await http.body_of(receive, LARGEST_MANIFEST)
+            except http.BodyTooLarge as error:
+                raise Refused(413, "MANIFEST_INVALID", "a manifest has 4 MiB at most") from error
+            self._check_manifest(name, reference, body)
+        with emulator.request_scope(settings.account, settings.region):
+            ecr = emulator.service("ecr")
+            if method == "PUT":
+                status, found, answer = ecr._v2_put_manifest(name, reference, headers, body)
+                self._runtime.changed()
+            elif method in ("GET", "HEAD"):
+                status, found, answer = ecr._v2_get_manifest(name, reference)
+            else:
+                raise Refused(405, "UNSUPPORTED", "delete images by BatchDeleteImage")
+        return status, {str(k).lower(): str(v) for k, v in found.items() if k.lower() != "content-length"}, answer
+
+    def _check_manifest(self, name: str, reference: str, body: bytes) -> None:
+        """ECR takes a manifest only when all that it names is there."""
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        if reference.startswith("sha256:") and reference != digest:
+            raise Refused(400, "DIGEST_INVALID", f"the manifest has digest {digest}, not {reference}")
+        try:
+            document = json.loads(body)
+            named = list(_digests(document))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise Refused(400, "MANIFEST_INVALID", f"not a manifest: {error}") from error
+        missing = [item for item in named if not self.blobs.has(name, item)]
+        if missing:
+            raise Refused(404, "BLOB_UNKNOWN", f"Layers with digests '{', '.join(missing)}' are not in {name}")
+
+
+def _digests(manifest: dict[str, Any]) -> Iterator[str]:
+    """Config and layers (an index names manifests instead, which are no blobs)."""
+    if "config" in manifest:
+        yield manifest["config"]["digest"]
+    for layer in manifest.get("layers", []):
+        yield layer["digest"]
+
+
+async def _parts(receive: Receive) -> Any:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise http.Disconnected
+        if part := message.get("body", b""):
+            yield part
+        if not message.get("more_body", False):
+            return

@@ -1,0 +1,47 @@
+"""Errors as each of AWS's protocols writes and carries them."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from xml.sax.saxutils import escape
+
+CODE_IN_XML = re.compile(rb"<Code>([^<]+)</Code>")
+CODE_IN_JSON = re.compile(rb'"(?:__type|code)"\s*:\s*"(?:[^"]*#)?([^"]+)"')
+
+
+def error_response(protocol: str, status: int, code: str, message: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    """(status, headers, body) of an error; `protocol` as botocore's models name it.
+
+    Shapes: https://smithy.io/2.0/aws/protocols/index.html, and the EC2 API's own.
+    """
+    request_id = str(uuid.uuid4())
+    headers = [("x-amzn-requestid", request_id)]
+    if protocol in ("json", "rest-json", "smithy-rpc-v2-cbor"):
+        version = "1.1" if protocol == "json" else "1.0"
+        content_type = f"application/x-amz-json-{version}" if protocol == "json" else "application/json"
+        headers += [("content-type", content_type), ("x-amzn-errortype", code)]
+        return status, headers, json.dumps({"__type": code, "message": message}).encode()
+    inner = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+    if protocol == "ec2":
+        text = f"<Response><Errors><Error>{inner}</Error></Errors><RequestID>{request_id}</RequestID></Response>"
+    elif protocol == "rest-xml":
+        text = f"<Error>{inner}<RequestId>{request_id}</RequestId></Error>"
+    else:
+        kind = "Sender" if status < 500 else "Receiver"
+        text = (
+            f"<ErrorResponse><Error><Type>{kind}</Type>{inner}</Error><RequestId>{request_id}</RequestId>"
+            "</ErrorResponse>"
+        )
+    headers.append(("content-type", "text/xml"))
+    return status, headers, b'<?xml version="1.0" encoding="UTF-8"?>' + text.encode()
+
+
+def error_code(headers: Mapping[str, str], body: bytes) -> str | None:
+    """The error code in a response of any protocol."""
+    if code := headers.get("x-amzn-errortype"):
+        return code.partition(":")[0].rpartition("#")[2]
+    found = CODE_IN_XML.search(body) or CODE_IN_JSON.search(body)
+    return found.group(1).decode() if found else None
