@@ -1,0 +1,6 @@
+# Where the local AWS listens; set through TF_VAR_sandbox_endpoint by this inventory.
+
+variable "sandbox_endpoint" {
+  description = "URL of the local AWS."
+  type        = string
+}
