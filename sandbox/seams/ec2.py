@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 from sandbox.emulator import service
 from sandbox.seams import ec2_groups
-from sandbox.seams.ec2_groups import Params, Refused, Response
+from sandbox.seams.refusal import Params, Refused, Response, answered, guarded
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
@@ -36,13 +36,13 @@ def install(runtime: Runtime) -> None:
         "DeleteRouteTable": _check_table_is_free,
         "CreateRoute": _check_route_is_new,
     }.items():
-        actions[name] = _guarded(ec2, rule, actions[name])
+        actions[name] = guarded(ec2, rule, actions[name])
     create_interface_operation = actions["CreateNetworkInterface"]
     actions["CreateNetworkInterface"] = lambda p: _with_subnet_address(runtime, p, create_interface_operation)
     actions["DescribeNetworkInterfaces"] = lambda p: _describe_interfaces(ec2, p)
     ec2._eni_fields_xml = _interface_xml
     for name, handler in list(actions.items()):
-        actions[name] = _answered(ec2, handler)
+        actions[name] = answered(ec2, guarded(ec2, _dry_run, handler))
     for interface in ec2._network_interfaces._data.values():
         runtime.addresses.claim(interface["PrivateIpAddress"])
 
@@ -108,28 +108,10 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
 
 
-def _answered(ec2: Any, handler: Callable[[Params], Any]) -> Callable[[Params], Any]:
-    """Refusals become error documents; DryRun=true stops before anything changes (error code DryRunOperation)."""
-
-    def answered(p: Params) -> Any:
-        try:
-            if str(ec2._p(p, "DryRun")).lower() == "true":
-                raise Refused("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
-            return handler(p)
-        except Refused as refusal:
-            return ec2._error(refusal.code, escape(refusal.message), refusal.status)
-
-    return answered
-
-
-def _guarded(
-    ec2: Any, rule: Callable[[Any, Params], None], handler: Callable[[Params], Response]
-) -> Callable[[Params], Response]:
-    def guarded(p: Params) -> Response:
-        rule(ec2, p)
-        return handler(p)
-
-    return guarded
+def _dry_run(ec2: Any, p: Params) -> None:
+    """Nothing may change. https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html"""
+    if str(ec2._p(p, "DryRun")).lower() == "true":
+        raise Refused("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
 
 
 def _check_subnet(ec2: Any, p: Params) -> None:

@@ -11,9 +11,8 @@ from xml.sax.saxutils import escape
 
 from sandbox.emulator import service
 from sandbox.network import referenced_groups
+from sandbox.seams.refusal import Params, Refused, Response
 
-Params = Mapping[str, Any]
-Response = tuple[int, dict[str, str], bytes]
 Rule = dict[str, Any]
 SOURCES = {
     "IpRanges": "CidrIp",
@@ -22,16 +21,6 @@ SOURCES = {
     "UserIdGroupPairs": "GroupId",
 }
 NUMBERED_PROTOCOLS = {"6": "tcp", "17": "udp", "1": "icmp", "58": "icmpv6", "all": "-1"}
-
-
-class Refused(Exception):
-    """EC2 would answer with this error."""
-
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.status = status
 
 
 def install(ec2: Any) -> None:

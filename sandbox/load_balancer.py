@@ -1,0 +1,297 @@
+"""The data plane of application load balancers: the Host header chooses one, its listener's rules what happens.
+
+Clients reach it through the sandbox's own port (as HTTP proxy, or with a connect-to). What AWS would do with packets is
+done with connections: a port without a listener closes it at once, a client whom the security groups keep out waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sandbox import network
+from sandbox.emulator import request_scope, service
+from sandbox.forwarding import ClientGone, Exchange, Headers, TargetError, end_to_end
+from sandbox.http import headers_of, host_of
+from sandbox.listener_rules import Request, choose, redirect_location
+from sandbox.seams import elbv2_groups
+from sandbox.seams.elbv2_rules import target_groups_of
+from sandbox.target_health import TargetHealth
+
+if TYPE_CHECKING:
+    from sandbox.runtime import Receive, Scope, Send
+
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-504-issues
+CONNECT_SECONDS = 10.0
+# Linux gives up connecting after about this time when its packets are dropped.
+DROPPED_SECONDS = 127.0
+SERVER = (b"server", b"awselb/2.0")
+REASONS = {
+    301: "Moved Permanently",
+    302: "Found",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Temporarily Unavailable",
+    504: "Gateway Time-out",
+}
+
+
+class LoadBalancers:
+    """The sandbox.runtime.DataPlane of all load balancers."""
+
+    def __init__(self, health: TargetHealth) -> None:
+        self._health = health
+        self._turn = itertools.count()
+
+    def serves(self, host: str) -> bool:
+        return _find(host) is not None
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = headers_of(scope)
+        found = _find(host_of(headers))
+        if found is None:
+            await _close(send)
+            return
+        account, region, balancer = found
+        # Not kept over an await: this context belongs to the connection's task alone.
+        with request_scope(account, region):
+            request = _request(scope, headers)
+            listener = _listener(balancer, request)
+            if listener is None:
+                await _close(send)
+            elif not _admitted(balancer, request):
+                await _drop(receive, send)
+            else:
+                await self._apply(balancer, listener, request, scope, receive, send)
+
+    async def _apply(
+        self,
+        balancer: Mapping[str, Any],
+        listener: Mapping[str, Any],
+        request: Request,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        rules = [r for r in service("alb")._rules.values() if r["ListenerArn"] == listener["ListenerArn"]]
+        rule = choose(rules, request)
+        actions = sorted(rule["Actions"], key=lambda action: int(action.get("Order", 1))) if rule else []
+        action: Mapping[str, Any] = actions[-1] if actions else {"Type": "none"}
+        if action["Type"] == "fixed-response":
+            await _fixed(send, action["FixedResponseConfig"])
+        elif action["Type"] == "redirect":
+            config = action["RedirectConfig"]
+            location = redirect_location(config, request).encode("latin-1")
+            await _say(send, int(config["StatusCode"].rpartition("_")[2]), [(b"location", location)])
+        elif action["Type"] == "forward" and len(actions) == 1:
+            await self._forward(balancer, listener, actions, request, scope, receive, send)
+        else:
+            await _say(send, 500)
+
+    async def _forward(
+        self,
+        balancer: Mapping[str, Any],
+        listener: Mapping[str, Any],
+        actions: list[dict[str, Any]],
+        request: Request,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        weighted = [(arn, weight) for arn, weight in target_groups_of(actions) if weight > 0]
+        if not weighted:
+            await _say(send, 503)
+            return
+        arn = random.choices([group for group, _ in weighted], [weight for _, weight in weighted])[0]
+        target = self._choose_target(arn)
+        if target is None:
+            await _say(send, 503)
+            return
+        address, port = target
+        idle = float(_attribute(balancer, "idle_timeout.timeout_seconds", "60"))
+        started = False
+        exchange: Exchange | None = None
+        try:
+            if not elbv2_groups.reaches(arn, address, port):
+                await asyncio.sleep(CONNECT_SECONDS)
+                raise TargetError(504, f"packets to {address}:{port} are dropped")
+            exchange = await Exchange.open(address, port, CONNECT_SECONDS, idle)
+            outgoing = _target_headers(balancer, listener, request, scope)
+            answer = await exchange.ask(scope["method"].encode("latin-1"), _raw_target(scope), outgoing, receive)
+            started = True
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            async for chunk in answer.body:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except TargetError as error:
+            await (_close(send) if started else _say(send, error.status))
+        except ClientGone:
+            pass
+        finally:
+            if exchange is not None:
+                await exchange.close()
+
+    def _choose_target(self, arn: str) -> tuple[str, int] | None:
+        """Healthy targets in turn; when none is, any registered one (AWS fails open)."""
+        alb = service("alb")
+        record = alb._tgs.get(arn)
+        registered = elbv2_groups.targets_of(alb, record) if record else []
+        if not registered:
+            return None
+        healthy = [t for t in registered if self._health.finding(arn, *t).state == "healthy"]
+        usable = healthy or registered
+        return usable[next(self._turn) % len(usable)]
+
+
+def _balancers() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for (account, region, _), record in list(service("alb")._lbs._data.items()):
+        yield account, region, record
+
+
+def _find(host: str) -> tuple[str, str, dict[str, Any]] | None:
+    """The load balancer with this DNS name. One that is still being provisioned has none that resolves."""
+    if not host.endswith(".elb.amazonaws.com"):
+        return None
+    for found in _balancers():
+        if found[2]["DNSName"].lower() == host:
+            return found
+    # A load balancer's name all the same, so that no AWS API answers in its place.
+    return ("", "", {"LoadBalancerArn": "", "State": "unknown"})
+
+
+def _request(scope: Scope, headers: Mapping[str, str]) -> Request:
+    name, _, port = headers.get("host", "").partition(":")
+    scheme = scope.get("scheme", "http")
+    client = scope.get("client") or ("127.0.0.1", 0)
+    raw_path = _raw_target(scope).partition(b"?")[0].decode("latin-1")
+    return Request(
+        method=scope["method"],
+        host=name,
+        path=raw_path,
+        query=scope["query_string"].decode("latin-1"),
+        headers=tuple(
+            (key.decode("latin-1").lower(), value.decode("latin-1")) for key, value in scope.get("headers", [])
+        ),
+        client=client[0],
+        scheme=scheme,
+        port=int(port) if port.isdigit() else 443 if scheme == "https" else 80,
+    )
+
+
+def _raw_target(scope: Scope) -> bytes:
+    path: bytes = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0] or b"/"
+    query: bytes = scope["query_string"]
+    return path + b"?" + query if query else path
+
+
+def _listener(balancer: Mapping[str, Any], request: Request) -> dict[str, Any] | None:
+    if balancer["State"] != "active":
+        return None
+    for listener in service("alb")._listeners.values():
+        if listener["LoadBalancerArn"] == balancer["LoadBalancerArn"] and listener["Port"] == request.port:
+            found: dict[str, Any] = listener
+            return found if found["Protocol"].lower() == request.scheme else None
+    return None
+
+
+def _admitted(balancer: Mapping[str, Any], request: Request) -> bool:
+    return network.admits(
+        service("ec2")._security_groups, balancer["SecurityGroups"], source_ip=request.client, port=request.port
+    )
+
+
+def _attribute(balancer: Mapping[str, Any], key: str, default: str) -> str:
+    for item in service("alb")._lb_attrs.get(balancer["LoadBalancerArn"], []):
+        if item["Key"] == key:
+            return str(item["Value"])
+    return default
+
+
+def _trace_id() -> str:
+    return f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
+
+
+def _target_headers(
+    balancer: Mapping[str, Any], listener: Mapping[str, Any], request: Request, scope: Scope
+) -> Headers:
+    """What a target gets. https://docs.aws.amazon.com/elasticloadbalancing/latest/application/x-forwarded-headers.html"""
+    sent = end_to_end(scope.get("headers", []))
+    chunked = any(name.lower() == b"transfer-encoding" for name, _ in scope.get("headers", []))
+    own = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-port", b"x-amzn-trace-id", b"host", b"expect"}
+    headers = [pair for pair in sent if pair[0] not in own]
+    given = {name: value for name, value in sent if name in own}
+    mode = _attribute(balancer, "routing.http.xff_header_processing.mode", "append")
+    before = given.get(b"x-forwarded-for", b"").decode("latin-1")
+    forwarded = f"{before}, {request.client}" if before and mode == "append" else request.client
+    if mode == "preserve":
+        forwarded = before
+    if forwarded and mode != "remove":
+        headers.append((b"x-forwarded-for", forwarded.encode("latin-1")))
+    headers += [
+        (b"x-forwarded-proto", request.scheme.encode()),
+        (b"x-forwarded-port", str(listener["Port"]).encode()),
+        (b"x-amzn-trace-id", _trace(given.get(b"x-amzn-trace-id", b"").decode("latin-1")).encode("latin-1")),
+    ]
+    preserved = _attribute(balancer, "routing.http.preserve_host_header.enabled", "false") == "true"
+    standard = int(listener["Port"]) in (80, 443)
+    host = request.host if standard else f"{request.host}:{listener['Port']}"
+    headers.append((b"host", given.get(b"host", b"") if preserved else host.encode("latin-1")))
+    headers.append((b"connection", b"close"))
+    if chunked:
+        headers.append((b"transfer-encoding", b"chunked"))
+    return headers
+
+
+def _trace(given: str) -> str:
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-request-tracing.html"""
+    fields = [field.strip() for field in given.split(";") if field.strip()]
+    if not any(field.startswith("Root=") for field in fields):
+        return ";".join([f"Root={_trace_id()}", *fields])
+    return ";".join([f"Self={_trace_id()}", *(field for field in fields if not field.startswith("Self="))])
+
+
+async def _fixed(send: Send, config: Mapping[str, Any]) -> None:
+    body = str(config.get("MessageBody") or "").encode()
+    headers = [(b"content-type", str(config.get("ContentType") or "text/plain").encode())] if body else []
+    await _respond(send, int(config["StatusCode"]), [*headers, (b"content-length", str(len(body)).encode())], body)
+
+
+async def _say(send: Send, status: int, headers: Headers | None = None) -> None:
+    """A response of the load balancer's own, in AWS's words."""
+    title = f"{status} {REASONS[status]}"
+    body = (
+        f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{title}</h1></center>\r\n</body>\r\n</html>\r\n"
+    ).encode()
+    length = (b"content-length", str(len(body)).encode())
+    await _respond(send, status, [(b"content-type", b"text/html"), length, *(headers or [])], body)
+
+
+async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [SERVER, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _drop(receive: Receive, send: Send) -> None:
+    """Nobody answers: the client waits until it has had enough, or as long as a kernel would."""
+    try:
+        async with asyncio.timeout(DROPPED_SECONDS):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        pass
+    await _close(send)
+
+
+async def _close(send: Any) -> None:
+    """End the connection without an answer. ASGI has no word for it, so the server's own objects are asked.
+
+    `send` is hypercorn's HTTPStream.app_send, which sends through its H11Protocol, which sends through its TCPServer.
+    """
+    server = send.__self__.send.__self__.send.__self__
+    server.writer.transport.abort()

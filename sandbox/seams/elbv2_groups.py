@@ -1,0 +1,376 @@
+"""Target groups and registrations as ELBv2 keeps them: limits, uniqueness, health, draining."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Any
+from xml.sax.saxutils import escape
+
+from sandbox import network
+from sandbox.emulator import request_scope, service
+from sandbox.seams.elbv2_rules import users_of
+from sandbox.seams.refusal import Handler, Params, Refused, Response
+from sandbox.target_health import NOT_IN_USE, NOT_REGISTERED, REGISTERING, Finding, Group, TargetHealth
+
+Target = tuple[str, int]
+HEALTH_LIMITS = {
+    "HealthCheckIntervalSeconds": (5, 300),
+    "HealthCheckTimeoutSeconds": (2, 120),
+    "HealthyThresholdCount": (2, 10),
+    "UnhealthyThresholdCount": (2, 10),
+}
+# Private ranges that may be targets though they lie outside the VPC (RFC 1918, RFC 6598).
+ROUTABLE = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")]
+NAME = re.compile(r"[A-Za-z0-9-]+")
+
+
+def install(alb: Any, health: TargetHealth) -> None:
+    actions = alb._ACTION_MAP
+    show = alb._tg_xml
+    alb._tg_xml = lambda group: show({**group, "LoadBalancerArns": users_of(alb, group["TargetGroupArn"])})
+    create, modify, delete, describe = (
+        actions[name]
+        for name in ("CreateTargetGroup", "ModifyTargetGroup", "DeleteTargetGroup", "DescribeTargetGroups")
+    )
+    attributes = actions["ModifyTargetGroupAttributes"]
+    actions.update(
+        CreateTargetGroup=lambda p: _create(alb, p, create),
+        ModifyTargetGroup=lambda p: _modify(alb, p, modify),
+        DeleteTargetGroup=lambda p: _delete(alb, p, delete),
+        DescribeTargetGroups=lambda p: _describe(alb, p, describe),
+        ModifyTargetGroupAttributes=lambda p: _modify_attributes(alb, p, attributes),
+        RegisterTargets=lambda p: _register(alb, p),
+        DeregisterTargets=lambda p: _deregister(alb, p),
+        DescribeTargetHealth=lambda p: _describe_health(alb, p, health),
+    )
+    alb.set_targets_for_group = lambda arn, targets, previous_ids=(): _publish(alb, arn, targets, previous_ids)
+
+
+def check_name(kind: str, name: str) -> None:
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html, Name"""
+    if not name:
+        raise Refused("ValidationError", f"The {kind} name cannot be empty")
+    if len(name) > 32:
+        raise Refused("ValidationError", f"The {kind} name '{name}' cannot be longer than '32' characters")
+    if not NAME.fullmatch(name):
+        raise Refused(
+            "ValidationError",
+            f"The {kind} name '{name}' can only contain characters that are alphanumeric characters and hyphens(-)",
+        )
+    if name.startswith("-") or name.endswith("-"):
+        raise Refused("ValidationError", f"The {kind} name '{name}' cannot begin or end with a hyphen(-)")
+
+
+def groups_for_health() -> Iterator[Group]:
+    """Every target group of every account and region, as the health checks see it."""
+    alb = service("alb")
+    for (account, region, arn), record in list(alb._tgs._data.items()):
+        with request_scope(account, region):
+            in_use = any(
+                alb._lbs[user]["State"] == "active" for user in users_of(alb, arn) if user in alb._lbs
+            ) and record["TargetType"] in ("ip", "instance")
+            yield Group(
+                arn=arn,
+                targets=tuple(targets_of(alb, record)),
+                in_use=in_use,
+                protocol=record["HealthCheckProtocol"],
+                port=str(record["HealthCheckPort"]),
+                path=record["HealthCheckPath"],
+                interval=record["HealthCheckIntervalSeconds"],
+                timeout=record["HealthCheckTimeoutSeconds"],
+                healthy_threshold=record["HealthyThresholdCount"],
+                unhealthy_threshold=record["UnhealthyThresholdCount"],
+                matcher=record["Matcher"]["HttpCode"],
+                deregistration_delay=float(attribute(alb, arn, "deregistration_delay.timeout_seconds", "300")),
+            )
+
+
+def targets_of(alb: Any, record: dict[str, Any]) -> list[Target]:
+    """Registered targets as (address, port)."""
+    return [
+        (target["Id"], int(target.get("Port") or record["Port"]))
+        for target in alb._targets.get(record["TargetGroupArn"], [])
+    ]
+
+
+def attribute(alb: Any, arn: str, key: str, default: str) -> str:
+    """An attribute of a target group."""
+    for item in alb._tg_attrs.get(arn, []):
+        if item["Key"] == key:
+            return str(item["Value"])
+    return default
+
+
+def reaches(arn: str, address: str, port: int) -> bool:
+    """Whether the load balancer of a target group gets through to a target: its groups against those of the target.
+
+    An address without a network interface is nobody's: packets to it are lost.
+    """
+    alb, ec2 = service("alb"), service("ec2")
+    account, region = scope_of(arn)
+    with request_scope(account, region):
+        record = alb._tgs.get(arn)
+        balancers = [alb._lbs[user] for user in users_of(alb, arn) if user in alb._lbs] if record else []
+        if not balancers:
+            return False
+        groups = network.groups_at(ec2._network_interfaces.values(), address, record["VpcId"])
+        return groups is not None and network.admits(
+            ec2._security_groups, groups, source_groups=balancers[0]["SecurityGroups"], port=port
+        )
+
+
+def scope_of(arn: str) -> tuple[str, str]:
+    """(account, region) of an ARN."""
+    _, _, _, region, account, _ = arn.split(":", 5)
+    return account, region
+
+
+def _check_health_settings(alb: Any, p: Params, record: dict[str, Any]) -> None:
+    settings = {name: int(record.get(name, 0)) for name in HEALTH_LIMITS}
+    for name, (least, most) in HEALTH_LIMITS.items():
+        if text := alb._p(p, name):
+            settings[name] = int(text) if text.isdigit() else -1
+            if not least <= settings[name] <= most:
+                words = " ".join(re.findall("[A-Z][a-z]+", name)).lower()
+                raise Refused("ValidationError", f"{words.capitalize()} '{text}' must be between {least} and {most}")
+    interval, timeout = settings["HealthCheckIntervalSeconds"], settings["HealthCheckTimeoutSeconds"]
+    if timeout >= interval:
+        raise Refused(
+            "ValidationError", f"Health check timeout '{timeout}' must be smaller than the interval '{interval}'"
+        )
+    path = alb._p(p, "HealthCheckPath")
+    if path and not path.startswith("/"):
+        raise Refused("ValidationError", f"Health check path '{path}' must begin with a '/' character")
+    port = alb._p(p, "HealthCheckPort")
+    if port and port != "traffic-port" and not (port.isdigit() and 1 <= int(port) <= 65535):
+        raise Refused("ValidationError", f"Health check port '{port}' must be 'traffic-port' or in the range 1-65535")
+    matcher = alb._p(p, "Matcher.HttpCode")
+    if matcher and not all(200 <= int(code) <= 499 for code in re.findall(r"\d+", matcher)):
+        raise Refused(
+            "ValidationError", f"Health check matcher HTTP code '{matcher}' must be within '200-499' inclusive"
+        )
+
+
+def _create(alb: Any, p: Params, create: Handler) -> Response:
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html"""
+    name, kind = alb._p(p, "Name"), alb._p(p, "TargetType") or "instance"
+    check_name("target group", name)
+    defaults = {"HealthCheckIntervalSeconds": 30, "HealthCheckTimeoutSeconds": 5}
+    _check_health_settings(alb, p, defaults)
+    if kind != "lambda":
+        for needed in ("Protocol", "Port", "VpcId"):
+            if not alb._p(p, needed):
+                words = {"Protocol": "protocol", "Port": "port", "VpcId": "VPC ID"}[needed]
+                raise Refused("ValidationError", f"A {words} must be specified")
+        if alb._p(p, "VpcId") not in service("ec2")._vpcs:
+            raise Refused("ValidationError", f"The VPC ID '{alb._p(p, 'VpcId')}' is not found")
+    same = [group for group in alb._tgs.values() if group["TargetGroupName"] == name]
+    if same and not all(
+        str(same[0][key]) == (alb._p(p, key) or str(same[0][key]))
+        for key in ("Protocol", "Port", "VpcId", "TargetType")
+    ):
+        raise Refused(
+            "DuplicateTargetGroupName",
+            f"A target group with the same name '{name}' exists, but with different settings",
+        )
+    if same:
+        # Asked again for the same thing, AWS gives what there is.
+        answer: Response = alb._xml(200, "CreateTargetGroup", f"<TargetGroups>{alb._tg_xml(same[0])}</TargetGroups>")
+        return answer
+    response = create(p)
+    for group in alb._tgs.values():
+        if group["TargetGroupName"] == name:
+            alb._tg_attrs[group["TargetGroupArn"]] = _default_attributes()
+    return response
+
+
+def _default_attributes() -> list[dict[str, str]]:
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html"""
+    values = {
+        "deregistration_delay.timeout_seconds": "300",
+        "stickiness.enabled": "false",
+        "stickiness.type": "lb_cookie",
+        "stickiness.lb_cookie.duration_seconds": "86400",
+        "stickiness.app_cookie.cookie_name": "",
+        "stickiness.app_cookie.duration_seconds": "86400",
+        "slow_start.duration_seconds": "0",
+        "load_balancing.algorithm.type": "round_robin",
+        "load_balancing.algorithm.anomaly_mitigation": "off",
+        "load_balancing.cross_zone.enabled": "use_load_balancer_configuration",
+        "target_group_health.dns_failover.minimum_healthy_targets.count": "1",
+        "target_group_health.dns_failover.minimum_healthy_targets.percentage": "off",
+        "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "1",
+        "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage": "off",
+    }
+    return [{"Key": key, "Value": value} for key, value in values.items()]
+
+
+def _known(alb: Any, arn: str) -> dict[str, Any]:
+    record: dict[str, Any] | None = alb._tgs.get(arn)
+    if record is None:
+        raise Refused("TargetGroupNotFound", "One or more target groups not found")
+    return record
+
+
+def _modify(alb: Any, p: Params, modify: Handler) -> Response:
+    _check_health_settings(alb, p, _known(alb, alb._p(p, "TargetGroupArn")))
+    return modify(p)
+
+
+def _modify_attributes(alb: Any, p: Params, modify: Handler) -> Response:
+    arn = alb._p(p, "TargetGroupArn")
+    _known(alb, arn)
+    known = {item["Key"] for item in alb._tg_attrs.get(arn, [])}
+    place = 1
+    while key := alb._p(p, f"Attributes.member.{place}.Key"):
+        value = alb._p(p, f"Attributes.member.{place}.Value")
+        if key not in known:
+            raise Refused("ValidationError", f"Target group attribute key '{key}' is not recognized")
+        if key == "deregistration_delay.timeout_seconds" and not (value.isdigit() and int(value) <= 3600):
+            raise Refused("ValidationError", f"'{value}' must be between 0 and 3600 for attribute '{key}'")
+        place += 1
+    return modify(p)
+
+
+def _delete(alb: Any, p: Params, delete: Handler) -> Response:
+    """Deleting what is not there succeeds: ResourceInUse is the only error that the API reference knows.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeleteTargetGroup.html
+    """
+    arn = alb._p(p, "TargetGroupArn")
+    if users_of(alb, arn):
+        raise Refused("ResourceInUse", f"Target group '{arn}' is currently in use by a listener or a rule")
+    empty: Response = alb._empty("DeleteTargetGroup")
+    return delete(p) if arn in alb._tgs else empty
+
+
+def _describe(alb: Any, p: Params, describe: Handler) -> Response:
+    names = {group["TargetGroupName"] for group in alb._tgs.values()}
+    if any(name not in names for name in alb._parse_member_list(p, "Names")) or any(
+        arn not in alb._tgs for arn in alb._parse_member_list(p, "TargetGroupArns")
+    ):
+        raise Refused("TargetGroupNotFound", "One or more target groups not found")
+    balancer = alb._p(p, "LoadBalancerArn")
+    if not balancer:
+        return describe(p)
+    if balancer not in alb._lbs:
+        raise Refused("LoadBalancerNotFound", "One or more load balancers not found")
+    found = "".join(alb._tg_xml(group) for arn, group in alb._tgs.items() if balancer in users_of(alb, arn))
+    answer: Response = alb._xml(200, "DescribeTargetGroups", f"<TargetGroups>{found}</TargetGroups>")
+    return answer
+
+
+def _register(alb: Any, p: Params) -> Response:
+    """A target is its address and port. https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html"""
+    arn = alb._p(p, "TargetGroupArn")
+    record = _known(alb, arn)
+    wanted = alb._parse_targets_param(p)
+    if not wanted:
+        raise Refused("ValidationError", "You must specify at least one target")
+    vpc = service("ec2")._vpcs.get(record["VpcId"]) or {}
+    for target in wanted:
+        if record["TargetType"] == "ip":
+            _check_address(target["Id"], vpc.get("CidrBlock", ""))
+        if not 1 <= int(target.get("Port") or record["Port"]) <= 65535:
+            raise Refused("ValidationError", f"Port '{target['Port']}' must be between 1 and 65535")
+    have = alb._targets.setdefault(arn, [])
+    known = set(targets_of(alb, record))
+    for target in wanted:
+        entry = (target["Id"], int(target.get("Port") or record["Port"]))
+        if entry not in known:
+            known.add(entry)
+            have.append({"Id": entry[0], "Port": entry[1]})
+    answer: Response = alb._empty("RegisterTargets")
+    return answer
+
+
+def _check_address(text: str, cidr: str) -> None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise Refused("ValidationError", f"The IP address '{text}' is not a valid IPv4 or IPv6 address") from error
+    inside = bool(cidr) and address in ipaddress.ip_network(cidr)
+    if not inside and not any(address in block for block in ROUTABLE):
+        raise Refused(
+            "InvalidTarget", f"The following targets are not in the target group VPC CIDR or a routable range: '{text}'"
+        )
+
+
+def _deregister(alb: Any, p: Params) -> Response:
+    """Deregistering what is not registered succeeds.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
+    """
+    arn = alb._p(p, "TargetGroupArn")
+    record = _known(alb, arn)
+    gone = {(target["Id"], int(target.get("Port") or record["Port"])) for target in alb._parse_targets_param(p)}
+    alb._targets[arn] = [
+        {"Id": address, "Port": port} for address, port in targets_of(alb, record) if (address, port) not in gone
+    ]
+    answer: Response = alb._empty("DeregisterTargets")
+    return answer
+
+
+def _publish(alb: Any, arn: str, targets: Any, previous: Any) -> bool:
+    """ECS brings its own registrations up to date; those of others stay. False when the group is gone."""
+    record = alb._tgs.get(arn)
+    if record is None:
+        return False
+    withdrawn = set(previous)
+    fresh = [(address, int(port or record["Port"])) for address, port in targets]
+    kept = [target for target in targets_of(alb, record) if target in fresh or target[0] not in withdrawn]
+    kept += [target for target in fresh if target not in kept]
+    alb._targets[arn] = [{"Id": address, "Port": port} for address, port in kept]
+    return True
+
+
+def finding_of(alb: Any, health: TargetHealth, record: dict[str, Any], target: Target) -> Finding:
+    """Health of a target now, also in the moment before the checks have seen its registration."""
+    arn = record["TargetGroupArn"]
+    finding = health.finding(arn, *target)
+    if target in targets_of(alb, record):
+        if finding.state == "draining" or finding == NOT_REGISTERED:
+            finding = REGISTERING if users_of(alb, arn) else NOT_IN_USE
+        if finding == NOT_IN_USE and users_of(alb, arn):
+            finding = REGISTERING
+    return finding
+
+
+def _describe_health(alb: Any, p: Params, health: TargetHealth) -> Response:
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html"""
+    record = _known(alb, alb._p(p, "TargetGroupArn"))
+    asked = [(target["Id"], int(target.get("Port") or record["Port"])) for target in alb._parse_targets_param(p)]
+    registered = targets_of(alb, record)
+    shown = asked or [*registered, *(t for t in health.draining(record["TargetGroupArn"]) if t not in registered)]
+    inner = "".join(_health_xml(record, target, finding_of(alb, health, record, target)) for target in shown)
+    answer: Response = alb._xml(
+        200, "DescribeTargetHealth", f"<TargetHealthDescriptions>{inner}</TargetHealthDescriptions>"
+    )
+    return answer
+
+
+def _health_xml(record: dict[str, Any], target: Target, finding: Finding) -> str:
+    address, port = target
+    checked = port if record["HealthCheckPort"] == "traffic-port" else record["HealthCheckPort"]
+    inner = f"<State>{finding.state}</State>"
+    if finding.reason:
+        inner += f"<Reason>{finding.reason}</Reason><Description>{escape(finding.description or '')}</Description>"
+    zone = _zone_of(record["VpcId"], address)
+    placed = f"<AvailabilityZone>{zone}</AvailabilityZone>" if zone else ""
+    return (
+        f"<member><Target><Id>{address}</Id><Port>{port}</Port>{placed}</Target>"
+        f"<HealthCheckPort>{checked}</HealthCheckPort><TargetHealth>{inner}</TargetHealth></member>"
+    )
+
+
+def _zone_of(vpc: str, address: str) -> str | None:
+    try:
+        number = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    for subnet in service("ec2")._subnets.values():
+        if subnet["VpcId"] == vpc and number in ipaddress.ip_network(subnet["CidrBlock"]):
+            return str(subnet["AvailabilityZone"])
+    return None

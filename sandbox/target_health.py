@@ -1,0 +1,239 @@
+"""Health of registered targets, checked for real: one state machine a registration, one loop for all.
+
+States, reason codes and their texts: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+and https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+# How long a new target stays in Elb.RegistrationInProgress before its first check. AWS: a few seconds.
+REGISTRATION_SECONDS = 0.5
+TICK_SECONDS = 0.1
+# An ALB's health checker reads no more of an answer than its head.
+LARGEST_HEAD = 16 * 1024
+
+DESCRIPTIONS = {
+    "Elb.RegistrationInProgress": "Target registration is in progress",
+    "Elb.InitialHealthChecking": "Initial health checks in progress",
+    "Target.Timeout": "Request timed out",
+    "Target.FailedHealthChecks": "Health checks failed",
+    "Target.NotRegistered": "Target is not registered to the target group",
+    "Target.NotInUse": "Target group is not configured to receive traffic from the load balancer",
+    "Target.DeregistrationInProgress": "Target deregistration is in progress",
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """A target group as far as health goes. Times in seconds; `in_use` when an active load balancer forwards to it."""
+
+    arn: str
+    targets: tuple[tuple[str, int], ...]
+    in_use: bool
+    protocol: str
+    port: str
+    path: str
+    interval: float
+    timeout: float
+    healthy_threshold: int
+    unhealthy_threshold: int
+    matcher: str
+    deregistration_delay: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a target's health is now, in DescribeTargetHealth's words."""
+
+    state: str
+    reason: str | None = None
+    description: str | None = None
+
+    @classmethod
+    def of(cls, state: str, reason: str | None = None, description: str | None = None) -> Finding:
+        return cls(state, reason, description or (DESCRIPTIONS.get(reason) if reason else None))
+
+
+NOT_REGISTERED = Finding.of("unused", "Target.NotRegistered")
+NOT_IN_USE = Finding.of("unused", "Target.NotInUse")
+REGISTERING = Finding.of("initial", "Elb.RegistrationInProgress")
+
+
+@dataclass
+class Registration:
+    """One target in one group, from its registration on; a new registration starts from the beginning."""
+
+    finding: Finding = REGISTERING
+    successes: int = 0
+    failures: int = 0
+    due: float = 0.0
+    checking: bool = False
+    drained_at: float | None = None
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def judge(self, failure: Finding | None, group: Group) -> None:
+        """Take in the result of one check (None: passed).
+
+        A new target is healthy after one check that passed, an unhealthy one after `healthy_threshold` in a row;
+        either becomes unhealthy after `unhealthy_threshold` failures in a row.
+        """
+        if failure is None:
+            self.successes, self.failures = self.successes + 1, 0
+            if self.finding.state == "initial" or self.successes >= group.healthy_threshold:
+                self.finding = Finding.of("healthy")
+            return
+        self.successes, self.failures = 0, self.failures + 1
+        if self.failures >= group.unhealthy_threshold or self.finding.state == "unhealthy":
+            self.finding = failure
+
+
+def code_matches(code: int, matcher: str) -> bool:
+    """`matcher` as in Matcher.HttpCode: `200`, `200,202`, `200-299`."""
+    for part in matcher.split(","):
+        first, _, last = part.strip().partition("-")
+        if first.isdigit() and int(first) <= code <= int(last or first):
+            return True
+    return False
+
+
+class TargetHealth:
+    """Checks every registered target at its group's interval. `groups` and `reaches` are asked at each tick and check.
+
+    `reaches(group arn, address, port)` says whether the load balancer's packets get to the target at all.
+    """
+
+    def __init__(
+        self,
+        groups: Callable[[], Iterable[Group]],
+        reaches: Callable[[str, str, int], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._groups = groups
+        self._reaches = reaches
+        self._clock = clock
+        self._registrations: dict[tuple[str, str, int], Registration] = {}
+
+    def finding(self, group: str, address: str, port: int) -> Finding:
+        """Current health; NOT_REGISTERED for an unknown target. From any thread."""
+        registration = self._registrations.get((group, address, port))
+        return registration.finding if registration else NOT_REGISTERED
+
+    def draining(self, group: str) -> list[tuple[str, int]]:
+        """Targets that were deregistered and are not through with it."""
+        return [
+            (address, port)
+            for (arn, address, port), registration in list(self._registrations.items())
+            if arn == group and registration.drained_at is not None
+        ]
+
+    async def run(self) -> None:
+        """Check for ever."""
+        while True:
+            self.tick()
+            await asyncio.sleep(TICK_SECONDS)
+
+    def tick(self) -> None:
+        """Follow registrations and start the checks that are due."""
+        now = self._clock()
+        seen: set[tuple[str, str, int]] = set()
+        known: dict[str, Group] = {}
+        for group in self._groups():
+            known[group.arn] = group
+            for address, port in group.targets:
+                key = (group.arn, address, port)
+                seen.add(key)
+                self._follow(key, group, now)
+        for key, registration in list(self._registrations.items()):
+            if key in seen:
+                continue
+            gone = known.get(key[0])
+            self._drain(key, registration, gone, now)
+
+    def _follow(self, key: tuple[str, str, int], group: Group, now: float) -> None:
+        registration = self._registrations.get(key)
+        if registration is None or registration.drained_at is not None:
+            registration = self._registrations[key] = Registration(due=now + REGISTRATION_SECONDS)
+        if not group.in_use:
+            if registration.finding != NOT_IN_USE:
+                registration.finding = NOT_IN_USE
+                registration.successes = registration.failures = 0
+            return
+        if registration.finding == NOT_IN_USE:
+            registration.finding = REGISTERING
+            registration.due = now + REGISTRATION_SECONDS
+        if registration.due <= now and not registration.checking:
+            if registration.finding == REGISTERING:
+                registration.finding = Finding.of("initial", "Elb.InitialHealthChecking")
+            registration.due = now + group.interval
+            registration.checking = True
+            task = asyncio.get_running_loop().create_task(self._check(registration, group, key[1], key[2]))
+            registration.tasks.add(task)
+            task.add_done_callback(registration.tasks.discard)
+
+    def _drain(self, key: tuple[str, str, int], registration: Registration, group: Group | None, now: float) -> None:
+        """AWS shows a deregistered target as draining until the delay has passed, whether it had requests or not."""
+        if registration.drained_at is None and group is not None and registration.finding.state != "unused":
+            registration.drained_at = now + group.deregistration_delay
+            registration.finding = Finding.of("draining", "Target.DeregistrationInProgress")
+        if group is None or registration.drained_at is None or registration.drained_at <= now:
+            self._registrations.pop(key, None)
+
+    async def _check(self, registration: Registration, group: Group, address: str, port: int) -> None:
+        try:
+            failure = await self.probe(group, address, port)
+            if registration.drained_at is None and registration.finding != NOT_IN_USE:
+                registration.judge(failure, group)
+        finally:
+            registration.checking = False
+
+    async def probe(self, group: Group, address: str, port: int) -> Finding | None:
+        """One health check: None when it passed, else the finding that an unhealthy target would have."""
+        checked = port if group.port == "traffic-port" else int(group.port)
+        try:
+            async with asyncio.timeout(group.timeout):
+                if not self._reaches(group.arn, address, checked):
+                    await asyncio.sleep(group.timeout + 1)
+                code = await status_of(address, checked, group.path, group.protocol == "HTTPS")
+        except TimeoutError:
+            return Finding.of("unhealthy", "Target.Timeout")
+        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return Finding.of("unhealthy", "Target.FailedHealthChecks")
+        if code_matches(code, group.matcher):
+            return None
+        text = f"Health checks failed with these codes: [{code}]"
+        return Finding.of("unhealthy", "Target.ResponseCodeMismatch", text)
+
+
+async def status_of(address: str, port: int, path: str, tls: bool) -> int:
+    """HTTP status of a GET as ELB's health checker sends it (its TLS verifies nothing, as AWS documents).
+
+    Raises OSError, IncompleteReadError, LimitOverrunError, or ValueError when the answer is not HTTP.
+    """
+    context = None
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    reader, writer = await asyncio.open_connection(address, port, ssl=context, limit=LARGEST_HEAD)
+    try:
+        request = (
+            f"GET {path} HTTP/1.1\r\nHost: {address}:{port}\r\nConnection: close\r\n"
+            "User-Agent: ELB-HealthChecker/2.0\r\nAccept-Encoding: gzip, compressed\r\n\r\n"
+        )
+        writer.write(request.encode("latin-1"))
+        head = await reader.readuntil(b"\r\n")
+        version, _, rest = head.partition(b" ")
+        if not version.startswith(b"HTTP/1."):
+            raise ValueError(f"not an HTTP answer: {head[:40]!r}")
+        return int(rest[:3])
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
