@@ -34,7 +34,7 @@ class Repository:
 
 
 class RegistryServer:
-    """`requests`: (method, path) of /v2 and (`ECR`, operation) in order; `faults`: (method, path pattern) → statuses."""
+    """`requests`: (method, path) of /v2 and (`ECR`, operation); `faults`: (method, path pattern) → statuses."""
 
     def __init__(self, authorization: str = AUTHORIZATION) -> None:
         self.repositories: dict[str, Repository] = {}
