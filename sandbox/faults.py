@@ -19,7 +19,7 @@ class FaultError(ValueError):
 class Fault:
     """`service` and `operation` as botocore names them (patterns allowed); `times` is how often, None for always.
 
-    Without a `code` the call is only delayed. `match` holds patterns for the call's own parameters, e.g. {"Name": "a*"}.
+    Without a `code` the call is only delayed. `match` holds patterns for parameters of the call, e.g. {"Name": "a*"}.
     """
 
     service: str

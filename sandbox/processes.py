@@ -75,7 +75,7 @@ class Process:
         return self.wait(10)
 
     def stop(self, timeout: float = 10, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask with `number`, wait `timeout` seconds, then SIGKILL. Exit code (143 when SIGTERM ended it, 137 SIGKILL)."""
+        """Ask with `number`, wait `timeout` seconds, then SIGKILL. Exit code: 143 after SIGTERM, 137 after SIGKILL."""
         if (code := self.poll()) is not None:
             return code
         self.send(number)

@@ -1,4 +1,4 @@
-"""The registry's HTTP API (OCI distribution) before ECR's data: layers stream to files, manifests go to the emulator."""
+"""The registry API (OCI distribution) before ECR: layers stream to files, manifests go to the emulator."""
 
 from __future__ import annotations
 

@@ -68,6 +68,8 @@ class Runtime:
     engine: Engine = field(init=False)
     # ECR's blobs and the registry's HTTP side.
     registry: Registry = field(init=False)
+    # (target group ARN, IP, port) → state as DescribeTargetHealth has it; the load balancer's seam puts its own in.
+    target_state: Callable[[str, str, int], str] | None = None
     # Facts for sandbox.json that are known only once the sandbox runs.
     facts: dict[str, str] = field(default_factory=dict)
     _dirty: threading.Event = field(default_factory=threading.Event, repr=False)

@@ -93,10 +93,10 @@ def main(arguments: list[str]) -> int:
     while status is None:
         ready = select.select([life_fd, wake_in], [], [])[0]
         if wake_in in ready:
-            for number in os.read(wake_in, 512):
-                if number != signal.SIGCHLD:
+            for came in os.read(wake_in, 512):
+                if came != signal.SIGCHLD:
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(main_pid, number)
+                        os.kill(main_pid, came)
             status = reap(main_pid)
         elif life_fd in ready:
             kill_descendants()
