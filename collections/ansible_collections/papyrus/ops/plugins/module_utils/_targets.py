@@ -164,6 +164,21 @@ def deregister(calls: Calls, target_group_arn: str, targets: Sequence[Mapping[st
     )
 
 
+def difference(
+    descriptions: Sequence[Mapping[str, Any]], changes: Sequence[Mapping[str, Any]], present: bool
+) -> dict[str, Any]:
+    """Ansible's `diff` of the registered targets before and after the change."""
+    before = {
+        f"{key[0]}:{key[1]}"
+        for item in descriptions
+        for key in [key_of(item["Target"])]
+        if registered(TargetState(*key, item.get("TargetHealth", {}).get("State", "")))
+    }
+    changed = {f"{target['Id']}:{target['Port']}" for target in changes}
+    after = before | changed if present else before - changed
+    return {"diff": {"before": {"targets": sorted(before)}, "after": {"targets": sorted(after)}}}
+
+
 def codes_of(description: str) -> list[int]:
     """HTTP codes in `Health checks failed with these codes: [404]`."""
     match = CODES.search(description)

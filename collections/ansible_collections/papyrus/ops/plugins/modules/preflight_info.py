@@ -1,0 +1,365 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Answers every question of the preflight at once."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight_info
+short_description: Check an ECS service, its database, its network and the runner before a temporary ALB is made
+version_added: 0.1.0
+description:
+  - Evaluates all rows of the preflight side by side and returns them with reasons, request ids and items of evidence.
+  - Row B10 (caller, account, region) comes first and alone. When it is NG, no other call is made.
+  - A row that cannot be answered is NG with its cause and does not end the others.
+  - The module does not fail on NG rows, so that the caller can keep the evidence first; see RV(failed_rows).
+  - B(Row B1 runs the application's code), see M(papyrus.ops.flask_routes_info).
+author:
+  - papyrus.ops contributors (@papyrus-ops)
+requirements:
+  - psycopg >= 3.1 (for O(db_login=direct))
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+  - papyrus.ops.attributes
+  - papyrus.ops.attributes.info
+options:
+  account_id:
+    description: The account that the inventory expects.
+    type: str
+    required: true
+  expected_region:
+    description: The region that the inventory expects.
+    type: str
+    required: true
+  rows:
+    description: Ids of the rows to evaluate. All when empty. B10 is always evaluated.
+    type: list
+    elements: str
+    default: []
+  cluster:
+    description: ECS cluster.
+    type: str
+    required: true
+  service:
+    description: ECS service.
+    type: str
+    required: true
+  container:
+    description: Container that serves requests. May be left out when the task has only one.
+    type: str
+  port:
+    description: Its port. That of its definition when left out.
+    type: int
+  task_family:
+    description: Family that the running task definition must belong to.
+    type: str
+  exec_required:
+    description: Whether the run uses ECS Exec. Row B3 is skipped instead of NG otherwise.
+    type: bool
+    default: true
+  secret_id:
+    description: Secret with the database's connection.
+    type: str
+  db_instance:
+    description: RDS instance. Without it the rows about a database are skipped.
+    type: str
+  db_username_rule:
+    description: Whom the secret must name, V(master) or a role.
+    type: str
+    default: master
+  db_name:
+    description: Database that the secret must name, see M(papyrus.ops.secrets_rds_drift).
+    type: str
+  db_allowlist:
+    description: CIDRs, prefix lists and security groups that may reach the database beside the tasks.
+    type: list
+    elements: str
+    default: []
+  db_login:
+    description: Whether to log in with the secret from here.
+    type: str
+    choices: [direct, none]
+    default: direct
+  db_ca_file:
+    description: CA certificates for the login.
+    type: path
+  db_hostaddr:
+    description: IP address for the login, see M(papyrus.ops.secrets_rds_drift).
+    type: str
+  vpc_id:
+    description: VPC of service and ALB.
+    type: str
+  tasks_sg_id:
+    description: Security group of the tasks. Those of the running tasks when left out.
+    type: str
+  alb_scheme:
+    description: Scheme of the temporary ALB.
+    type: str
+    choices: [internet-facing, internal]
+    default: internet-facing
+  alb_subnet_ids:
+    description: Subnets of the temporary ALB.
+    type: list
+    elements: str
+    default: []
+  alb_ingress_cidrs:
+    description: Who may reach the temporary ALB. The whole internet is refused, also in parts.
+    type: list
+    elements: str
+    default: []
+  tag_prefix:
+    description: Prefix of the tags on temporary resources.
+    type: str
+    default: papyrus
+  name_prefix:
+    description: Prefix of the names of temporary resources. O(tag_prefix) with C(-smoke) when left out.
+    type: str
+  run_id:
+    description: Id of this run, for the names that it is about to take.
+    type: str
+  lease_minutes:
+    description: How long this run may live.
+    type: int
+    default: 60
+  app_source:
+    description: Folder with the application. Row B1 is skipped without it.
+    type: path
+  app_factory:
+    description: Its factory as C(module:function).
+    type: str
+  app_python:
+    description: Interpreter with the application's dependencies.
+    type: path
+  app_paths:
+    description: Further folders for the application's import path.
+    type: list
+    elements: path
+    default: []
+  app_environment:
+    description: Dummy settings for loading the application.
+    type: dict
+    default: {}
+  routes_required:
+    description: Routes that must be registered.
+    type: list
+    elements: str
+    default: []
+  terraform_binary:
+    description: Terraform or OpenTofu.
+    type: str
+    default: terraform
+  private:
+    description: The run's private folder, where the database's password is made known for redaction.
+    type: path
+  timeout:
+    description: Seconds after which an unanswered row is NG.
+    type: float
+    default: 60
+"""
+
+EXAMPLES = r"""
+- name: Compare the service with what a release needs
+  papyrus.ops.preflight_info:
+    account_id: "123456789012"
+    expected_region: us-west-2
+    cluster: papyrus-ecs-prd
+    service: papyrus-task-service
+    container: app
+    port: 5000
+    secret_id: papyrus/prd/db
+    db_instance: papyrus-prd
+    db_username_rule: papyrus_app
+    db_ca_file: /etc/ssl/rds-ca.pem
+    vpc_id: vpc-0a1b2c3d4e5f60718
+    tasks_sg_id: sg-0a1b2c3d4e5f60718
+    alb_subnet_ids: [subnet-0a1b2c3d4e5f60718, subnet-0b1b2c3d4e5f60718]
+    alb_ingress_cidrs: [203.0.113.7/32]
+    app_source: app
+    app_factory: papyrus:create_app
+    routes_required: [/healthz, /dbcheck]
+  register: preflight
+
+- name: Every row is OK, or skipped for a reason
+  ansible.builtin.assert:
+    that: preflight.failed_rows | length == 0
+    fail_msg: "{{ preflight.table | split('\n') }}"
+"""
+
+RETURN = r"""
+rows:
+  description: The rows in reading order. Only B10 when that is NG.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - id: B12
+      title: Database is available
+      status: ok
+      reason: papyrus-prd is available, postgres 16.4
+      data: {status: available, engine: postgres 16.4, ca: rds-ca-rsa2048-g1, publicly_accessible: false}
+      request_ids: [c1b5d6a0-7c3e-4a53-9d6d-1f5b1c0d2e3f]
+table:
+  description: The rows as text, one a line.
+  returned: always
+  type: str
+  sample: "OK    B12  Database is available  papyrus-prd is available, postgres 16.4"
+ok:
+  description: Whether no row is NG.
+  returned: always
+  type: bool
+  sample: true
+failed_rows:
+  description: Ids of the NG rows.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+skipped_rows:
+  description: Ids of the skipped rows.
+  returned: always
+  type: list
+  elements: str
+  sample: [B14]
+facts:
+  description:
+    - What later steps use, each V(null) when it has no answer. Keys are C(tasks), C(left_out), C(targets), C(service),
+      C(task_definition), C(routes), C(drift), C(sg_inbound) and C(parameters).
+  returned: always
+  type: dict
+  sample:
+    targets: [{Id: 10.20.1.17, Port: 5000, AvailabilityZone: us-west-2a}]
+evidence:
+  description: Items for M(papyrus.ops.evidence_capture).
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - name: preflight.json
+      status: ok
+      step: B
+      media_type: application/json
+      content: {rows: [], table: []}
+      meta: {rows: [], request_ids: []}
+elapsed:
+  description: Seconds that all rows together took.
+  returned: always
+  type: float
+  sample: 1.9
+"""
+
+import os
+import time
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.papyrus.ops.plugins.module_utils import (
+    _aws,
+    _names,
+    _preflight,
+    _preflight_report,
+    _preflight_runner,
+    _rows,
+)
+from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+
+TEXTS = {"type": "list", "elements": "str", "default": []}
+ARGUMENTS = {
+    "account_id": {"type": "str", "required": True},
+    "expected_region": {"type": "str", "required": True},
+    "rows": TEXTS,
+    "cluster": {"type": "str", "required": True},
+    "service": {"type": "str", "required": True},
+    "container": {"type": "str"},
+    "port": {"type": "int"},
+    "task_family": {"type": "str"},
+    "exec_required": {"type": "bool", "default": True},
+    "secret_id": {"type": "str", "no_log": False},
+    "db_instance": {"type": "str"},
+    "db_username_rule": {"type": "str", "default": "master"},
+    "db_name": {"type": "str"},
+    "db_allowlist": TEXTS,
+    "db_login": {"type": "str", "choices": ["direct", "none"], "default": "direct"},
+    "db_ca_file": {"type": "path"},
+    "db_hostaddr": {"type": "str"},
+    "vpc_id": {"type": "str"},
+    "tasks_sg_id": {"type": "str"},
+    "alb_scheme": {"type": "str", "choices": ["internet-facing", "internal"], "default": "internet-facing"},
+    "alb_subnet_ids": TEXTS,
+    "alb_ingress_cidrs": TEXTS,
+    "tag_prefix": {"type": "str", "default": "papyrus"},
+    "name_prefix": {"type": "str"},
+    "run_id": {"type": "str"},
+    "lease_minutes": {"type": "int", "default": 60},
+    "app_source": {"type": "path"},
+    "app_factory": {"type": "str"},
+    "app_python": {"type": "path"},
+    "app_paths": {"type": "list", "elements": "path", "default": []},
+    "app_environment": {"type": "dict", "default": {}},
+    "routes_required": TEXTS,
+    "terraform_binary": {"type": "str", "default": "terraform"},
+    "private": {"type": "path"},
+    "timeout": {"type": "float", "default": 60},
+}
+
+
+def settings_of(asked: dict) -> _preflight.Settings:
+    """Module options as settings: what is not given keeps the default, lists become tuples."""
+    known = _preflight.Settings.__dataclass_fields__
+    given = {name: value for name, value in asked.items() if name in known and value is not None and name != "region"}
+    given.update({name: tuple(value) for name, value in given.items() if isinstance(value, list)})
+    return _preflight.Settings(**given, region=asked["expected_region"], credentials=credentials_of(asked))
+
+
+def credentials_of(asked: dict) -> dict:
+    """Kind and end of the credentials that the SDK will use; keys of the environment arrive as module options."""
+    if asked.get("session_token"):
+        return {
+            "kind": "session",
+            "method": "option or environment",
+            "expires_at": os.environ.get("AWS_CREDENTIAL_EXPIRATION"),
+        }
+    if asked.get("access_key"):
+        return {"kind": "static", "method": "option or environment"}
+    import boto3
+
+    return _preflight_runner.session_credentials(
+        boto3.session.Session(profile_name=asked.get("profile")), _names.utc_now()
+    )
+
+
+def main() -> None:
+    module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    asked = module.params
+    started = time.monotonic()
+    try:
+        settings = settings_of(asked)
+        checks = _preflight_report.chosen(asked["rows"])
+    except Exception as exc:  # a profile that does not exist, an unreadable role: botocore's own words
+        module.fail_json(msg=f"the preflight cannot begin: {exc}", step="B10")
+
+    def register(password: str) -> None:
+        module.no_log_values.add(password)  # a last net: what leaves this module cannot contain it
+        if asked["private"]:
+            Redactor.register(asked["private"], "db-password", password)
+
+    facts = _preflight.Facts(_aws.module_clients(module), settings)
+    facts.register = register
+    rows = _preflight.run(_preflight_report.IDENTITY, checks, facts)
+    module.exit_json(
+        changed=False,
+        rows=[row.as_dict() for row in rows],
+        table=_rows.table(rows),
+        ok=not _rows.ids_of(rows, "ng"),
+        failed_rows=_rows.ids_of(rows, "ng"),
+        skipped_rows=_rows.ids_of(rows, "skip"),
+        facts=_preflight_report.facts_for_later(facts),
+        evidence=_preflight_report.evidence(rows, facts, settings.app_factory),
+        elapsed=round(time.monotonic() - started, 3),
+    )
+
+
+if __name__ == "__main__":
+    main()
