@@ -26,19 +26,19 @@ def verdict(
 ) -> dict[str, Any]:
     """PASSED, WARNED or FAILED, with the first failure first (EVIDENCE.md, Verdict).
 
-    `lines` are manifest lines; the check rows inside an item are its `meta.rows` (`id`, `status`, `reason`). `failure` is
-    what ended the run: `step`, `task`, `cause`; it is the first failure unless an item was `ng` before. `dirty` None means
-    that the state of the tree is not known, which is not "clean". A run that took a lease needs an `ok` gone-check.
+    `lines` are manifest lines; the check rows inside an item are its `meta.rows` (`id`, `status`, `reason`). `failure`
+    is what ended the run: `step`, `task`, `cause`; it is the first failure unless an item was `ng` before. `dirty` None
+    means that the state of the tree is not known, which is not "clean". A run with a lease needs an `ok` gone-check.
     """
     rows = [row for line in lines for row in check_rows(line)]
     counts = {status: sum(1 for row in rows if row["status"] == status) for status in ("ok", "ng", "skip", "info")}
     allowed = set(allowed_skips)
-    skips = [
+    skips: list[dict[str, Any]] = [
         {"id": row["id"], "reason": row["reason"], "allowed": row["id"] in allowed or row["step"] in allowed}
         for row in rows
         if row["status"] == "skip"
     ]
-    failures = [_failure_of_row(row) for row in rows if row["status"] == "ng"]
+    failures: list[dict[str, str]] = [_failure_of_row(row) for row in rows if row["status"] == "ng"]
     if failure and any(failure.get(key) for key in ("step", "task", "cause")):
         failures = _with_failure(failures, failure)
     failed_destroy = next((f for f in failures if f["name"] in (DESTROY_ITEM, GONE_ITEM)), None)

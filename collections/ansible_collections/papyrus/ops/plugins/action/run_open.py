@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Action plugin: opens a run on the controller, where the guard can watch ansible-playbook itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.release import __version__ as core_version
+from ansible_collections.papyrus.ops.plugins.module_utils._evidence import BundleError
+from ansible_collections.papyrus.ops.plugins.module_utils._guard_processes import process
+from ansible_collections.papyrus.ops.plugins.module_utils._run_open import OpenError, git_facts, open_run, plan
+
+ARGUMENTS: dict[str, Any] = {
+    "evidence_root": {"type": "path", "required": True},
+    "ledger": {"type": "path", "required": True},
+    "service": {"type": "str", "required": True},
+    "account_id": {"type": "str"},
+    "region": {"type": "str"},
+    "tag_prefix": {"type": "str", "default": "papyrus"},
+    "lease_minutes": {"type": "int", "default": 60},
+    "playbook": {"type": "str"},
+    "details": {"type": "dict", "default": {}},
+    "start_guard": {"type": "bool", "default": True},
+    "stack": {
+        "type": "dict",
+        "options": {
+            "source": {"type": "path", "required": True},
+            "name_prefix": {"type": "str"},
+            "variables": {"type": "dict", "default": {}},
+            "override_files": {"type": "list", "elements": "path", "default": []},
+            "backend": {"type": "dict", "default": {}},
+            "binary": {"type": "str", "default": "terraform"},
+            "environment": {"type": "dict", "default": {}},
+            "limits": {"type": "dict", "default": {}},
+        },
+    },
+}
+
+
+class ActionModule(ActionBase):
+    """Runs in a worker, a child of ansible-playbook: its parent is the process that the guard watches."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        task_vars = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _validation, given = self.validate_argument_spec(ARGUMENTS)
+        options = json.loads(json.dumps(given, default=str))  # plain types: templating leaves tagged ones
+        try:
+            if self._task.check_mode:
+                return {**result, "changed": True, "run": plan(options)}
+            environ = self._environment()
+            facts = {
+                "inventory_host": task_vars.get("inventory_hostname"),
+                "git": git_facts(self._loader.get_basedir()),
+                "versions": versions(),
+            }
+            run = open_run(options, facts, controller=process(os.getppid()), environ=environ)
+        except (OpenError, BundleError, OSError, ValueError) as exc:
+            raise AnsibleActionFail(str(exc)) from exc
+        return {**result, "changed": True, "run": run}
+
+    def _environment(self) -> dict[str, str]:
+        """The controller's environment with `environment:` of play, block and task over it, as modules get it."""
+        own: dict[str, Any] = {}
+        self._compute_environment_string(own)
+        return {**os.environ, **{str(key): str(value) for key, value in own.items()}}
+
+
+def versions() -> dict[str, str | None]:
+    try:
+        import boto3
+
+        boto3_version = str(boto3.__version__)
+    except ImportError:
+        boto3_version = None
+    return {"collection": _collection_version(), "ansible_core": str(core_version), "boto3": boto3_version}
+
+
+def _collection_version() -> str | None:
+    """Version of this collection, from MANIFEST.json (installed) or galaxy.yml (a checkout)."""
+    root = Path(__file__).absolute().parents[2]
+    for name, key in (("MANIFEST.json", "collection_info"), ("galaxy.yml", "")):
+        try:
+            content = yaml.safe_load((root / name).read_text("utf-8"))  # JSON is YAML
+        except (OSError, yaml.YAMLError):
+            continue
+        return str((content[key] if key else content)["version"])
+    return None

@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Evidence items as a playbook gives them, turned into arguments of `Bundle.append`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ._evidence import STATUSES, Bundle, content_bytes, media_type_of
+from ._names import rfc3339, utc_now
+
+_MAX_REASON = 400
+PHASE_ITEM = "phase.json"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item, complete: what `Bundle.append` takes."""
+
+    name: str
+    data: bytes
+    media_type: str
+    status: str
+    step: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def item(spec: Mapping[str, Any]) -> Item:
+    """ValueError, naming the item, for what cannot be evidence.
+
+    `rows` (id, status, reason) become `meta.rows`; without a `status` of its own the item is `ng` when a row is, and
+    without content the rows are its content. `reason` becomes `meta.reason`: why the item is not `ok`.
+    """
+    name = str(spec.get("name") or "")
+    rows = spec.get("rows") or []
+    status = spec.get("status") or _status_of(rows, name)
+    if status not in STATUSES:
+        raise ValueError(f"the status {status!r} of {name} must be one of {', '.join(STATUSES)}")
+    step = str(spec.get("step") or "")
+    if not name or not step:
+        raise ValueError(f"an evidence item needs name and step, not {name!r} and {step!r}")
+    meta = dict(spec.get("meta") or {})
+    if spec.get("reason"):
+        meta["reason"] = _short(spec["reason"])
+    if rows:
+        meta["rows"] = [
+            {"id": str(row["id"]), "status": str(row["status"]), "reason": _short(row.get("reason") or "")}
+            for row in rows
+        ]
+    if status == "skip" and not meta.get("reason") and not any(row["status"] == "skip" for row in rows):
+        raise ValueError(f"{name} is skipped without a reason; a skip counts only with one")
+    return Item(name, _data(spec, rows, name), str(spec.get("media_type") or media_type_of(name)), status, step, meta)
+
+
+def _status_of(rows: Iterable[Mapping[str, Any]], name: str) -> str:
+    statuses = {str(row.get("status")) for row in rows}
+    unknown = statuses - set(STATUSES)
+    if unknown:
+        raise ValueError(f"a row of {name} has the status {sorted(unknown)[0]!r}, not one of {', '.join(STATUSES)}")
+    for status in ("ng", "ok", "skip"):
+        if status in statuses:
+            return status
+    return "info"
+
+
+def _data(spec: Mapping[str, Any], rows: Any, name: str) -> bytes:
+    if spec.get("src"):
+        if spec.get("content") is not None:
+            raise ValueError(f"{name} has both src and content")
+        return Path(str(spec["src"])).read_bytes()
+    content = spec.get("content")
+    if content is None:
+        if not rows:
+            raise ValueError(f"{name} has neither content nor src nor rows")
+        content = {"rows": list(rows)}
+    if isinstance(content, list) and name.endswith(".jsonl"):
+        return b"".join(_compact(entry) for entry in content)
+    return content_bytes(content)
+
+
+def _compact(entry: Any) -> bytes:
+    """One line of a .jsonl item."""
+    return (json.dumps(entry, sort_keys=True, ensure_ascii=False, default=str) + "\n").encode("utf-8")
+
+
+def _short(reason: Any) -> str:
+    text = " ".join(str(reason).split())
+    return text if len(text) <= _MAX_REASON else text[: _MAX_REASON - 1] + "…"
+
+
+def phase_item(phase: Mapping[str, Any]) -> Item:
+    """Start or end of a phase; the report's timeline is made of these."""
+    event = str(phase.get("event") or "")
+    if event not in ("start", "end") or not phase.get("name"):
+        raise ValueError("a phase needs a name, and the event start or end")
+    content = {"phase": str(phase["name"]), "event": event, "at": rfc3339(utc_now(), microseconds=True)}
+    meta = {"phase": content["phase"], "event": event}
+    return Item(PHASE_ITEM, content_bytes(content), "application/json", "info", "all", meta)
+
+
+def capture(bundle: Bundle, items: Iterable[Item]) -> list[dict[str, Any]]:
+    """Appends in the given order; returns the manifest lines."""
+    return [
+        bundle.append(
+            entry.name, entry.data, media_type=entry.media_type, status=entry.status, step=entry.step, meta=entry.meta
+        )
+        for entry in items
+    ]
+
+
+def predicted(items: Iterable[Item]) -> list[dict[str, Any]]:
+    """What `capture` would return, as far as it is known before: no place in the chain, no time, no redaction."""
+    return [
+        {
+            "name": entry.name,
+            "media_type": entry.media_type,
+            "bytes": len(entry.data),
+            "sha256": hashlib.sha256(entry.data).hexdigest(),
+            "status": entry.status,
+            "step": entry.step,
+        }
+        for entry in items
+    ]

@@ -1,0 +1,276 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The guard of one run: owns Terraform, watches the controller, and takes everything down when that ends too early.
+
+Started by run_open (`_run_open.start_guard`) in a session of its own, by an isolated interpreter which knows this
+folder as the package `module_utils`: nothing of Ansible is needed, or loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ._aws import Clients, client_factory
+from ._evidence import content_bytes
+from ._guard_processes import Family, Process, Terminal, Watch, describe_process, process
+from ._guard_socket import Server
+from ._names import rfc3339, utc_now
+from ._run_end import finish, last_phase, remove_private, short_values
+from ._run_settings import GUARD_LOG, Settings, write_guard_process
+from ._run_stack import StackRun
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the controller's processes."""
+
+
+class Job:
+    """One apply or destroy in a thread; its result is there when it ended."""
+
+    def __init__(self, work: Callable[[], dict[str, Any]]) -> None:
+        self.result: dict[str, Any] | None = None
+        self.ended = threading.Event()
+        self._work = work
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.result = self._work()
+        except Exception as exc:  # a fault of ours: the job has failed, the guard goes on to destroy
+            self.result = {"ok": False, "error": f"{type(exc).__name__}: {exc}"}
+        finally:
+            self.ended.set()
+
+
+class Guard:
+    """See the module's first line. `run()` returns when the run is closed or torn down."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clients: Callable[[], Clients] | None = None,
+        terminal: Terminal | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self._log = log or _log
+        self._clients = clients or self._own_clients
+        self._terminal = terminal
+        self.stack = None
+        if settings.stack is not None:
+            self.stack = StackRun(settings, self._clients, log=self._log)
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._terminated = threading.Event()
+        self._tearing_down = False
+        self._wakeup_read, self._wakeup_write = os.pipe()
+        os.set_blocking(self._wakeup_write, False)
+
+    def _own_clients(self) -> Clients:
+        region = self.settings.region
+        return client_factory({"region_name": region} if region else {})
+
+    # Requests
+
+    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        op = request.get("op")
+        if op == "status":
+            return {"ok": True, "jobs": {name: job.result for name, job in self._jobs.items()}, "pid": os.getpid()}
+        if op == "wait":
+            job = self._jobs.get(str(request.get("job")))
+            if job is None:
+                return {"ok": False, "error": f"no {request.get('job')} has been started"}
+            job.ended.wait(min(float(request.get("seconds") or 0), 60.0))
+            return {"ok": True, "result": job.result}
+        with self._lock:
+            if self._tearing_down or self._terminated.is_set():
+                return {"ok": False, "error": "the guard is taking the run down"}
+            if op == "apply":
+                return self._start_apply()
+            if op == "destroy":
+                return self._start_destroy(again=bool(request.get("again")))
+            if op == "close":
+                if any(not job.ended.is_set() for job in self._jobs.values()):
+                    return {"ok": False, "error": "Terraform is under way, the run cannot be closed"}
+                self._closed.set()
+                self.wake()
+                return {"ok": True}
+        return {"ok": False, "error": f"unknown request {op!r}"}
+
+    def _start_apply(self) -> dict[str, Any]:
+        if self.stack is None:
+            return {"ok": False, "error": "the run was opened without a stack"}
+        if "destroy" in self._jobs:
+            return {"ok": False, "error": "the run has been destroyed, nothing is created any more"}
+        if self._closed.is_set():
+            return {"ok": False, "error": "the run is closed"}
+        started = "apply" not in self._jobs
+        if started:
+            self._jobs["apply"] = Job(self.stack.apply)
+        return {"ok": True, "started": started}
+
+    def _start_destroy(self, again: bool = False) -> dict[str, Any]:
+        stack = self.stack
+        if stack is None:
+            return {"ok": False, "error": "the run was opened without a stack"}
+        job = self._jobs.get("destroy")
+        if job is not None and not (again and job.ended.is_set() and not (job.result or {}).get("ok")):
+            return {"ok": True, "started": False}
+        apply = self._jobs.get("apply")
+
+        def work() -> dict[str, Any]:
+            deadline = time.monotonic() + self._apply_bound()
+            while apply is not None and not apply.ended.is_set() and time.monotonic() < deadline:
+                stack.interrupt()  # again and again: each command gets it once, also one that has only just begun
+                apply.ended.wait(0.5)
+            return stack.destroy()
+
+        self._jobs["destroy"] = Job(work)
+        return {"ok": True, "started": True}
+
+    def _apply_bound(self) -> float:
+        """Seconds within which an interrupted Terraform has ended: the runner kills it after its grace."""
+        return self.settings.limits.interrupt_grace + 30
+
+    # Life
+
+    def wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it is awake already
+            os.write(self._wakeup_write, b"x")
+
+    def terminate(self, *_: object) -> None:
+        """SIGTERM: take the run down, whatever the controller does."""
+        self._terminated.set()
+        self.wake()
+
+    def run(self, server: Server | None = None) -> int:
+        controller = self.settings.controller or Process(0, "")
+        watch = Watch(controller)
+        family = Family(controller, {os.getpid()})
+        server = server or Server(self.settings.private, self.handle)
+        write_guard_process(self.settings.private, _self())
+        self._log(f"guarding run {self.settings.run_id}, controller {controller.pid}")
+        while not self._closed.is_set():
+            watch.wait(self._wakeup_read, LOOK_EVERY)
+            if self._closed.is_set():
+                break
+            if watch.ended():
+                self._tear_down(server, family, "the controller (ansible-playbook) ended without closing the run")
+                return 0
+            if self._terminated.is_set():
+                self._tear_down(server, None, "the guard was told to stop (SIGTERM)")
+                return 0
+            family.look()
+        server.close()
+        remove_private(self.settings.private)
+        return 0
+
+    def _tear_down(self, server: Server, family: Family | None, cause: str) -> None:
+        """Everything of C6 and C7, bounded: each wait in it has its limit."""
+        with self._lock:
+            self._tearing_down = True
+        settings = self.settings
+        bundle = settings.bundle()
+        none: list[dict[str, Any]] = []
+        lines = _attempt(bundle.lines, none, self._log)
+        during = last_phase(lines)
+        last = lines[-1]["name"] if lines else "none"
+        cause = f"{cause} during: {during}; last item before: {last}"
+        self._say(f"papyrus.ops: {cause}. Taking run {settings.run_id} down; evidence: {settings.folder}")
+        if family is not None:
+            nobody: list[Process] = []
+            ended = _attempt(family.end, nobody, self._log)
+            self._log(f"ended left-over processes: {[describe_process(member) for member in ended]}")
+        result = self._destroy_everything()
+        left = "" if result.get("gone") else f" LEFT BEHIND: {result.get('error')}. Delete with: {result.get('sweep')}"
+        _attempt(lambda: self._keep_guard_log(cause), None, self._log)
+        failure = {"step": "C6", "task": "", "cause": cause}
+        end = _attempt(
+            lambda: finish(
+                bundle, settings.open_ledger(), settings.run_id, failure, short_values=short_values(settings.private)
+            ),
+            None,
+            self._log,
+        )
+        server.close()
+        if end is None:
+            left += " The verdict could not be written."
+        remove_private(settings.private)
+        gone = "everything it created is gone." if result.get("gone") else ""
+        self._say(f"papyrus.ops: run {settings.run_id} ended FAILED; {gone}{left} Evidence: {settings.folder}")
+
+    def _destroy_everything(self) -> dict[str, Any]:
+        with self._lock:
+            apply, destroy = self._jobs.get("apply"), self._jobs.get("destroy")
+        if self.stack is None or (apply is None and destroy is None):
+            return {"gone": True}
+        limits = self.settings.limits
+        if destroy is None or (destroy.ended.is_set() and not (destroy.result or {}).get("ok")):
+            with self._lock:
+                self._start_destroy(again=True)
+                destroy = self._jobs["destroy"]
+        bound = (
+            self._apply_bound() + limits.attempts * (limits.destroy + limits.interrupt_grace + 60) + limits.gone + 120
+        )
+        if not destroy.ended.wait(bound):
+            self.stack.interrupt()
+            return {"gone": False, "error": f"the destroy did not end within {bound:g} s"}
+        return destroy.result or {"gone": False, "error": "the destroy ended without a result"}
+
+    def _keep_guard_log(self, cause: str) -> None:
+        path = os.path.join(self.settings.private, GUARD_LOG)
+        with open(path, "rb") as file:
+            text = file.read()
+        self.settings.bundle().append(
+            "guard.log", text or content_bytes(cause), status="info", step="C6", meta={"reason": cause}
+        )
+
+    def _say(self, text: str) -> None:
+        self._log(text)
+        if self._terminal is not None:
+            self._terminal.say(text)
+
+
+def _attempt[T](work: Callable[[], T], otherwise: T, log: Callable[[str], None]) -> T:
+    """One step of the teardown: whatever goes wrong in it, the next steps are still done."""
+    try:
+        return work()
+    except Exception as exc:
+        log(f"{type(exc).__name__}: {exc}")
+        return otherwise
+
+
+def _self() -> Process:
+    own = process(os.getpid())
+    return own or Process(os.getpid(), "")
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(f"{rfc3339(utc_now(), microseconds=True)} {text}\n")
+    sys.stderr.flush()
+
+
+def main(argv: list[str]) -> int:
+    """`argv` is the run-private folder alone."""
+    settings = Settings.load(argv[0])
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        # A handler, not SIG_IGN: Terraform would inherit that and never see its one SIGINT.
+        signal.signal(number, lambda *_: None)
+    terminal = Terminal(settings.controller.pid) if settings.controller else None
+    guard = Guard(settings, terminal=terminal)
+    signal.signal(signal.SIGTERM, guard.terminate)
+    started = time.monotonic()
+    code = guard.run()
+    _log(f"ended after {time.monotonic() - started:.1f} s")
+    return code

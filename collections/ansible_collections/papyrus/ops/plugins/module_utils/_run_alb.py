@@ -1,0 +1,151 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What temporary_alb does: asks the guard, or destroys here when that is dead. It creates nothing without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import _leftovers
+from ._aws import AwsFailure, Clients, client_factory
+from ._guard_socket import Client, GuardError, GuardGone
+from ._lease import sweep_command
+from ._redaction import Redactor
+from ._run_end import destroy_without_guard
+from ._run_settings import Settings
+
+_LOG_LINES = 40
+
+
+class AlbFailure(Exception):
+    """`result` has `cause` and `step` beside what is known: for the module's failure."""
+
+    def __init__(self, step: str, cause: str, **result: Any) -> None:
+        self.result: dict[str, Any] = {"cause": cause, "step": step, "changed": False, **result}
+        super().__init__(cause)
+
+
+def predict(run: Mapping[str, Any], state: str) -> dict[str, Any]:
+    """Check mode: names that would be created. Nothing is there in check mode that could go."""
+    created = state in ("started", "present")
+    names = dict(run.get("names") or {})
+    after = "".join(f"{kind}: {name}\n" for kind, name in sorted(names.items())) if created else ""
+    return {"changed": created and bool(names), "names": names, "outputs": {}, "diff": {"before": "", "after": after}}
+
+
+def start(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Begins the apply; what stands in its way (no lease, a name AWS refuses) comes out when it is waited for."""
+    try:
+        answer = _client(run).ask("apply")
+    except (GuardGone, GuardError) as exc:
+        raise AlbFailure("C1", f"nothing is created without the guard of the run: {exc}") from exc
+    return {"changed": bool(answer["started"]), "names": dict(run.get("names") or {})}
+
+
+def wait_present(run: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    started = start(run)
+    try:
+        result = _client(run).wait("apply", timeout)
+    except (GuardGone, GuardError) as exc:
+        raise AlbFailure("C1", f"the temporary ALB was being created: {exc}") from exc
+    if result is None:
+        raise AlbFailure(
+            "C1", f"terraform apply has not ended after {timeout:g} s; its guard goes on", log=_log(run, "apply")
+        )
+    if not result["ok"]:
+        raise AlbFailure("C1", str(result["error"]), changed=True, log=_log(run, "apply"))
+    return {
+        "changed": started["changed"],
+        "outputs": result["outputs"],
+        "seconds": result["seconds"],
+        "log": _log(run, "apply"),
+        "diff": {"before": "", "after": f"load balancer, target group, security group: {run.get('name')}\n"},
+    }
+
+
+def remove(run: Mapping[str, Any], timeout: float, *, clients: Callable[[], Clients] | None = None) -> dict[str, Any]:
+    """Destroys by the guard; by the same code here when it is dead; only looks when the private folder is gone too."""
+    clients = clients or (lambda: client_factory({"region_name": run["region"]} if run.get("region") else {}))
+    guard = "alive"
+    try:
+        client = _client(run)
+        client.ask("destroy", again=True)
+        result = client.wait("destroy", timeout)
+    except GuardError as exc:
+        raise AlbFailure("C6", str(exc), guard=guard, sweep=sweep_command(str(run["id"]))) from exc
+    except GuardGone:
+        guard = "dead"
+        result = _remove_here(run, clients)
+    if result is None:
+        cause = f"terraform destroy has not ended after {timeout:g} s; its guard goes on"
+        raise AlbFailure("C6", cause, guard=guard, sweep=sweep_command(str(run["id"])), log=_log(run, "destroy"))
+    keys = ("attempts", "gone", "left", "by_hand", "sweep", "seconds")
+    answer = {**{key: result.get(key) for key in keys}, "guard": guard, "log": _log(run, "destroy")}
+    if not result.get("ok"):
+        raise AlbFailure("C6", _cause(result), **{**answer, "changed": True})
+    created = bool(result.get("created"))
+    before = f"load balancer, target group, security group: {run.get('name')}\n" if created else ""
+    return {"changed": created, **answer, "diff": {"before": before, "after": ""}}
+
+
+def _cause(result: Mapping[str, Any]) -> str:
+    text = f"the temporary ALB could not be removed: {result.get('error')}"
+    if result.get("sweep"):
+        text += f". Delete what is left with `{result['sweep']}`"
+    if result.get("by_hand"):
+        text += ", or by hand: " + " && ".join(result["by_hand"])
+    return text
+
+
+def _remove_here(run: Mapping[str, Any], clients: Callable[[], Clients]) -> dict[str, Any]:
+    if run.get("private") and Path(str(run["private"])).is_dir():
+        settings = Settings.load(run["private"])
+        if settings.stack is not None:
+            return destroy_without_guard(settings, clients)
+    # State and variables went with the private folder: what is left can only be found, and said.
+    try:
+        scope = _leftovers.Scope(
+            tag_prefix=str(run["tag_prefix"]),
+            service=str(run["service"]),
+            run_id=str(run["id"]),
+            names=(str(run["name"]),) if run.get("name") else (),
+        )
+        found = _leftovers.find(clients(), scope)
+    except AwsFailure as exc:
+        return {
+            "ok": False,
+            "gone": False,
+            "error": f"guard and private folder are gone, and AWS cannot be asked: {exc}",
+        }
+    by_hand = _leftovers.by_hand(found.resources, str(run.get("region") or ""))
+    return {
+        "ok": found.gone,
+        "created": False,
+        "gone": found.gone,
+        "error": "" if found.gone else f"guard and private folder of the run are gone; {_leftovers.describe(found)}",
+        "left": found.resources,
+        "by_hand": by_hand,
+        "sweep": "" if found.gone else sweep_command(str(run["id"])),
+        "attempts": [],
+        "seconds": 0.0,
+    }
+
+
+def _client(run: Mapping[str, Any]) -> Client:
+    if not run.get("private"):
+        raise GuardGone("the run was opened without one, or in check mode")
+    return Client(str(run["private"]))
+
+
+def _log(run: Mapping[str, Any], name: str) -> list[str]:
+    """Last lines of Terraform's output, redacted: a module's result is printed."""
+    try:
+        private = Path(str(run["private"]))
+        text = Redactor(private).redact((private / f"{name}.log").read_bytes()).decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-_LOG_LINES:]

@@ -1,0 +1,244 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Opens a run: bundle, ledger entry, private folder, lease and guard, in this order and before anything is created."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ._evidence import Bundle
+from ._guard_processes import Process
+from ._guard_socket import Client
+from ._lease import planned_names, write_lease
+from ._ledger import Ledger
+from ._names import RunId, check_prefix, new_run_id, rfc3339, tags, utc_now
+from ._redaction import Redactor
+from ._run_end import PRIVATE_PREFIX, finish, remove_private
+from ._run_settings import GUARD_LOG, SOCKET_FILE, Limits, Settings, Stack, private_root
+from ._terraform import TerraformError, capture, environment, one_line, parse_version
+
+GUARD_START_SECONDS = 20.0
+
+# argv: plugins folder, private folder, then the folders in which this interpreter finds its packages (boto3 may lie
+# where an isolated one does not look). They come last, so nothing of them shadows the standard library.
+_BOOT = """
+import sys
+sys.path += [sys.argv[1], *sys.argv[3:]]
+from module_utils._guard import main
+sys.exit(main([sys.argv[2]]))
+"""
+
+
+class OpenError(Exception):
+    """The run could not be opened; where a bundle was begun, it has its verdict."""
+
+
+def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.datetime | None = None) -> dict[str, Any]:
+    """What a run will be called and where its evidence goes; creates nothing. ValueError for a bad prefix or lease.
+
+    A name that AWS would refuse does not stop the run from being opened (the refusal is evidence too): it is in
+    `problems`, and the guard creates nothing while there is one.
+    """
+    run_id = run_id or new_run_id(now)
+    check_prefix(str(options["tag_prefix"]))
+    minutes = int(options["lease_minutes"])
+    if not 1 <= minutes <= 24 * 60:
+        raise ValueError(f"lease_minutes must be 1 to 1440, not {minutes}")
+    expires_at = rfc3339(run_id.started + dt.timedelta(minutes=minutes))
+    problems: list[str] = []
+    names: dict[str, str] = {}
+    stack = options.get("stack")
+    if stack:
+        try:
+            names = planned_names(str(stack.get("name_prefix") or options["tag_prefix"]), run_id.suffix)
+        except ValueError as exc:
+            problems.append(str(exc))
+    return {
+        "id": run_id.text,
+        "suffix": run_id.suffix,
+        "folder": str(Path(str(options["evidence_root"])).absolute() / run_id.text),
+        "ledger": str(Path(str(options["ledger"])).absolute()),
+        "private": "",
+        "socket": "",
+        "service": str(options["service"]),
+        "region": str(options.get("region") or ""),
+        "tag_prefix": str(options["tag_prefix"]),
+        "expires_at": expires_at,
+        "tags": tags(str(options["tag_prefix"]), run_id.text, expires_at, str(options["service"])),
+        "name": names.get("load_balancer", ""),
+        "names": names,
+        "problems": problems,
+        "guarded": bool(options.get("start_guard")),
+    }
+
+
+def stack_of(options: Mapping[str, Any], name: str) -> Stack | None:
+    given = options.get("stack")
+    if not given:
+        return None
+    return Stack(
+        source=str(Path(str(given["source"])).absolute()),
+        name=name,
+        variables=dict(given.get("variables") or {}),
+        override_files=tuple(str(Path(str(path)).absolute()) for path in given.get("override_files") or []),
+        backend=dict(given.get("backend") or {}),
+        binary=str(given.get("binary") or "terraform"),
+        environment={str(key): str(value) for key, value in (given.get("environment") or {}).items()},
+    )
+
+
+def open_run(
+    options: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    *,
+    controller: Process | None,
+    environ: Mapping[str, str],
+    start: Callable[[Settings, Mapping[str, str]], None] | None = None,
+) -> dict[str, Any]:
+    """Opens the run and returns what `plan` returns, with `private` and `socket`. `facts` go into run.json.
+
+    OpenError when the guard does not come up: then the bundle is finished as FAILED and the private folder removed.
+    """
+    run = plan(options)
+    stack = stack_of(options, run["name"])
+    limits = Limits.of((options.get("stack") or {}).get("limits") or {})
+    private = tempfile.mkdtemp(prefix=f"{PRIVATE_PREFIX}{run['suffix']}-", dir=private_root(environ))
+    run["private"], run["socket"] = private, str(Path(private) / SOCKET_FILE)
+    try:
+        Redactor.prepare(private)
+        secret = environ.get("AWS_SECRET_ACCESS_KEY")
+        for kind, value in (("aws-secret-key", secret), ("aws-session-token", environ.get("AWS_SESSION_TOKEN"))):
+            if value:
+                Redactor.register(private, kind, value)
+        bundle = Bundle.create(run["folder"], run_json(run, options, facts, stack, environ), Redactor(private))
+    except BaseException:
+        remove_private(private)
+        raise
+    ledger = Ledger(run["ledger"])
+    try:
+        ledger.open(run["id"], run["service"], bundle.lines()[0]["sha256"])
+        lease = {key: run[key] for key in ("service", "region", "expires_at", "tag_prefix", "tags")}
+        planned = {"run_id": run["id"], "account_id": options.get("account_id"), "planned": run["names"]}
+        write_lease(bundle, {**lease, **planned, "problems": run["problems"]})
+        settings = Settings(
+            run_id=run["id"],
+            suffix=run["suffix"],
+            folder=run["folder"],
+            private=private,
+            ledger=run["ledger"],
+            service=run["service"],
+            region=run["region"],
+            tag_prefix=run["tag_prefix"],
+            expires_at=run["expires_at"],
+            controller=controller,
+            stack=stack,
+            limits=limits,
+            problems=tuple(run["problems"]),
+        )
+        settings.save()
+        if run["guarded"]:
+            (start or start_guard)(settings, environ)
+    except Exception as exc:
+        failure = {"step": "N1", "task": "", "cause": f"the run could not be opened: {exc}"}
+        finish(bundle, ledger, run["id"], failure)
+        remove_private(private)
+        raise OpenError(f"{failure['cause']}. Its bundle: {run['folder']}") from exc
+    return run
+
+
+def start_guard(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Starts the guard in a session of its own, and returns when it answers. OpenError with its words otherwise."""
+    plugins = Path(__file__).absolute().parent.parent
+    packages = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    with (Path(settings.private) / GUARD_LOG).open("ab") as log:
+        os.fchmod(log.fileno(), 0o600)
+        guard = subprocess.Popen(
+            [sys.executable, "-I", "-c", _BOOT, str(plugins), settings.private, *packages],
+            cwd="/",
+            env=environment(environ, {}),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    client = Client(settings.private)
+    deadline = time.monotonic() + GUARD_START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if client.guard() is not None and client.ask("status", timeout=5)["pid"] == guard.pid:
+                return
+        except Exception:  # not yet there: the socket comes before the answer
+            time.sleep(0.02)
+        if guard.poll() is not None:
+            break
+        time.sleep(0.02)
+    said = (Path(settings.private) / GUARD_LOG).read_text("utf-8", "replace").strip()
+    if guard.poll() is None:
+        guard.kill()
+        guard.wait(5)
+    raise OpenError(f"the guard of the run did not start: {one_line(said[-600:]) or 'it said nothing'}")
+
+
+def run_json(
+    run: Mapping[str, Any],
+    options: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    stack: Stack | None,
+    environ: Mapping[str, str],
+) -> dict[str, Any]:
+    """Content of run.json: what was asked, and with what. What is not known is null."""
+    details = dict(options.get("details") or {})
+    return {
+        "run_id": run["id"],
+        "started_at": rfc3339(utc_now(), microseconds=True),
+        "expires_at": run["expires_at"],
+        "service": run["service"],
+        "account_id": options.get("account_id") or None,
+        "region": run["region"] or None,
+        "endpoint": details.pop("endpoint", None) or environ.get("AWS_ENDPOINT_URL") or None,
+        "caller_arn": details.pop("caller_arn", None) or None,
+        "playbook": options.get("playbook") or None,
+        "inventory_host": facts.get("inventory_host"),
+        "tag_prefix": run["tag_prefix"],
+        "names": run["names"],
+        "git": facts.get("git") or {"commit": None, "dirty": None},
+        "versions": {**dict(facts.get("versions") or {}), **terraform_versions(stack, environ)},
+        "details": details,
+    }
+
+
+def terraform_versions(stack: Stack | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Version of Terraform; that of the provider is known after init only, and stands in the apply's manifest line."""
+    if stack is None:
+        return {"terraform": None, "provider": None}
+    try:
+        env = environment(environ, stack.environment)
+        said = parse_version(capture([stack.binary, "version", "-json"], cwd=None, env=env, timeout=20))
+    except TerraformError:
+        return {"terraform": None, "provider": None}
+    return {"terraform": said["terraform"], "provider": None}
+
+
+def git_facts(folder: str) -> dict[str, Any]:
+    """Commit of the checkout at `folder` and whether the tree differs from it; null for both outside of a checkout."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", folder, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=True
+        )
+        return done.stdout.decode("utf-8", "replace").strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}

@@ -1,0 +1,329 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Terraform's command line behind an injected runner: bounded in time, one SIGINT at most, errors in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+# What a child needs of the surrounding environment. TF_VAR_*, TF_CLI_ARGS*, TF_WORKSPACE and TF_LOG of the operator's
+# shell would change what a run does, and secrets of other programs are none of Terraform's business.
+_INHERITED = re.compile(
+    r"PATH|HOME|LANG|LC_[A-Z]+|TZ|TMPDIR|USER|LOGNAME|SSL_CERT_FILE|SSL_CERT_DIR|(?i:https?_proxy|no_proxy|all_proxy)"
+    r"|AWS_.*|TF_CLI_CONFIG_FILE|TF_PLUGIN_CACHE_DIR|TF_TOKEN_.*|LD_LIBRARY_PATH"
+)
+
+
+class TerraformError(Exception):
+    """Terraform could not be run or said something that is not an answer."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One ended command: exit code (negative: the signal that ended it), seconds, its output, and how it was ended."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    seconds: float
+    output: str
+    interrupted: bool = False
+    killed: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.returncode == 0 and not self.killed
+
+
+class Runner(Protocol):
+    """Runs one command at a time; output is appended to `log`."""
+
+    def run(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path, timeout: float) -> Ran: ...
+
+
+class ProcessRunner:
+    """Runs a child in a process group of its own, so that a Ctrl-C in the terminal never reaches it.
+
+    At its time limit, or by `interrupt`, it gets SIGINT once: Terraform then ends the resource under way, saves its
+    state and frees the lock. A second signal would make it drop both, so none is ever sent but SIGKILL after `grace`
+    seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        grace: float = 300.0,
+        on_start: Callable[[int], None] | None = None,
+        on_interrupt: Callable[[int], None] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
+        self.grace = grace
+        self._on_start = on_start
+        self._on_interrupt = on_interrupt
+        self._on_end = on_end
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._interrupted_at: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        with self._lock:
+            return self._child.pid if self._child else None
+
+    def interrupt(self) -> bool:
+        """SIGINT for the command under way, unless it had one. True when one was sent."""
+        with self._lock:
+            if self._child is None or self._interrupted_at is not None or self._child.poll() is not None:
+                return False
+            self._interrupted_at = time.monotonic()
+            if self._on_interrupt is not None:
+                self._on_interrupt(self._child.pid)
+            self._child.send_signal(signal.SIGINT)
+            return True
+
+    def run(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path, timeout: float) -> Ran:
+        start = time.monotonic()
+        with log.open("ab") as file:
+            os.fchmod(file.fileno(), 0o600)
+            offset = file.tell()
+            try:
+                with self._lock:
+                    self._interrupted_at = None
+                    # Straight into the file: what Terraform said is there even when this process is killed.
+                    self._child = child = subprocess.Popen(
+                        list(argv),
+                        cwd=cwd,
+                        env=dict(env),
+                        stdin=subprocess.DEVNULL,
+                        stdout=file,
+                        stderr=file,
+                        process_group=0,
+                    )
+            except OSError as exc:
+                raise TerraformError(
+                    f"{argv[0]} cannot be started: {exc.strerror or exc}. Install Terraform or OpenTofu, "
+                    "or name its path (papyrus_terraform_binary)."
+                ) from exc
+        try:
+            if self._on_start is not None:
+                self._on_start(child.pid)
+            killed = self._wait(child, start + timeout)
+        finally:
+            with self._lock:
+                self._child = None
+                interrupted = self._interrupted_at is not None
+            if self._on_end is not None:
+                self._on_end()
+        with log.open("rb") as file:
+            file.seek(offset)
+            output = file.read().decode("utf-8", "replace")
+        return Ran(tuple(argv), child.returncode, time.monotonic() - start, output, interrupted, killed)
+
+    def _wait(self, child: subprocess.Popen[bytes], deadline: float) -> bool:
+        while True:
+            with self._lock:
+                interrupted_at = self._interrupted_at
+            limit = deadline if interrupted_at is None else interrupted_at + self.grace
+            try:
+                child.wait(min(0.5, max(0.01, limit - time.monotonic())))
+                return False
+            except subprocess.TimeoutExpired:
+                pass
+            if time.monotonic() < limit:
+                continue
+            if interrupted_at is None:
+                self.interrupt()
+                continue
+            os.killpg(child.pid, signal.SIGKILL)  # its provider plugins too
+            child.wait(10)
+            return True
+
+
+def environment(
+    inherited: Mapping[str, str], given: Mapping[str, Any], data_folder: Path | None = None
+) -> dict[str, str]:
+    """Environment of a Terraform child: the little that it needs, then what the inventory gives."""
+    result = {key: value for key, value in inherited.items() if _INHERITED.fullmatch(key)}
+    result.update({"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"})
+    if data_folder is not None:
+        result["TF_DATA_DIR"] = str(data_folder)
+    result.update({key: str(value) for key, value in given.items()})
+    return result
+
+
+class Terraform:
+    """The commands of one stack copy. Variables come from `*.auto.tfvars.json` in the folder, never from argv."""
+
+    def __init__(self, binary: str, folder: Path, env: Mapping[str, str], runner: Runner, log: Path) -> None:
+        self.binary = binary
+        self.folder = folder
+        self.env = dict(env)
+        self._runner = runner
+        self._log = log
+
+    def init(self, timeout: float = 300) -> Ran:
+        return self._run("init", "-input=false", "-no-color", timeout=timeout)
+
+    def apply(self, timeout: float, lock_timeout: int = 60) -> Ran:
+        return self._run(
+            "apply", "-auto-approve", "-input=false", "-no-color", f"-lock-timeout={lock_timeout}s", timeout=timeout
+        )
+
+    def destroy(self, timeout: float, lock_timeout: int = 60) -> Ran:
+        return self._run(
+            "destroy", "-auto-approve", "-input=false", "-no-color", f"-lock-timeout={lock_timeout}s", timeout=timeout
+        )
+
+    def outputs(self, timeout: float = 60) -> dict[str, Any]:
+        """Outputs of the state as `{name: value}`; sensitive ones are left out, they would become evidence."""
+        raw = json.loads(self._capture("output", "-json", "-no-color", timeout=timeout) or b"{}")
+        return {name: output["value"] for name, output in raw.items() if not output.get("sensitive")}
+
+    def state(self, timeout: float = 60) -> bytes:
+        """The state as JSON, empty bytes when there is none yet."""
+        return self._capture("state", "pull", timeout=timeout).strip()
+
+    def version(self, timeout: float = 30) -> dict[str, Any]:
+        """`terraform` and, in an initialised folder, `providers` {address: version}."""
+        return parse_version(self._capture("version", "-json", timeout=timeout))
+
+    def _run(self, *arguments: str, timeout: float) -> Ran:
+        with self._log.open("ab") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(f"$ terraform {' '.join(arguments)}\n".encode())
+        ran = self._runner.run([self.binary, *arguments], cwd=self.folder, env=self.env, log=self._log, timeout=timeout)
+        with self._log.open("ab") as file:
+            how = " after one SIGINT" if ran.interrupted else ""
+            how += ", then killed" if ran.killed else ""
+            file.write(f"\n# exit code {ran.returncode} after {ran.seconds:.1f} s{how}\n\n".encode())
+        return ran
+
+    def _capture(self, *arguments: str, timeout: float) -> bytes:
+        return capture([self.binary, *arguments], cwd=self.folder, env=self.env, timeout=timeout)
+
+
+def capture(argv: Sequence[str], *, cwd: Path | None, env: Mapping[str, str], timeout: float) -> bytes:
+    """Standard output of a short command that only reads. TerraformError when it fails."""
+    try:
+        done = subprocess.run(
+            list(argv),
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            process_group=0,
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise TerraformError(f"{' '.join(argv)} failed: {exc}") from exc
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip()
+        raise TerraformError(f"{' '.join(argv)} failed with {done.returncode}: {one_line(said)}")
+    return done.stdout
+
+
+def parse_version(raw: bytes) -> dict[str, Any]:
+    """`terraform version -json` → {"terraform": "1.15.5", "providers": {…}, "platform": "linux_amd64"}."""
+    try:
+        said = json.loads(raw)
+        return {
+            "terraform": str(said["terraform_version"]),
+            "providers": dict(said.get("provider_selections") or {}),
+            "platform": str(said.get("platform", "")),
+        }
+    except (ValueError, KeyError, TypeError) as exc:
+        raise TerraformError(
+            f"`version -json` answered something else: {one_line(raw.decode('utf-8', 'replace'))}"
+        ) from exc
+
+
+# Errors
+
+_ERROR_START = re.compile(r"^[│|\s]*Error: (?P<summary>.*)$")
+_RESOURCE = re.compile(r"^[│|\s]*with (?P<address>[A-Za-z0-9_.\[\]\"-]+),?$")
+_BOX = re.compile(r"^[╷╵│]\s?|^\s*[╷╵]\s*$")
+_CODES = (
+    re.compile(r"api error (?P<code>[A-Za-z][\w.]+): "),  # AWS SDK for Go v2
+    re.compile(
+        r"(?:^|[\s:(])(?P<code>[A-Z][\w]*(?:\.[\w]+)*): [^\n]*\s+status code: \d+"
+    ),  # SDK v1, with or without line end
+    re.compile(r"(?P<code>[A-Z][\w]*(?:\.[\w]+)*): .*\n?\s*status code: \d+"),
+)
+_REQUEST_ID = re.compile(r"request ?id: (?P<id>[A-Za-z0-9-]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class TerraformProblem:
+    """One `Error:` block: resource address, AWS' error code and request id where it has them; `summary` is one line."""
+
+    summary: str
+    resource: str
+    code: str
+    request_id: str
+
+    def __str__(self) -> str:
+        return f"{self.resource}: {self.summary}" if self.resource else self.summary
+
+
+def one_line(text: str, limit: int = 600) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def problems(output: str) -> list[TerraformProblem]:
+    """The `Error:` blocks of Terraform's human output, with or without the box around them."""
+    found: list[TerraformProblem] = []
+    block: list[str] = []
+    inside = False
+    for raw in [*output.splitlines(), "Error: "]:
+        line = _BOX.sub("", raw)
+        start = _ERROR_START.match(line)
+        if start or line.startswith(("Warning: ", "$ terraform ", "# exit code ")):
+            if inside:
+                found.append(_problem(block))
+            inside, block = bool(start), [start.group("summary")] if start else []
+        elif inside:
+            block.append(line)
+    return found
+
+
+def _problem(block: list[str]) -> TerraformProblem:
+    text: list[str] = []
+    resource = ""
+    for line in block:
+        match = _RESOURCE.match(line)
+        if match:
+            resource = match.group("address")
+            continue
+        if re.match(r"^\s+on .+ line \d+", line) or re.match(r"^\s*\d+: ", line):
+            continue
+        text.append(line)
+    whole = "\n".join(text)
+    code = next((m.group("code") for m in (pattern.search(whole) for pattern in _CODES) if m), "")
+    request = _REQUEST_ID.search(whole)
+    return TerraformProblem(one_line(whole), resource, code, request.group("id") if request else "")
+
+
+def why_failed(ran: Ran) -> str:
+    """One readable line: which resource, what AWS said; or how the command ended when it said nothing."""
+    found = problems(ran.output)
+    command = ran.argv[1] if len(ran.argv) > 1 else ran.argv[0]
+    how = "was killed after its time limit" if ran.killed else f"ended with exit code {ran.returncode}"
+    if ran.interrupted and not ran.killed:
+        how = f"was interrupted (exit code {ran.returncode})"
+    if found:
+        return f"terraform {command} {how}: " + "; ".join(str(problem) for problem in found)
+    lines = [line for line in ran.output.splitlines() if line.strip()]
+    return f"terraform {command} {how}" + (f": {one_line(lines[-1])}" if lines else ", and said nothing")

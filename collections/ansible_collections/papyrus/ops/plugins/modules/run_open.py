@@ -1,0 +1,222 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Opens a run on the controller: documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: run_open
+short_description: Open a run with its bundle, ledger entry, lease and guard
+version_added: 0.1.0
+description:
+  - Opens a run before anything is created. It makes the run id, the evidence bundle with C(run.json), the entry in the
+    ledger, the run-private folder, the lease (C(lease.json)) and the guard.
+  - The guard is a process in a session of its own. It owns Terraform and watches C(ansible-playbook). When that ends
+    without having closed the run, however it ends, the guard destroys what the run has created, proves that it is gone
+    and completes the bundle as FAILED. Ansible itself runs neither C(rescue) nor C(always) after a signal or on an
+    unreachable host.
+  - This is an action plugin. It runs on the controller, with the C(environment) of the task.
+  - Account and region may be unknown, so that a run whose inventory is refused has a bundle as well.
+author:
+  - papyrus.ops contributors (@papyrus-ops)
+attributes:
+  check_mode:
+    support: full
+    description: Predicts id, names and folder; creates nothing and starts no guard.
+  diff_mode:
+    support: none
+    description: There is nothing before a run to compare with.
+  idempotent:
+    support: none
+    description: Each call opens a run of its own.
+options:
+  evidence_root:
+    description: Folder in which the bundle gets a folder with the name of the run id.
+    type: path
+    required: true
+  ledger:
+    description: Folder of the ledger.
+    type: path
+    required: true
+  service:
+    description: Name of the service under verification; the value of the tag C(<tag_prefix>:service).
+    type: str
+    required: true
+  account_id:
+    description: Expected AWS account, as far as it is known.
+    type: str
+  region:
+    description: AWS region, as far as it is known.
+    type: str
+  tag_prefix:
+    description: First part of the keys of the three tags, and of the descriptions of rules.
+    type: str
+    default: papyrus
+  lease_minutes:
+    description: After so many minutes a sweeper may delete what the run has created. From 1 to 1440.
+    type: int
+    default: 60
+  playbook:
+    description: Name of the playbook, for C(run.json).
+    type: str
+  details:
+    description:
+      - More for C(run.json). C(endpoint) and C(caller_arn) have a place of their own there.
+    type: dict
+    default: {}
+  start_guard:
+    description: Start the guard. Without it M(papyrus.ops.temporary_alb) creates nothing.
+    type: bool
+    default: true
+  stack:
+    description: The Terraform of the temporary ALB, as the guard will run it.
+    type: dict
+    suboptions:
+      source:
+        description: Folder of the stack. The run works in a copy of its own.
+        type: path
+        required: true
+      name_prefix:
+        description: AWS names become C(<name_prefix>-<suffix of the run>), at most 32 characters.
+        type: str
+      variables:
+        description:
+          - Variables of the stack. C(name), C(run_id) and C(expires_at) are added.
+          - They are written to a file of mode 0600 in the run-private folder, never to a command line.
+        type: dict
+        default: {}
+      override_files:
+        description: Files that are copied into the run's copy of the stack, such as C(endpoints_override.tf).
+        type: list
+        elements: path
+        default: []
+      backend:
+        description:
+          - Backend of the state, as type and its settings; C({run_id}) must be part of the key. Default is a local
+            state in the
+            run-private folder.
+        type: dict
+        default: {}
+      binary:
+        description: Terraform or OpenTofu.
+        type: str
+        default: terraform
+      environment:
+        description: Environment of Terraform, such as C(TF_CLI_CONFIG_FILE). Credentials come from the task's
+          C(environment).
+        type: dict
+        default: {}
+      limits:
+        description:
+          - Time limits in seconds (C(init), C(apply), C(destroy), C(backoff), C(interrupt_grace), C(gone),
+            C(gone_interval), C(lock))
+            and the number of C(attempts) of a destroy.
+        type: dict
+        default: {}
+seealso:
+  - module: papyrus.ops.temporary_alb
+  - module: papyrus.ops.run_close
+"""
+
+EXAMPLES = r"""
+- name: Open the run with its bundle, ledger entry, lease and guard
+  papyrus.ops.run_open:
+    evidence_root: docs/evidence/runs
+    ledger: docs/evidence/ledger
+    service: papyrus-task-service
+    account_id: "123456789012"
+    region: us-west-2
+    playbook: alb_smoke
+    stack:
+      source: infra/20-alb
+      name_prefix: papyrus-smoke
+      variables:
+        region: us-west-2
+        service: papyrus-task-service
+        vpc_id: vpc-0a1b2c3d4e5f60718
+        subnet_ids: [subnet-0aaa1111bbbb2222c, subnet-0ddd3333eeee4444f]
+        ecs_tasks_sg_id: sg-0123456789abcdef0
+        app_port: 5000
+        ingress_cidrs: [203.0.113.7/32]
+        header_name: X-Papyrus-Run
+        header_value: "{{ run_header_value }}"
+  register: opened
+"""
+
+RETURN = r"""
+run:
+  description: The run, as the other modules take it.
+  returned: success
+  type: dict
+  contains:
+    id:
+      description: Run id.
+      type: str
+      sample: 20260131T120000Z-abc234
+    suffix:
+      description: Last part of the run id; it ends every temporary AWS name.
+      type: str
+      sample: abc234
+    folder:
+      description: The evidence bundle.
+      type: str
+      sample: /srv/checkout/docs/evidence/runs/20260131T120000Z-abc234
+    private:
+      description: Run-private folder, mode 0700; removed when the run closes. Empty in check mode.
+      type: str
+      sample: /run/user/1000/papyrus-abc234-k2x9q1v_
+    socket:
+      description: Socket of the guard. Empty in check mode.
+      type: str
+      sample: /run/user/1000/papyrus-abc234-k2x9q1v_/guard.sock
+    ledger:
+      description: Folder of the ledger.
+      type: str
+      sample: /srv/checkout/docs/evidence/ledger
+    service:
+      description: Service under verification.
+      type: str
+      sample: papyrus-task-service
+    region:
+      description: AWS region, empty when not known.
+      type: str
+      sample: us-west-2
+    tag_prefix:
+      description: First part of the tags' keys.
+      type: str
+      sample: papyrus
+    expires_at:
+      description: End of the lease.
+      type: str
+      sample: "2026-01-31T13:00:00Z"
+    tags:
+      description: Tags of everything that the run creates.
+      type: dict
+      sample:
+        papyrus:run-id: 20260131T120000Z-abc234
+        papyrus:expires-at: "2026-01-31T13:00:00Z"
+        papyrus:service: papyrus-task-service
+    name:
+      description: AWS name of load balancer, target group and security group; empty when AWS would refuse it.
+      type: str
+      sample: papyrus-smoke-abc234
+    names:
+      description: The same by kind.
+      type: dict
+      sample:
+        load_balancer: papyrus-smoke-abc234
+        target_group: papyrus-smoke-abc234
+        security_group: papyrus-smoke-abc234
+    problems:
+      description: Why the guard will create nothing. Empty when it may.
+      type: list
+      elements: str
+      sample: []
+    guarded:
+      description: Whether the run has a guard.
+      type: bool
+      sample: true
+"""
