@@ -12,6 +12,7 @@ import random
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from sandbox import network
@@ -124,7 +125,8 @@ class LoadBalancers:
             outgoing = _target_headers(balancer, listener, request, scope)
             answer = await exchange.ask(scope["method"].encode("latin-1"), _raw_target(scope), outgoing, receive)
             started = True
-            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            head = [*_connection_headers(), *answer.headers]
+            await send({"type": "http.response.start", "status": answer.status, "headers": head})
             async for chunk in answer.body:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
@@ -272,8 +274,14 @@ async def _say(send: Send, status: int, headers: Headers | None = None) -> None:
     await _respond(send, status, [(b"content-type", b"text/html"), length, *(headers or [])], body)
 
 
+def _connection_headers() -> Headers:
+    """Date is the load balancer's own, also on answers of targets."""
+    return [(b"date", formatdate(usegmt=True).encode()), (b"connection", b"keep-alive")]
+
+
 async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [SERVER, *headers]})
+    head = [SERVER, *_connection_headers(), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
 
 

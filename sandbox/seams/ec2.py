@@ -43,6 +43,11 @@ def install(runtime: Runtime) -> None:
     ec2._eni_fields_xml = _interface_xml
     for name, handler in list(actions.items()):
         actions[name] = answered(ec2, guarded(ec2, _dry_run, handler))
+    runtime.at_start.append(lambda: _claim_addresses(runtime, ec2))
+
+
+def _claim_addresses(runtime: Runtime, ec2: Any) -> None:
+    """What was in use before a restart of the sandbox still is."""
     for interface in ec2._network_interfaces._data.values():
         runtime.addresses.claim(interface["PrivateIpAddress"])
 
@@ -97,6 +102,15 @@ def create_interface(
 def delete_interface(identifier: str) -> None:
     """Take an interface of a service away; nothing happens when it is gone already."""
     service("ec2")._network_interfaces.pop(identifier, None)
+
+
+def default_groups(vpc: str) -> list[str]:
+    """The VPC's default security group, which whoever names none gets."""
+    return [
+        str(group)
+        for group, record in service("ec2")._security_groups.items()
+        if record["VpcId"] == vpc and record["GroupName"] == "default"
+    ]
 
 
 def mac_address() -> str:

@@ -20,14 +20,13 @@ if TYPE_CHECKING:
 # How long a load balancer stays in `provisioning`. AWS: minutes.
 PROVISIONING_SECONDS = 1.0
 ZONE_IDS = {"us-west-2": "Z1H1FL5HABSF5", "us-east-1": "Z35SXDOTRQ7X7K"}
-_health: list[TargetHealth] = []
 
 
 def install(runtime: Runtime) -> None:
     alb = service("alb")
     elbv2_rules.install(alb)
     health = TargetHealth(elbv2_groups.groups_for_health, elbv2_groups.reaches)
-    _health[:] = [health]
+    runtime.target_state = lambda group, address, port: health.finding(group, address, port).state
     elbv2_groups.install(alb, health)
     alb._lb_xml = lambda record: _balancer_xml(alb, record)
     actions = alb._ACTION_MAP
@@ -48,11 +47,6 @@ def install(runtime: Runtime) -> None:
     background = Background("elbv2")
     runtime.at_start.append(lambda: _start(runtime, alb, background, health))
     runtime.at_stop.append(background.close)
-
-
-def target_state(group: str, address: str, port: int) -> str:
-    """Health state of a registration now: initial, healthy, unhealthy, draining or unused. From any thread."""
-    return _health[0].finding(group, address, port).state
 
 
 def _start(runtime: Runtime, alb: Any, background: Background, health: TargetHealth) -> None:
@@ -128,11 +122,7 @@ def _check_subnets(subnets: list[str], scheme: str) -> str:
 def _check_groups(groups: list[str], vpc: str) -> list[str]:
     state = service("ec2")
     if not groups:
-        return [
-            group
-            for group, record in state._security_groups.items()
-            if record["VpcId"] == vpc and record["GroupName"] == "default"
-        ]
+        return ec2.default_groups(vpc)
     for group in groups:
         record = state._security_groups.get(group)
         if record is None:

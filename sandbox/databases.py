@@ -1,0 +1,228 @@
+"""Keeps a PostgreSQL server and its gate for each RDS instance, through AWS's states.
+
+States: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html#Overview.DBInstance.Status
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sandbox import network
+from sandbox.background import Background
+from sandbox.emulator import request_scope, service
+from sandbox.gate import Address, CallerFinder, Gate, environment_of
+from sandbox.postgres import SERVER_PORT, Configuration, DatabaseError, Server, base_folder, install_binaries
+from sandbox.processes import StartError
+from sandbox.tls import Authority
+
+if TYPE_CHECKING:
+    from sandbox.runtime import Runtime
+
+log = logging.getLogger("sandbox.databases")
+Record = dict[str, Any]
+WATCH_SECONDS = 0.5
+# Between the end of a server that nobody asked to end and its restart. RDS: some seconds.
+RECOVERY_SECONDS = 1.0
+# Each state that AWS shows for minutes is visible for at least this long.
+STATE_SECONDS = 0.3
+
+
+class Database:
+    """One instance. Its work runs on threads of its own, one piece after the other."""
+
+    def __init__(self, databases: Databases, record: Record, scope: tuple[str, str]) -> None:
+        self._databases = databases
+        self._runtime = databases.runtime
+        self.record = record
+        self.scope = scope
+        self.lock = threading.RLock()
+        self.wanted = False
+        self.server: Server | None = None
+        self.gate: Gate | None = None
+
+    @property
+    def identifier(self) -> str:
+        return str(self.record["DBInstanceIdentifier"])
+
+    def run(self, work: Callable[[], None], failed: str = "failed") -> None:
+        """Do `work` on a thread, in the instance's account and region; `failed` is the status when it cannot be done."""
+
+        def body() -> None:
+            with self.lock, request_scope(*self.scope):
+                try:
+                    work()
+                except (DatabaseError, StartError, OSError) as error:
+                    log.error("database %s: %s", self.identifier, error)
+                    self.status(failed)
+                    self._databases.event(self.record, f"The sandbox could not do this: {error}", "failure")
+
+        threading.Thread(target=body, name=f"rds-{self.identifier}", daemon=True).start()
+
+    def status(self, value: str) -> None:
+        self.record["DBInstanceStatus"] = value
+        self._runtime.changed()
+
+    def bring_up(self) -> None:
+        """Server first, then the gate: whoever is let in finds it ready."""
+        server = self._server()
+        self.record["_parameters"] = self._databases.group_values(self.record)
+        self.record["_group"] = self.record["DBParameterGroups"][0]["DBParameterGroupName"]
+        self.record["DBParameterGroups"][0]["ParameterApplyStatus"] = "in-sync"
+        fresh = not server.exists
+        if fresh:
+            server.create()
+        address = self.record["Endpoint"]["Address"]
+        credential = self._databases.authority.issue(self.identifier, [self._databases.name_of(self.record)], [address])
+        server.start(self.configuration(), credential)
+        if fresh:
+            name, password = self.record["MasterUsername"], self.record["_MasterUserPassword"]
+            server.make_master(name, password, self.record.get("DBName") or None)
+        self.wanted = True
+        self._open_gate()
+
+    def bring_down(self) -> None:
+        self.wanted = False
+        if self.gate is not None:
+            self._databases.network.submit(self.gate.close()).result(timeout=10)
+            self.gate = None
+        if self.server is not None:
+            self.server.stop()
+
+    def recover(self) -> None:
+        """Start again a server that ended without having been asked to."""
+        with self.lock, request_scope(*self.scope):
+            if not self.wanted or self.server is None or self.server.running:
+                return
+            time.sleep(RECOVERY_SECONDS)
+            with contextlib.suppress(DatabaseError, StartError):
+                self.bring_up()
+                self._databases.event(self.record, "DB instance restarted", "availability")
+
+    def configuration(self) -> Configuration:
+        values: dict[str, str] = self.record["_parameters"]
+        plain = {name: value for name, value in values.items() if name in self._databases.passed_on}
+        force_ssl = values.get("rds.force_ssl", self._databases.default_force_ssl(self.record)) == "1"
+        return Configuration(self.record["Endpoint"]["Address"], force_ssl, plain)
+
+    def _server(self) -> Server:
+        if self.server is None:
+            base = base_folder(self._runtime.settings.state)
+            binaries = install_binaries(base)
+            folder = base / "data" / str(self.record["DbiResourceId"])
+            self.server = Server(self._runtime.processes, binaries, folder)
+        return self.server
+
+    def _open_gate(self) -> None:
+        if self.gate is None:
+            address, port = self.record["Endpoint"]["Address"], int(self.record["Endpoint"]["Port"])
+            gate = Gate((address, port), (address, SERVER_PORT), self._judge)
+            self._databases.network.submit(gate.open()).result(timeout=10)
+            self.gate = gate
+
+    def _judge(self, client: Address, own: Address) -> tuple[bool, str]:
+        """A task is known by its network interface, everybody else by the address it comes from."""
+        with request_scope(*self.scope):
+            ec2 = service("ec2")
+            groups = [entry["VpcSecurityGroupId"] for entry in self.record["VpcSecurityGroups"]]
+            source = self._databases.task_address(client, own) or client[0]
+            carried = network.groups_at(ec2._network_interfaces.values(), source) or []
+            admitted = network.admits(
+                ec2._security_groups, groups, source_groups=carried, source_ip=source, port=own[1]
+            )
+        return admitted, source
+
+
+class Databases:
+    """All instances of the sandbox. `passed_on` names the parameters that PostgreSQL itself gets."""
+
+    def __init__(self, runtime: Runtime, passed_on: frozenset[str]) -> None:
+        self.runtime = runtime
+        self.passed_on = passed_on
+        self.authority = Authority(runtime.settings.ca_file.parent)
+        self.network = Background("rds-gates")
+        self._callers = CallerFinder()
+        self._known: dict[tuple[str, str, str], Database] = {}
+        self._ended = threading.Event()
+
+    def of(self, record: Record) -> Database:
+        """The database of an instance record in the current request scope's account and region."""
+        _, _, _, region, account, _ = str(record["DBInstanceArn"]).split(":", 5)
+        key = (account, region, str(record["DBInstanceIdentifier"]))
+        if key not in self._known or self._known[key].record is not record:
+            self._known[key] = Database(self, record, (account, region))
+        return self._known[key]
+
+    def forget(self, database: Database) -> None:
+        self._known.pop((*database.scope, database.identifier), None)
+
+    def all(self) -> list[Database]:
+        return list(self._known.values())
+
+    def start_watching(self) -> None:
+        # The certificate is a fact of the sandbox, also before there is a database.
+        self.authority.certificate_file.touch()
+        threading.Thread(target=self._watch, name="rds-watch", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop every server, all at the same time."""
+        self._ended.set()
+        threads = [threading.Thread(target=self._close_one, args=(database,)) for database in self.all()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=15)
+        self.network.close()
+
+    def event(self, record: Record, message: str, category: str) -> None:
+        """What DescribeEvents shows."""
+        rds = service("rds")
+        with rds._shared_container_lock:
+            rds._events[rds.new_uuid()] = {
+                "SourceIdentifier": record["DBInstanceIdentifier"],
+                "SourceType": "db-instance",
+                "SourceArn": record["DBInstanceArn"],
+                "Message": message,
+                "Date": time.time(),
+                "EventCategories": [category],
+            }
+        self.runtime.changed()
+
+    def group_values(self, record: Record) -> dict[str, str]:
+        """Values that the instance's parameter group sets, by name."""
+        group = service("rds")._param_groups.get(record["DBParameterGroups"][0]["DBParameterGroupName"]) or {}
+        return {name: str(entry["ParameterValue"]) for name, entry in (group.get("Parameters") or {}).items()}
+
+    def default_force_ssl(self, record: Record) -> str:
+        """On from PostgreSQL 15. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html"""
+        major = str(record["EngineVersion"]).partition(".")[0]
+        return "1" if major.isdigit() and int(major) >= 15 else "0"
+
+    def name_of(self, record: Record) -> str:
+        """The DNS name that the endpoint would have on AWS; it is in the certificate, though it resolves nowhere."""
+        _, _, _, region, _, _ = str(record["DBInstanceArn"]).split(":", 5)
+        return (
+            f"{record['DBInstanceIdentifier']}.{str(record['DbiResourceId']).lower()[3:15]}.{region}.rds.amazonaws.com"
+        )
+
+    def task_address(self, client: Address, own: Address) -> str | None:
+        """Private address of the task that a connection comes from: its processes carry it in their environment."""
+        pid = self._callers.find(client, own)
+        owner = self.runtime.processes.owner(pid) if pid is not None else None
+        return environment_of(owner.init, "SANDBOX_TASK_IP") if owner is not None else None
+
+    def _watch(self) -> None:
+        while not self._ended.wait(WATCH_SECONDS):
+            for database in self.all():
+                if database.wanted and database.server is not None and not database.server.running:
+                    database.recover()
+
+    def _close_one(self, database: Database) -> None:
+        with database.lock:
+            database.wanted = False
+            if database.server is not None:
+                database.server.stop(timeout=5)
