@@ -50,7 +50,7 @@ class Database:
         return str(self.record["DBInstanceIdentifier"])
 
     def run(self, work: Callable[[], None], failed: str = "failed") -> None:
-        """Do `work` on a thread, in the instance's account and region; `failed` is the status when it cannot be done."""
+        """Do `work` on a thread, in the account and region of the instance; `failed` is the status if it cannot be."""
 
         def body() -> None:
             with self.lock, request_scope(*self.scope):
