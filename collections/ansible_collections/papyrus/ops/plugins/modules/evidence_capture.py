@@ -17,8 +17,8 @@ description:
     its line is, and a crash leaves at most one torn last line, which the next append names and cuts off.
   - Any number of processes may append at the same time.
   - Secrets are taken out before bytes reach the disk. These are the values that the run has registered in its private
-    folder, also
-    percent-encoded, JSON-escaped and base64-encoded, and shapes of secrets such as C(Authorization) headers and private keys.
+    folder, also percent-encoded, JSON-escaped and base64-encoded, and shapes such as C(Authorization) headers
+    and private keys.
   - The contents of items are not repeated in the result.
 author:
   - papyrus.ops contributors (@papyrus-ops)

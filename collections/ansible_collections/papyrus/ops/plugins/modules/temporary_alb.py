@@ -83,7 +83,7 @@ outputs:
     alb_arn: arn:aws:elasticloadbalancing:us-west-2:123456789012:loadbalancer/app/papyrus-smoke-abc234/50dc6c495c0c9188
     alb_dns_name: papyrus-smoke-abc234-1234567890.us-west-2.elb.amazonaws.com
     alb_sg_id: sg-0fedcba9876543210
-    target_group_arn: arn:aws:elasticloadbalancing:us-west-2:123456789012:targetgroup/papyrus-smoke-abc234/73e2d6bc24d8a067
+    url: http://papyrus-smoke-abc234-1234567890.us-west-2.elb.amazonaws.com
 attempts:
   description: Each attempt to destroy, and why it failed.
   returned: when O(state=absent)
@@ -133,7 +133,7 @@ cause:
   description: What failed, in one line that names resource and AWS error.
   returned: failure
   type: str
-  sample: "terraform apply ended with exit code 1: aws_lb.this: error creating ELBv2 Load Balancer: TooManyLoadBalancers"
+  sample: "terraform apply ended with exit code 1: aws_lb.this: error creating ELBv2 Load Balancer: AccessDenied: no"
 step:
   description: Id of the step that failed.
   returned: failure
