@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-_TOKEN = re.compile(r'(?P<skip>[ \t]+|#[^\n]*|//[^\n]*)|(?P<newline>\n)|(?P<name>[A-Za-z_][\w-]*)|(?P<quote>")|(?P<other>.)')
+_TOKEN = re.compile(
+    r'(?P<skip>[ \t]+|#[^\n]*|//[^\n]*)|(?P<newline>\n)|(?P<name>[A-Za-z_][\w-]*)|(?P<quote>")|(?P<other>.)'
+)
 _OPEN, _CLOSE = "([{", ")]}"
 
 

@@ -1,6 +1,6 @@
 """Writes provider-aws-6.25.json: the argument names that provider 6.25 knows for the resources of the stacks.
 
-The source is the Python package cdktf-cdktf-provider-aws 21.22.1, bindings that HashiCorp generated from provider 6.25.0.
+The source is the Python package cdktf-cdktf-provider-aws 21.22.1, HashiCorp's bindings of provider 6.25.0.
 It takes 230 MB, so the names that matter are kept beside the tests, and the package is no requirement of theirs:
 
     uv pip install --no-deps --target FOLDER cdktf-cdktf-provider-aws==21.22.1
@@ -33,7 +33,10 @@ def structs_of(source: str) -> Structs:
                 if isinstance(item, ast.FunctionDef) and item.name == "__init__":
                     arguments = zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
                     found[node.name] = {
-                        argument.arg.rstrip("_"): (default is None, ast.unparse(argument.annotation or ast.Constant("")))
+                        argument.arg.rstrip("_"): (
+                            default is None,
+                            ast.unparse(argument.annotation or ast.Constant("")),
+                        )
                         for argument, default in arguments
                     }
     return found

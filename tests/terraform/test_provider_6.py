@@ -61,7 +61,7 @@ def test_h1_stack_uses_only_arguments_that_provider_6_has(stack: str) -> None:
         ('resource "aws_lb" "x" {\n  nmae = "a"\n}', "resource aws_lb x.nmae is unknown"),
         ('resource "aws_db_instance" "x" {\n  instance_class = "a"\n  name = "old"\n}', "name is unknown"),
         ('resource "aws_db_instance" "x" {\n}', "instance_class is missing"),
-        ('resource "aws_lb" "x" {\n  dynamic "access_logs" {\n    content {\n      buket = "a"\n    }\n  }\n}', "buket"),
+        ('resource "aws_lb" "x" {\n  dynamic "access_logs" {\n    content {\n  buket = "a"\n  }\n  }\n}', "buket"),
         ('resource "aws_vpc_of_old" "x" {\n}', "make_provider_names.py"),
     ],
 )

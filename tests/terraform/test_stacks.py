@@ -1,4 +1,4 @@
-"""The stacks by Terraform itself: format, validity with provider 3.39, and the tests in *.tftest.hcl (no AWS is asked)."""
+"""The stacks by Terraform itself: format, validity with provider 3.39, and *.tftest.hcl (no AWS is asked)."""
 
 from __future__ import annotations
 
