@@ -67,12 +67,13 @@ class AwsEndpoint:
             if action == "DescribeTags":
                 content += f"<member><ResourceArn>{arn}</ResourceArn><Tags>{pairs}</Tags></member>"
             elif action == "DescribeLoadBalancers":
-                content += f"<member><LoadBalancerArn>{arn}</LoadBalancerArn><LoadBalancerName>{name}</LoadBalancerName></member>"
-        return 200, _result(
-            action,
-            f"<{_LISTS.get(action, 'Listeners')}>{content}</{_LISTS.get(action, 'Listeners')}>",
-            len(self.actions),
-        )
+                content += _member(LoadBalancerArn=arn, LoadBalancerName=name)
+        key = _LISTS.get(action, "Listeners")
+        return 200, _result(action, f"<{key}>{content}</{key}>", len(self.actions))
+
+
+def _member(**fields: str) -> str:
+    return "<member>" + "".join(f"<{key}>{value}</{key}>" for key, value in fields.items()) + "</member>"
 
 
 def _result(action: str, content: str, number: int) -> str:
@@ -81,4 +82,5 @@ def _result(action: str, content: str, number: int) -> str:
 
 
 def _error(code: str, message: str) -> str:
-    return f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error><RequestId>refused-1</RequestId></ErrorResponse>"
+    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return f"<ErrorResponse>{error}<RequestId>refused-1</RequestId></ErrorResponse>"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guard against real processes: a controller that is killed, a terraform that takes its time (MISSION C6, C7, N1)."""
+"""The guard against real processes: a controller that is killed, a terraform that takes its time (C6, C7, N1)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve()
 UNIT = HERE.parents[2]
 COLLECTIONS = HERE.parents[7]
 
-# As ansible-playbook does it: a worker in a session of its own opens the run and ends; later a worker with a module lives.
+# As ansible-playbook does it: a worker in a session of its own opens the run and ends; later one with a module lives.
 CONTROLLER = """
 import json, os, subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
