@@ -160,7 +160,8 @@ def evaluate(check: Check, facts: Facts) -> Row:
         finding = check.answer(ask)
     except Exception as exc:  # a row must not take the others with it
         finding = ng(cause(exc))
-    return Row(check.id, check.title, finding.status, finding.reason, finding.data, tuple(ask.request_ids))
+    reason = " ".join(finding.reason.split())  # one readable line, whatever AWS or libpq put into it
+    return Row(check.id, check.title, finding.status, reason, finding.data, tuple(ask.request_ids))
 
 
 def cause(exc: Exception) -> str:

@@ -96,11 +96,13 @@ def _family(task_definition: str) -> str:
 
 
 def steady(ask: Ask) -> Finding:
-    """B7."""
-    return judge_service(service(ask))
+    """B7. When tasks are missing, how the last ones ended is part of the answer."""
+    found = service(ask)
+    stopped = tasks(ask).stopped if int(found.get("runningCount", 0)) < 1 else []
+    return judge_service(found, stopped)
 
 
-def judge_service(found: Mapping[str, Any]) -> Finding:
+def judge_service(found: Mapping[str, Any], stopped: Sequence[Mapping[str, Any]] = ()) -> Finding:
     """Desired = running ≥ 1 and one completed deployment; pure."""
     desired, run, pending = (int(found.get(key, 0)) for key in ("desiredCount", "runningCount", "pendingCount"))
     deployments: Sequence[Mapping[str, Any]] = found.get("deployments", [])
@@ -122,6 +124,9 @@ def judge_service(found: Mapping[str, Any]) -> Finding:
         problems.append("desired count is 0: nothing runs that could be tested")
     if run != desired or pending:
         problems.append(f"{run} of {desired} tasks run, {pending} pending")
+    if stopped:
+        last = max(stopped, key=lambda task: str(task["stopped_at"] or ""))
+        problems.append(f"the last task, {_ecs_tasks.short(str(last['task_arn']))}, stopped: {last['reason']}")
     in_flight = [item for item in deployments if item.get("rolloutState") == "IN_PROGRESS"]
     others = [item for item in deployments if item.get("status") != "PRIMARY"]
     failed = [item for item in deployments if item.get("status") == "PRIMARY" and item.get("rolloutState") == "FAILED"]
@@ -174,7 +179,7 @@ def exec_problems(
     problems = []
     if not found_service.get("enableExecuteCommand"):
         problems.append(
-            "ECS Exec is off on the service: enable it with "
+            "ECS Exec is off on the service (enableExecuteCommand is false): enable it with "
             "update-service --enable-execute-command --force-new-deployment"
         )
     silent = [

@@ -94,6 +94,16 @@ def describe(calls: Calls, target_group_arn: str) -> list[dict[str, Any]]:
     return list(answer.get("TargetHealthDescriptions", []))
 
 
+def health_path(calls: Calls, target_group_arn: str) -> str:
+    answer = calls.call(
+        "elbv2",
+        "describe_target_groups",
+        f"target group {short_group(target_group_arn)}",
+        TargetGroupArns=[target_group_arn],
+    )
+    return str(answer["TargetGroups"][0].get("HealthCheckPath", ""))
+
+
 def short_group(arn: str) -> str:
     """`targetgroup/<name>/<hex>` → name; anything else as it is."""
     parts = arn.split(":")[-1].split("/")
@@ -188,8 +198,8 @@ def codes_of(description: str) -> list[int]:
 def diagnose(target: TargetState, patience: Patience = Patience(), closed: str = "", path: str = "") -> Verdict:
     """What one unhealthy target's state means. `heals_after` None: it may heal until the time limit is over."""
     where = f"{target.id}:{target.port}"
-    said = f" (AWS: {target.description})" if target.description else ""
-    at_path = f" on {path}" if path else " on the health check's path"
+    said = f" (AWS: {': '.join(filter(None, (target.reason, target.description)))})" if target.reason else ""
+    at_path = f" on {path}" if path.strip() else " on the health check's path"
     if target.state in {"initial", "unavailable", "unknown"}:
         return Verdict("pending", f"{where} is still being registered or checked for the first time{said}")
     if target.state == "healthy":

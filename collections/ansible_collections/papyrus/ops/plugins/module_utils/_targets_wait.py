@@ -73,11 +73,12 @@ class Waiter:
         self._failing: tuple[Any, ...] = ()
         self._since: float | None = None
         self._closed: str | None = None
+        self._path = plan.health_path
 
     def until_healthy(self) -> Waited:
         """Ends early on what cannot heal; a failed look at the health (AWS unreachable) raises AwsFailure."""
         plan = self.plan
-        outcome = self._poll(lambda seen: _targets.judge_healthy(seen, plan.patience, plan.health_path))
+        outcome = self._poll(lambda seen: _targets.judge_healthy(seen, plan.patience, self._path))
         diagnosis = outcome.reason
         if outcome.state == "timeout":
             diagnosis = f"not healthy within {plan.timeout:g} s: {outcome.reason}"
@@ -109,6 +110,8 @@ class Waiter:
         seen = Observation(targets, elapsed=self.clock() - self._start)
         if all(target.state == "healthy" for target in targets):
             return self._with_since(seen)
+        if not self._path and any(target.reason == "Target.ResponseCodeMismatch" for target in targets):
+            self._path = self._health_path()
         return self._with_since(replace(seen, gone=self._gone(), closed=self._closed_reason(seen)))
 
     def _with_since(self, seen: Observation) -> Observation:
@@ -117,6 +120,13 @@ class Waiter:
         if failing != self._failing:
             self._failing, self._since = failing, seen.elapsed if failing else None
         return replace(seen, failing_since=self._since)
+
+    def _health_path(self) -> str:
+        """The path that the target group asks for; a blank when nobody may look, so that it is asked once."""
+        try:
+            return _targets.health_path(self.calls, self.plan.target_group_arn) or " "
+        except _aws.AwsFailure:
+            return " "
 
     def _gone(self) -> tuple[str, ...]:
         plan = self.plan

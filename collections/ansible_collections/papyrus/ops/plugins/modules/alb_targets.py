@@ -86,7 +86,7 @@ options:
     elements: str
     default: []
   health_path:
-    description: Path of the health check, for the diagnosis.
+    description: Path of the health check, for the diagnosis. That of the target group when left out.
     type: str
     default: ''
   diagnose_security_groups:
