@@ -1,4 +1,4 @@
-"""Secrets Manager on ministack: a secret that is created without a value has none, not an empty one."""
+"""Secrets Manager on ministack: a secret without a value has no version."""
 
 from __future__ import annotations
 
@@ -11,15 +11,26 @@ if TYPE_CHECKING:
 
 
 def install(runtime: Runtime) -> None:
-    secretsmanager = emulator.service("secretsmanager")
-    store = secretsmanager._store_new_secret
+    secrets = emulator.service("secretsmanager")
+    store, create = secrets._store_new_secret, secrets._create_secret
 
-    def store_new_secret(name: str, secret_string: Any = None, secret_binary: Any = None, **others: Any) -> Any:
-        """https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html: the first version is
-        made with SecretString or SecretBinary; until then GetSecretValue answers ResourceNotFoundException."""
-        answer = store(name, secret_string=secret_string, secret_binary=secret_binary, **others)
+    def store_new_secret(name: str, secret_string: Any = None, secret_binary: Any = None, **rest: Any) -> Any:
+        """Terraform makes the secret, somebody else its value: until then GetSecretValue finds no AWSCURRENT.
+
+        https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html
+        """
+        made = store(name, secret_string=secret_string, secret_binary=secret_binary, **rest)
         if secret_string is None and secret_binary is None:
-            secretsmanager._secrets[name]["Versions"].clear()
-        return answer
+            secrets._secrets[name]["Versions"] = {}
+        return made
 
-    secretsmanager._store_new_secret = store_new_secret
+    def create_secret(data: dict[str, Any]) -> Any:
+        response = create(data)
+        if response[0] < 400 and "SecretString" not in data and "SecretBinary" not in data:
+            document = emulator.body_of(response)
+            document.pop("VersionId", None)
+            return emulator.core("responses").json_response(document)
+        return response
+
+    secrets._store_new_secret = store_new_secret
+    secrets._create_secret = create_secret

@@ -304,3 +304,12 @@ def test_a_killed_init_leaves_nothing_of_its_task(sandbox: Sandbox, network: Net
 
     until(lambda: not of_task(), "no process of the task")
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_secret_without_a_value_has_no_version(sandbox: Sandbox) -> None:
+    secrets = sandbox.client("secretsmanager")
+    assert "VersionId" not in secrets.create_secret(Name="tasks/empty")
+    with pytest.raises(secrets.exceptions.ResourceNotFoundException, match="AWSCURRENT"):
+        secrets.get_secret_value(SecretId="tasks/empty")
+    secrets.put_secret_value(SecretId="tasks/empty", SecretString="now")
+    assert secrets.get_secret_value(SecretId="tasks/empty")["SecretString"] == "now"
