@@ -163,6 +163,14 @@ def test_a3_a_statement_that_never_ends_is_cut_by_the_client(stalled: Any, datab
     assert begun.is_set()
 
 
+def test_a3_calls_that_were_cut_give_their_slots_back(
+    stalled: Any, database: Any, make_client: Callable[..., Any]
+) -> None:
+    client = make_client({**database.settings(), "PAPYRUS_DB_BUDGET": "0.5"}, PGSSLMODE="require")
+    for _ in range(3):  # one more than there are slots
+        refused(client, Reason.TIMEOUT)
+
+
 def test_a3_a_server_that_dies_in_the_middle_and_comes_back(stalled: Any, database: Any, monkeypatch: Any) -> None:
     client, begun = stalled
     killer = threading.Thread(target=lambda: (begun.wait(4), database.stop()))

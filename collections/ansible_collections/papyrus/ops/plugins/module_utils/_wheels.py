@@ -166,9 +166,8 @@ def download(
             raise ImageError(f"pip could not be run ({pip[0]}): {exc}") from exc
         if result.returncode != 0:
             said = " ".join((result.stderr or result.stdout).split())[-800:]
-            hint = (
-                " Install pip for this Python, or name another one by O(pip)." if "No module named pip" in said else ""
-            )
+            no_pip = "No module named pip" in said
+            hint = " Install pip for this Python, or name another command by the option pip." if no_pip else ""
             raise ImageError(
                 f"pip download for CPython {target.python} on {target.platform} ended with {result.returncode}:"
                 f" {said}{hint}"

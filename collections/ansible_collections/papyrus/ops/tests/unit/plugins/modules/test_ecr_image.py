@@ -11,11 +11,12 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,16 @@ def test_f1_a_cache_that_was_tampered_with_is_not_used(inputs: Inputs, tmp_path:
     assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in again} == {
         value for item in locked for value in item.hashes
     }
+
+
+def test_f1_a_python_without_pip_gets_a_hint(inputs: Inputs, tmp_path: Path) -> None:
+    locked = _wheels.read_lock((inputs.folder / "lock.txt").read_text(), TARGET)
+
+    def runner(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, "", "/usr/bin/python: No module named pip\n")
+
+    with pytest.raises(ImageError, match=r"on linux/amd64 ended with 1: .* No module named pip Install pip"):
+        _wheels.download(locked, TARGET, tmp_path / "cache", ["python", "-m", "pip"], runner)
 
 
 def test_f1_pip_that_brings_other_files_is_not_believed(inputs: Inputs, tmp_path: Path) -> None:
