@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ ARGUMENTS: dict[str, Any] = {
     "lease_minutes": {"type": "int", "default": 60},
     "playbook": {"type": "str"},
     "details": {"type": "dict", "default": {}},
+    "allowed_skips": {"type": "list", "elements": "str", "default": []},
     "start_guard": {"type": "bool", "default": True},
     "stack": {
         "type": "dict",
@@ -63,7 +65,7 @@ class ActionModule(ActionBase):
             environ = self._environment()
             facts = {
                 "inventory_host": task_vars.get("inventory_hostname"),
-                "git": git_facts(self._loader.get_basedir()),
+                "git": _git(self._loader.get_basedir(), os.getcwd()),
                 "versions": versions(),
             }
             run = open_run(options, facts, controller=process(os.getppid()), environ=environ)
@@ -78,12 +80,20 @@ class ActionModule(ActionBase):
         return {**os.environ, **{str(key): str(value) for key, value in own.items()}}
 
 
+def _git(*folders: str) -> dict[str, Any]:
+    """Of the first folder that is in a checkout: the playbook's, else the one in which ansible-playbook was started."""
+    facts: dict[str, Any] = {}
+    for folder in folders:
+        facts = git_facts(folder)
+        if facts["commit"]:
+            break
+    return facts
+
+
 def versions() -> dict[str, str | None]:
     try:
-        import boto3
-
-        boto3_version = str(boto3.__version__)
-    except ImportError:
+        boto3_version: str | None = metadata.version("boto3")  # importing it takes a third of a second
+    except metadata.PackageNotFoundError:
         boto3_version = None
     return {"collection": _collection_version(), "ansible_core": str(core_version), "boto3": boto3_version}
 

@@ -7,22 +7,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
-
-try:
-    import boto3
-    import botocore.exceptions
-    from botocore.config import Config
-
-    BOTO_IMPORT_ERROR: ImportError | None = None
-    CLIENT_ERRORS: tuple[type[Exception], ...] = (botocore.exceptions.ClientError,)
-    BOTO_ERRORS: tuple[type[Exception], ...] = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError)
-except ImportError as exc:  # modules report it with missing_required_lib
-    BOTO_IMPORT_ERROR = exc
-    CLIENT_ERRORS = ()
-    BOTO_ERRORS = ()
 
 Clients = Callable[[str], Any]
 """Service name as botocore spells it (`elbv2`, `ec2`, …) → client."""
@@ -33,6 +21,15 @@ _MISSING_SUFFIXES = ("NotFound", "NotFoundException", "NotFoundFault", ".Malform
 
 class _ClientModule(Protocol):
     def client(self, service: str, **kwargs: Any) -> Any: ...
+
+
+def _errors(*names: str) -> tuple[type[Exception], ...]:
+    """Exception classes of botocore, or none when it was never imported: then nothing can have raised them.
+
+    boto3 takes a third of a second to import, and most tasks of a run never ask AWS; so only clients import it.
+    """
+    exceptions = sys.modules.get("botocore.exceptions")
+    return tuple(getattr(exceptions, name) for name in names) if exceptions else ()
 
 
 class AwsFailure(Exception):
@@ -97,6 +94,8 @@ def retry_config(**overrides: Any) -> Any:
         "read_timeout": 20,
     }
     settings.update(overrides)
+    from botocore.config import Config
+
     return Config(**settings)
 
 
@@ -106,8 +105,10 @@ def client_factory(session_kwargs: Mapping[str, Any] | None = None, **config: An
     `session_kwargs` are boto3.session.Session's (`region_name`, `profile_name`, …); the SDK's environment does the
     rest.
     """
-    if BOTO_IMPORT_ERROR is not None:
-        raise AwsFailure("boto3 and botocore are not installed", hint="Install boto3.") from BOTO_IMPORT_ERROR
+    try:
+        import boto3
+    except ImportError as exc:
+        raise AwsFailure(f"boto3 cannot be imported: {exc}", hint="Install boto3 for this Python.") from exc
     lock = threading.Lock()
     clients: dict[str, Any] = {}
     session: Any = boto3.session.Session(**dict(session_kwargs or {}))
@@ -151,7 +152,7 @@ def error_code(exc: BaseException) -> str:
     """AWS' error code, or the class name of an error which never reached AWS."""
     if isinstance(exc, AwsFailure):
         return exc.code
-    if isinstance(exc, CLIENT_ERRORS):
+    if isinstance(exc, _errors("ClientError")):
         return str(_response(exc).get("Error", {}).get("Code", ""))
     return type(exc).__name__
 
@@ -163,7 +164,7 @@ def is_missing(exc: BaseException) -> bool:
     """
     if isinstance(exc, AwsFailure):
         return exc.missing
-    if not isinstance(exc, CLIENT_ERRORS):
+    if not isinstance(exc, _errors("ClientError")):
         return False
     code = error_code(exc)
     return code in _MISSING_CODES or code.endswith(_MISSING_SUFFIXES)
@@ -173,7 +174,7 @@ def to_failure(exc: BaseException, operation: str = "", resource: str = "", hint
     """AwsFailure for an error of boto3 or botocore; an AwsFailure is returned as it is."""
     if isinstance(exc, AwsFailure):
         return exc
-    if isinstance(exc, CLIENT_ERRORS):
+    if isinstance(exc, _errors("ClientError")):
         error = _response(exc).get("Error", {})
         return AwsFailure(
             str(error.get("Message") or exc),
@@ -197,5 +198,5 @@ def aws_call(operation: str, resource: str = "", hint: str = "") -> Iterator[Non
     """
     try:
         yield
-    except BOTO_ERRORS as exc:
+    except _errors("ClientError", "BotoCoreError") as exc:
         raise to_failure(exc, operation, resource, hint) from exc

@@ -54,8 +54,9 @@ def item(spec: Mapping[str, Any]) -> Item:
             {"id": str(row["id"]), "status": str(row["status"]), "reason": _short(row.get("reason") or "")}
             for row in rows
         ]
-    if status == "skip" and not meta.get("reason") and not any(row["status"] == "skip" for row in rows):
-        raise ValueError(f"{name} is skipped without a reason; a skip counts only with one")
+    silent = [row["id"] for row in meta.get("rows", []) if row["status"] == "skip" and not row["reason"]]
+    if silent or (status == "skip" and not rows and not meta.get("reason")):
+        raise ValueError(f"{', '.join([name, *silent])} is skipped without a reason; a skip counts only with one")
     return Item(name, _data(spec, rows, name), str(spec.get("media_type") or media_type_of(name)), status, step, meta)
 
 

@@ -194,10 +194,15 @@ class Guard:
         result = self._destroy_everything()
         left = "" if result.get("gone") else f" LEFT BEHIND: {result.get('error')}. Delete with: {result.get('sweep')}"
         _attempt(lambda: self._keep_guard_log(cause), None, self._log)
-        failure = {"step": "C6", "task": "", "cause": cause}
+        failure = {"step": "C6", "task": "", "cause": cause, "after_seq": lines[-1]["seq"] if lines else -1}
         end = _attempt(
             lambda: finish(
-                bundle, settings.open_ledger(), settings.run_id, failure, short_values=short_values(settings.private)
+                bundle,
+                settings.open_ledger(),
+                settings.run_id,
+                failure,
+                settings.allowed_skips,
+                short_values=short_values(settings.private),
             ),
             None,
             self._log,

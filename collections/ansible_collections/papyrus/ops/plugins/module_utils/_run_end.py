@@ -95,7 +95,7 @@ PRIVATE_PREFIX = "papyrus-"
 
 
 def last_phase(lines: Iterable[Mapping[str, Any]]) -> str:
-    """The phase that was under way at the end of `lines`, or the last that ended, for the cause of a verdict."""
+    """The phases under way at the end of `lines`, or the last that ended, for the cause of a verdict."""
     under_way: list[str] = []
     last = ""
     for line in lines:
@@ -108,7 +108,7 @@ def last_phase(lines: Iterable[Mapping[str, Any]]) -> str:
         else:
             under_way = [other for other in under_way if other != name]
             last = name
-    return under_way[-1] if under_way else f"after {last}" if last else "before its first phase"
+    return ", ".join(under_way) if under_way else f"after {last}" if last else "before its first phase"
 
 
 def destroy_without_guard(

@@ -144,6 +144,7 @@ def open_run(
             stack=stack,
             limits=limits,
             problems=tuple(run["problems"]),
+            allowed_skips=tuple(str(skip) for skip in options.get("allowed_skips") or ()),
         )
         settings.save()
         if run["guarded"]:

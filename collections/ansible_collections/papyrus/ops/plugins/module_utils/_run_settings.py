@@ -83,6 +83,7 @@ class Settings:
     stack: Stack | None
     limits: Limits
     problems: tuple[str, ...] = ()
+    allowed_skips: tuple[str, ...] = ()
 
     def save(self) -> None:
         data = json.dumps(asdict(self), indent=1, sort_keys=True).encode()
@@ -94,6 +95,7 @@ class Settings:
         controller, stack = raw.pop("controller"), raw.pop("stack")
         raw["limits"] = Limits(**raw["limits"])
         raw["problems"] = tuple(raw["problems"])
+        raw["allowed_skips"] = tuple(raw["allowed_skips"])
         if stack is not None:
             stack["override_files"] = tuple(stack["override_files"])
         return cls(

@@ -27,7 +27,8 @@ def verdict(
     """PASSED, WARNED or FAILED, with the first failure first (EVIDENCE.md, Verdict).
 
     `lines` are manifest lines; the check rows inside an item are its `meta.rows` (`id`, `status`, `reason`). `failure`
-    is what ended the run: `step`, `task`, `cause`; it is the first failure unless an item was `ng` before. `dirty` None
+    is what ended the run: `step`, `task`, `cause`; it is the first failure unless an item was `ng` before. Items after
+    its `after_seq`, where it has one, and those of the teardown are consequences of it, never the first. `dirty` None
     means that the state of the tree is not known, which is not "clean". A run with a lease needs an `ok` gone-check.
     """
     rows = [row for line in lines for row in check_rows(line)]
@@ -38,9 +39,13 @@ def verdict(
         for row in rows
         if row["status"] == "skip"
     ]
-    failures: list[dict[str, str]] = [_failure_of_row(row) for row in rows if row["status"] == "ng"]
+    broken = [row for row in rows if row["status"] == "ng"]
+    failures: list[dict[str, str]] = [_failure_of_row(row) for row in broken]
     if failure and any(failure.get(key) for key in ("step", "task", "cause")):
-        failures = _with_failure(failures, failure)
+        last = failure.get("after_seq")
+        before = sum(1 for row in broken if not _consequence(row, last))
+        broken.sort(key=lambda row: _consequence(row, last))
+        failures = _with_failure([_failure_of_row(row) for row in broken], before, failure)
     failed_destroy = next((f for f in failures if f["name"] in (DESTROY_ITEM, GONE_ITEM)), None)
     gone = _gone(lines)
     if gone == "missing":
@@ -86,7 +91,7 @@ def verdict(
 def check_rows(line: Mapping[str, Any]) -> list[dict[str, str]]:
     """The check rows of an item: those in its meta, else the item as one row."""
     meta = line.get("meta") or {}
-    base = {"step": str(line["step"]), "name": str(line["name"])}
+    base = {"step": str(line["step"]), "name": str(line["name"]), "seq": str(line.get("seq", 0))}
     rows = meta.get("rows")
     if isinstance(rows, list) and rows:
         found = [
@@ -104,22 +109,25 @@ def _failure_of_row(row: Mapping[str, str]) -> dict[str, str]:
     return {"step": row["id"], "name": row["name"], "task": "", "cause": cause}
 
 
-def _with_failure(failures: list[dict[str, str]], failure: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The failure which ended the run, put before the ng items which its teardown left.
+def _consequence(row: Mapping[str, str], after_seq: Any) -> bool:
+    return row["name"] in (DESTROY_ITEM, GONE_ITEM) or (isinstance(after_seq, int) and int(row["seq"]) > after_seq)
 
-    An item of the same step says the same thing; an ng item of an earlier step is what the run failed by.
+
+def _with_failure(failures: list[dict[str, str]], before: int, failure: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The failure which ended the run, put behind the first `before` failures.
+
+    An item of the same step says the same thing; an ng item of another step is what the run failed by.
     """
     ended = {"name": "", **{key: str(failure.get(key) or "") for key in ("step", "task", "cause")}}
-    teardown = {DESTROY_ITEM, GONE_ITEM}
-    before = [f for f in failures if f["name"] not in teardown]
-    after = [f for f in failures if f["name"] in teardown]
-    if before:
-        first = before[0]
-        first["task"] = ended["task"]
-        if first["step"] == ended["step"] and ended["cause"] and first["cause"].endswith(" is ng"):
+    if not before:
+        return [ended, *failures]
+    first = failures[0]
+    first["task"] = ended["task"]
+    if first["step"] == ended["step"] or not ended["cause"]:
+        if ended["cause"] and first["cause"].endswith(" is ng"):
             first["cause"] = ended["cause"]
-        return before + ([ended] if first["step"] != ended["step"] and ended["cause"] else []) + after
-    return [ended, *after]
+        return failures
+    return [*failures[:before], ended, *failures[before:]]
 
 
 def _gone(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -67,6 +67,12 @@ options:
       - More for C(run.json). C(endpoint) and C(caller_arn) have a place of their own there.
     type: dict
     default: {}
+  allowed_skips:
+    description:
+      - Ids of checks that may be skipped, for the verdict that the guard writes when C(ansible-playbook) ends too early.
+    type: list
+    elements: str
+    default: []
   start_guard:
     description: Start the guard. Without it M(papyrus.ops.temporary_alb) creates nothing.
     type: bool
