@@ -71,7 +71,6 @@ def evidence(rows: Sequence[Row], facts: Facts, factory: str) -> list[dict[str, 
         ("secrets_rds_drift.json", "B2"),
         ("rds_sg_inbound_after.json", "B5"),
         ("rds_parameters.json", "B4"),
-        ("ecs_task.json", "C4"),
     ):
         row = by_id.get(row_id)
         if row is not None and row.data:

@@ -53,7 +53,7 @@ options:
     description: Seconds after which the child is ended.
     type: float
     default: 20
-  fail_on_mismatch:
+  fail:
     description: Whether an application that does not load, or a missing route, fails the task.
     type: bool
     default: true
@@ -115,7 +115,7 @@ def main() -> None:
             "environment": {"type": "dict", "default": {}},
             "required": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "float", "default": 20},
-            "fail_on_mismatch": {"type": "bool", "default": True},
+            "fail": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -138,7 +138,7 @@ def main() -> None:
         "ok": found.ok,
         "reason": found.reason,
     }
-    if asked["fail_on_mismatch"] and not found.ok:
+    if asked["fail"] and not found.ok:
         module.fail_json(msg=found.reason, step="B1", **result)
     module.exit_json(changed=False, **result)
 

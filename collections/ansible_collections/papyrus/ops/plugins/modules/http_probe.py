@@ -112,7 +112,7 @@ options:
   ca_file:
     description: CA certificates for TLS. Those of the system when left out.
     type: path
-  fail_on_mismatch:
+  fail:
     description: Whether an answer that is not as expected fails the task.
     type: bool
     default: true
@@ -217,7 +217,7 @@ ARGUMENTS = {
     "retry_interval": {"type": "float", "default": 1},
     "max_body": {"type": "int", "default": 1024 * 1024},
     "ca_file": {"type": "path"},
-    "fail_on_mismatch": {"type": "bool", "default": True},
+    "fail": {"type": "bool", "default": True},
 }
 
 
@@ -252,7 +252,7 @@ def main() -> None:
     )
     probe = _probe_run.Prober(request, expect, settings).run()
     rest.update(responses=probe.responses, failures=probe.failures, resolution=probe.resolution)
-    if not probe.ok and asked["fail_on_mismatch"]:
+    if not probe.ok and asked["fail"]:
         module.fail_json(msg=probe.reason, step="D1", ok=False, reason=probe.reason, **rest)
     module.exit_json(changed=False, ok=probe.ok, reason=probe.reason, **rest)
 

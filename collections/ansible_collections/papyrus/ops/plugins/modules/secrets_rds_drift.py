@@ -72,7 +72,7 @@ options:
       - The run's private folder, see M(papyrus.ops.run_open). The password is made known there, so that no evidence can
         contain it.
     type: path
-  fail_on_mismatch:
+  fail:
     description: Whether a difference fails the task.
     type: bool
     default: true
@@ -153,7 +153,7 @@ def main() -> None:
             "connect_timeout": {"type": "int", "default": 5},
             "statement_timeout": {"type": "int", "default": 5},
             "private": {"type": "path"},
-            "fail_on_mismatch": {"type": "bool", "default": True},
+            "fail": {"type": "bool", "default": True},
         },
         required_if=[("login", "direct", ["ca_file"])],
         supports_check_mode=True,
@@ -192,7 +192,7 @@ def main() -> None:
         "table": _rows.table(drift.rows),
         "request_ids": calls.request_ids,
     }
-    if drift.failed and asked["fail_on_mismatch"]:
+    if drift.failed and asked["fail"]:
         reasons = "; ".join(f"{row.id}: {row.reason}" for row in drift.rows if row.status == "ng")
         message = f"secret {asked['secret_id']} does not fit database instance {asked['db_instance']}: {reasons}"
         module.fail_json(msg=message, step="B2", **result)
