@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 from papyrus import mark_cli
-from papyrus.errors import Reason
+from papyrus.errors import Reason, unavailable
 
 RUN = "20260131T120000Z-abc234"
 LIMIT = 5.0  # seconds: what README.md promises for any answer of /dbcheck
@@ -101,6 +101,12 @@ def test_a3_each_wrong_setting_has_its_reason(
     database: Any, make_client: Callable[..., Any], setting: str, value: str, reason: Reason
 ) -> None:
     refused(make_client({**database.settings(), setting: value}, PGSSLMODE="require"), reason)
+
+
+def test_a3_a_message_that_quotes_the_password_is_masked_for_the_log() -> None:
+    failure = unavailable(psycopg.OperationalError('connection failed: bad value\n"hunter2"'), False, "hunter2")
+    assert failure.detail == 'connection failed: bad value "***"'
+    assert str(failure) == Reason.ERROR.value
 
 
 def test_a3_missing_tables(client: Any, database: Any) -> None:
