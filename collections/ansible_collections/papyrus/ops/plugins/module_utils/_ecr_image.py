@@ -48,7 +48,7 @@ class Repository:
     immutable: bool
 
 
-def build(inputs: Inputs, base: Base, runner: _wheels.Runner = _wheels.run) -> Image:
+def build(inputs: Inputs, base: Base, runner: _wheels.Runner) -> Image:
     """The image, in memory. ImageError says which input is at fault."""
     try:
         lock = inputs.lock.read_text(encoding="utf-8")

@@ -119,7 +119,7 @@ def ecr_endpoint(clients: Clients) -> Endpoint:
     with aws_call("GetAuthorizationToken", "ECR", "The runner needs ecr:GetAuthorizationToken on *."):
         answer = clients("ecr").get_authorization_token()
     data = answer["authorizationData"][0]
-    username, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
+    username, password = base64.b64decode(data["authorizationToken"]).decode().split(":", 1)
     url = urlsplit(data["proxyEndpoint"])
     return Endpoint(url.scheme, url.netloc, username, password)
 
@@ -295,7 +295,7 @@ def _said(response: Any) -> str:
 def _expect(tried: str, response: Any, *statuses: int) -> None:
     if response.status_code in statuses:
         return
-    code = next((code for code, _ in _errors(response)), "")
+    code = next((code for code, message in _errors(response)), "")
     hint = {
         401: "The registry did not accept the login.",
         403: "The runner lacks a permission on this repository (ecr:BatchGetImage, ecr:PutImage, ecr:…LayerUpload …).",

@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +25,8 @@ try:
 except ImportError as exc:  # modules report it with missing_required_lib
     PACKAGING_IMPORT_ERROR = exc
 
-Runner = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+Runner = Callable[[Sequence[str]], tuple[int, str, str]]
+"""Runs a command: exit code, stdout, stderr (as AnsibleModule.run_command). OSError when it cannot be started."""
 
 # Oldest glibc first: https://packaging.python.org/en/latest/specifications/platform-compatibility-tags/
 # 2.28 is Debian 10's; slim Python images are newer.
@@ -124,10 +124,6 @@ def read_lock(text: str, target: Target) -> list[Locked]:
     return sorted(locked, key=lambda item: item.requirement.lower())
 
 
-def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(list(command), capture_output=True, text=True, check=False, timeout=600)
-
-
 def find(folder: Path, locked: Iterable[Locked]) -> list[Path] | None:
     """One wheel for each requirement, chosen by hash, or None when one is missing."""
     by_hash = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in sorted(folder.glob("*.whl"))}
@@ -140,9 +136,7 @@ def find(folder: Path, locked: Iterable[Locked]) -> list[Path] | None:
     return wheels
 
 
-def download(
-    locked: Sequence[Locked], target: Target, cache: Path, pip: Sequence[str], runner: Runner = run
-) -> list[Path]:
+def download(locked: Sequence[Locked], target: Target, cache: Path, pip: Sequence[str], runner: Runner) -> list[Path]:
     """Wheels for the target in a folder of `cache` named by what was asked for; pip runs when it is not there.
 
     Every file is verified against the lock here as well, so a cache that was tampered with is not used.
@@ -158,19 +152,19 @@ def download(
         lock.write_text(lines, encoding="utf-8")
         fresh = Path(scratch) / "wheels"
         command = [*pip, "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
+        command += ["--timeout", "20", "--retries", "3"]
         command += ["--require-hashes", "--only-binary", ":all:", *target.pip_options()]
         command += ["--dest", str(fresh), "--requirement", str(lock)]
         try:
-            result = runner(command)
-        except (OSError, subprocess.TimeoutExpired) as exc:
+            code, stdout, stderr = runner(command)
+        except OSError as exc:
             raise ImageError(f"pip could not be run ({pip[0]}): {exc}") from exc
-        if result.returncode != 0:
-            said = " ".join((result.stderr or result.stdout).split())[-800:]
+        if code != 0:
+            said = " ".join((stderr or stdout).split())[-800:]
             no_pip = "No module named pip" in said
             hint = " Install pip for this Python, or name another command by the option pip." if no_pip else ""
             raise ImageError(
-                f"pip download for CPython {target.python} on {target.platform} ended with {result.returncode}:"
-                f" {said}{hint}"
+                f"pip download for CPython {target.python} on {target.platform} ended with {code}: {said}{hint}"
             )
         wheels = find(fresh, locked)
         if wheels is None:

@@ -207,6 +207,7 @@ base:
 
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,7 @@ def _layers(image: _oci_image.Image) -> list[dict[str, Any]]:
     return base + [shown(blob.descriptor(), blob.purpose) for blob in image.layers]
 
 
-def _ensure(asked: dict[str, Any], clients: _aws.Clients, check_mode: bool) -> dict[str, Any]:
+def _ensure(asked: dict[str, Any], clients: _aws.Clients, runner: _wheels.Runner, check_mode: bool) -> dict[str, Any]:
     name = asked["repository"]
     inputs = _inputs(asked)
     reference = _registry.parse_reference(asked["base"])
@@ -258,7 +259,7 @@ def _ensure(asked: dict[str, Any], clients: _aws.Clients, check_mode: bool) -> d
     registry = _registry.Registry(_registry.ecr_endpoint(clients))
     base_registry, base_repository = _ecr_image.open_base(clients, reference, registry, repository.uri)
     base = _registry.fetch_base(base_registry, base_repository, reference.digest, inputs.target.platform)
-    image = _ecr_image.build(inputs, base)
+    image = _ecr_image.build(inputs, base, runner)
     tag = asked["tag"] or _ecr_image.default_tag(image.digest)
     now = _ecr_image.stored(clients, name, image.digest, tag)
     _ecr_image.check_tag(repository, image.digest, tag, now)
@@ -321,8 +322,13 @@ def main() -> None:
         if error is not None:
             trace = "".join(traceback.format_exception(error))
             module.fail_json(msg=missing_required_lib(library), exception=trace)
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        code, stdout, stderr = module.run_command(list(command), handle_exceptions=False)
+        return code, stdout, stderr
+
     try:
-        result = _ensure(module.params, _aws.module_clients(module), module.check_mode)
+        result = _ensure(module.params, _aws.module_clients(module), run, module.check_mode)
     except (_aws.AwsFailure, _registry.RegistryFailure, _oci_image.ImageError, ValueError) as exc:
         module.fail_json(msg=str(exc), step="F1")
     module.exit_json(**result)

@@ -283,6 +283,13 @@ def test_f1_a_missing_library_is_named(
 
 
 TARGET = _wheels.Target("3.13", "linux/amd64")
+
+
+def started(command: Sequence[str]) -> tuple[int, str, str]:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.returncode, result.stdout, result.stderr
+
+
 SUM = "--hash=sha256:" + "a" * 64
 
 
@@ -317,9 +324,9 @@ def test_f1_markers_are_judged_for_the_image_not_for_this_machine() -> None:
 def test_f1_a_cache_that_was_tampered_with_is_not_used(inputs: Inputs, tmp_path: Path) -> None:
     locked = _wheels.read_lock((inputs.folder / "lock.txt").read_text(), TARGET)
     pip = [sys.executable, str(inputs.folder / "pip" / "fake_pip.py")]
-    wheels = _wheels.download(locked, TARGET, tmp_path / "cache", pip)
+    wheels = _wheels.download(locked, TARGET, tmp_path / "cache", pip, started)
     wheels[0].write_bytes(b"something else")
-    again = _wheels.download(locked, TARGET, tmp_path / "cache", pip)
+    again = _wheels.download(locked, TARGET, tmp_path / "cache", pip, started)
     assert len(inputs.pip_calls()) == 2
     assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in again} == {
         value for item in locked for value in item.hashes
@@ -329,8 +336,8 @@ def test_f1_a_cache_that_was_tampered_with_is_not_used(inputs: Inputs, tmp_path:
 def test_f1_a_python_without_pip_gets_a_hint(inputs: Inputs, tmp_path: Path) -> None:
     locked = _wheels.read_lock((inputs.folder / "lock.txt").read_text(), TARGET)
 
-    def runner(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 1, "", "/usr/bin/python: No module named pip\n")
+    def runner(command: Sequence[str]) -> tuple[int, str, str]:
+        return 1, "", "/usr/bin/python: No module named pip\n"
 
     with pytest.raises(ImageError, match=r"on linux/amd64 ended with 1: .* No module named pip Install pip"):
         _wheels.download(locked, TARGET, tmp_path / "cache", ["python", "-m", "pip"], runner)
@@ -340,7 +347,7 @@ def test_f1_pip_that_brings_other_files_is_not_believed(inputs: Inputs, tmp_path
     locked = [_wheels.Locked("one==1.0", frozenset({"f" * 64}))]
     pip = [sys.executable, str(inputs.folder / "pip" / "fake_pip.py")]
     with pytest.raises(ImageError, match="not those of the lock"):
-        _wheels.download(locked, TARGET, tmp_path / "cache", pip)
+        _wheels.download(locked, TARGET, tmp_path / "cache", pip, started)
 
 
 def test_f1_two_wheels_with_the_same_file_are_refused(tmp_path: Path) -> None:
