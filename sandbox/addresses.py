@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 import threading
+from collections.abc import Callable
 
 # AWS keeps the first four addresses and the last one of each subnet.
 # https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
@@ -15,9 +17,13 @@ class NoAddress(Exception):
 
 
 class Addresses:
-    """Who has which address. Each subnet is walked through in a circle before an address comes again."""
+    """Who has which address. Each subnet is walked through in a circle before an address comes again.
 
-    def __init__(self) -> None:
+    The walk begins at `first` (of the number of usable addresses): anywhere, so that a restart does not reuse them.
+    """
+
+    def __init__(self, first: Callable[[int], int] = random.randrange) -> None:
+        self._first = first
         self._lock = threading.Lock()
         self._taken: set[str] = set()
         self._cursor: dict[str, int] = {}
@@ -27,8 +33,9 @@ class Addresses:
         network = ipaddress.ip_network(cidr)
         usable = network.num_addresses - RESERVED_AT_START - 1
         with self._lock:
+            start = self._cursor.setdefault(cidr, self._first(usable))
             for step in range(usable):
-                place = (self._cursor.get(cidr, 0) + step) % usable
+                place = (start + step) % usable
                 address = str(network[RESERVED_AT_START + place])
                 if address not in self._taken:
                     self._taken.add(address)

@@ -102,7 +102,7 @@ class FrontDoor:
         elif self._registry.serves(path):
             await self._registry.handle(scope, receive, send)
         elif TASK_PATHS.match(path):
-            await self._emulator(scope, receive, send)
+            await self._emulator(scope, receive, Answer(send))
         else:
             await self._api(scope, headers, receive, send)
 

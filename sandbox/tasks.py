@@ -127,7 +127,6 @@ class TaskBackend:
         description = f"arn:aws:ecs:{self._runtime.settings.region}:{self._runtime.settings.account}:attachment/"
         interface = interfaces.create_interface(subnet_id, ip, groups, description + attachment)
         task["_interface"] = interface
-        task["availabilityZone"] = subnet.get("AvailabilityZone", task.get("availabilityZone"))
         details = {
             "subnetId": subnet_id,
             "networkInterfaceId": interface,

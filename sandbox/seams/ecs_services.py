@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
-from sandbox.seams.ecs_tasks import TaskLife, _now, _seconds
+from sandbox.seams.ecs_tasks import TaskLife, _nothing, _now, _seconds
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
@@ -31,7 +31,7 @@ BAD_ENDS = ("EssentialContainerExited", "TaskFailedToStart")
 
 
 class Scheduler:
-    """One thread for all services; `reconcile` is also called by the emulator right after a change."""
+    """One thread for all tasks and services; `reconcile` is also called by the emulator right after a change."""
 
     def __init__(self, runtime: Runtime, ecs: Any, life: TaskLife) -> None:
         self._runtime = runtime
@@ -52,15 +52,13 @@ class Scheduler:
             made["rolloutStateReason"] = f"ECS deployment {made['id']} in progress."
             return made
 
-        def nothing(*_: Any, **__: Any) -> None:
-            """The emulator's own scheduling of rollouts: ours looks at every service all the time."""
-
         ecs._make_deployment = make_deployment
         ecs._reconcile_service_tasks = self.reconcile
-        ecs._complete_service_deployment = nothing
-        ecs._schedule_service_deployment_completion = nothing
-        ecs._record_service_task_failure = nothing
-        ecs._record_service_task_healthy = nothing
+        # Its scheduling of rollouts, piece by piece: ours looks at every service all the time.
+        ecs._complete_service_deployment = _nothing
+        ecs._schedule_service_deployment_completion = _nothing
+        ecs._record_service_task_failure = _nothing
+        ecs._record_service_task_healthy = _nothing
         ecs._refresh_service_state = self.refresh
         ecs._ACTION_MAP["DeleteService"] = ecs._delete_service = self._delete(ecs._delete_service)
 
@@ -74,6 +72,10 @@ class Scheduler:
         rounds = 0
         while not self._end.wait(TICK_SECONDS):
             rounds += 1
+            try:
+                self._life.look_at_all()
+            except Exception:
+                log.exception("looking at the tasks")
             for (account, region, key), _ in list(self._ecs._services.all_items()):
                 with emulator.request_scope(account, region):
                     try:

@@ -58,7 +58,8 @@ class TaskLife:
         ecs._mark_task_running = self._running
         ecs._mark_task_stopped = self._stopped
         ecs._cleanup_task_resources = self._cleanup
-        ecs._maybe_mark_stopped = self._look
+        # One thread looks at all tasks instead of one for each.
+        ecs._maybe_mark_stopped = ecs._watch_task_lifecycle = _nothing
         ecs._resolve_container_secrets = self._secrets
         ecs._ACTION_MAP["StopTask"] = ecs._stop_task = self.stop_task
         self._runtime.at_start.append(self._end_restored)
@@ -79,6 +80,8 @@ class TaskLife:
                 for shown in emulator.body_of(response)["tasks"]:
                     task = self._ecs._tasks[shown["taskArn"]]
                     task["_security_groups"] = list(network.get("securityGroups") or [])
+                    place = emulator.service("ec2")._subnets.get(task.get("_subnet") or "") or {}
+                    task["availabilityZone"] = place.get("AvailabilityZone", task["availabilityZone"])
                     self._announce(task)
         return response
 
@@ -238,7 +241,14 @@ class TaskLife:
         }
         task["healthStatus"] = next((s for s in ("UNHEALTHY", "UNKNOWN", "HEALTHY") if s in states), "UNKNOWN")
 
-    def _look(self, task: Task, _client: Any = None) -> None:
+    def look_at_all(self) -> None:
+        """Called again and again: notice what has ended."""
+        for (account, region, _), task in list(self._ecs._tasks.all_items()):
+            if task.get("_docker_ids"):
+                with emulator.request_scope(account, region):
+                    self._look(task)
+
+    def _look(self, task: Task) -> None:
         """Take note of containers that have ended; an essential one ends its task."""
         if task.get("lastStatus") != "RUNNING" or task.get("desiredStatus") != "RUNNING":
             return
@@ -386,7 +396,8 @@ class TaskLife:
                 for attachment in task.get("attachments", []):
                     attachment["status"] = "DELETED"
                 if interface := task.pop("_interface", None):
-                    emulator.service("ec2")._network_interfaces.pop(interface, None)
+                    gone = emulator.service("ec2")._network_interfaces.pop(interface, {})
+                    self._runtime.addresses.release(gone.get("PrivateIpAddress", ""))
 
     def prune(self) -> None:
         """Forget tasks that stopped long ago."""
@@ -409,6 +420,10 @@ class TaskLife:
         except Exception:
             # A broken rule or target of somebody's must not keep a task from stopping.
             log.exception("event of task %s was not delivered", task["taskArn"])
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """In place of something of the emulator's that is done here in another way."""
 
 
 def _now() -> str:

@@ -121,11 +121,23 @@ def test_a_task_gets_its_environment_and_nothing_of_the_sandbox(
     assert Path(env["PGSSLROOTCERT"]).read_text() == "data", "a path of the image is resolved into it"
     assert Path(env["FROM_IMAGE"]).read_text() == "data"
     assert not {"STATE_DIR", "GATEWAY_PORT", "PYTHONUNBUFFERED", "S3_DATA_DIR"} & set(env)
-    with urllib.request.urlopen(f"{env['ECS_CONTAINER_METADATA_URI_V4']}/task", timeout=5) as response:
-        metadata = json.load(response)
-    assert metadata["TaskARN"] == task["taskArn"]
-    assert metadata["Containers"][0]["ImageID"] == image.partition("@")[2]
-    assert metadata["AvailabilityZone"] == task["availabilityZone"]
+
+
+def test_the_metadata_endpoint_tells_a_task_who_it_is(sandbox: Sandbox, network: Network, cluster: str) -> None:
+    image = server_image(sandbox, "metadata")
+    definition = define(sandbox, "metadata", image)
+    zones = set()
+    for arn in [run(sandbox, network, definition) for _ in range(2)]:
+        task = in_state(sandbox, arn, "RUNNING")
+        uri = answer(task)["env"]["ECS_CONTAINER_METADATA_URI_V4"]
+        with urllib.request.urlopen(f"{uri}/task", timeout=5) as response:
+            metadata = json.load(response)
+        assert metadata["TaskARN"] == arn
+        assert metadata["Containers"][0]["ImageID"] == image.partition("@")[2]
+        assert metadata["Containers"][0]["Networks"][0]["IPv4Addresses"] == [details(task)["privateIPv4Address"]]
+        assert metadata["AvailabilityZone"] == task["availabilityZone"]
+        zones.add(metadata["AvailabilityZone"])
+    assert len(zones) == 2
 
 
 def test_each_task_has_an_interface_in_ec2_that_goes_with_it(sandbox: Sandbox, network: Network, cluster: str) -> None:
