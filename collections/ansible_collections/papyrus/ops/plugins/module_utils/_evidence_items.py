@@ -36,10 +36,11 @@ def item(spec: Mapping[str, Any]) -> Item:
     """ValueError, naming the item, for what cannot be evidence.
 
     `rows` (id, status, reason) become `meta.rows`; without a `status` of its own the item is `ng` when a row is, and
-    without content the rows are its content. `reason` becomes `meta.reason`: why the item is not `ok`.
+    without content the rows are its content. A content `{"rows": [check rows]}` needs no `rows` beside it. `reason`
+    becomes `meta.reason`: why the item is not `ok`.
     """
     name = str(spec.get("name") or "")
-    rows = spec.get("rows") or []
+    rows = spec.get("rows") or _rows_of(spec.get("content"))
     status = spec.get("status") or _status_of(rows, name)
     if status not in STATUSES:
         raise ValueError(f"the status {status!r} of {name} must be one of {', '.join(STATUSES)}")
@@ -58,6 +59,14 @@ def item(spec: Mapping[str, Any]) -> Item:
     if silent or (status == "skip" and not rows and not meta.get("reason")):
         raise ValueError(f"{', '.join([name, *silent])} is skipped without a reason; a skip counts only with one")
     return Item(name, _data(spec, rows, name), str(spec.get("media_type") or media_type_of(name)), status, step, meta)
+
+
+def _rows_of(content: Any) -> list[Mapping[str, Any]]:
+    rows = content.get("rows") if isinstance(content, Mapping) else None
+    checks = isinstance(rows, list) and all(
+        isinstance(row, Mapping) and {"id", "status"} <= set(row) and row["status"] in STATUSES for row in rows
+    )
+    return list(rows) if checks and rows else []
 
 
 def _status_of(rows: Iterable[Mapping[str, Any]], name: str) -> str:

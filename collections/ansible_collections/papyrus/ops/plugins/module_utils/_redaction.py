@@ -56,10 +56,13 @@ SHAPES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
         re.DOTALL,
     ),
     # The whole rest of the header line, or of the quoted string in which it stands.
-    _shape("authorization", rb"authorization" + _SEP + rb"(?:\\*[\"'])?(?P<v1>(?!" + _NOTHING + rb")[^\"'\\\r\n]+)"),
+    _shape(
+        "authorization",
+        rb"authorization" + _SEP + rb"(?:\\*[\"'])?(?P<v1>(?!" + _NOTHING + rb")[^\s\"'\\][^\"'\\\r\n]*)",
+    ),
     _shape(
         "cookie",
-        rb"(?<![a-z-])(?:set-)?cookie\\*[\"']?\s*:\s*(?:\\*[\"'])?(?P<v1>(?!" + _TOKEN + rb")[^\"'\\\r\n]+)",
+        rb"(?<![a-z-])(?:set-)?cookie\\*[\"']?\s*:\s*(?:\\*[\"'])?(?P<v1>(?!" + _TOKEN + rb")[^\s\"'\\][^\"'\\\r\n]*)",
     ),
     # RFC 3986 userinfo of a connection URI.
     _shape("password", rb"[a-z][a-z0-9+.-]*://[^\s/:@\"'<>]*:(?P<v1>(?!" + _TOKEN + rb")[^\s/\"'<>]+?)@"),
@@ -131,6 +134,17 @@ def _base64_patterns(value: bytes) -> Iterable[bytes]:
             continue
         chars = (rb"[+\-]" if c == 0x2B else rb"[/_]" if c == 0x2F else re.escape(bytes([c])) for c in core)
         yield rb"(?:(?:\\r)?(?:\\n)|\r?\n)?".join(chars) + rb"={0,2}"
+
+
+_TOKEN_PATTERN = re.compile(_TOKEN)
+_LONGEST_TOKEN = len("[redacted:") + 32 + len(":01234567]")
+
+
+def _inside_token(data: bytes, position: int) -> bool:
+    """Whether `position` lies in something redacted: `[redacted:password:…]` looks like a password itself."""
+    start = data.rfind(b"[redacted:", max(0, position - _LONGEST_TOKEN), position)
+    token = _TOKEN_PATTERN.match(data, start) if start >= 0 else None
+    return token is not None and token.end() > position
 
 
 def _constant(token: bytes) -> Callable[[re.Match[bytes]], bytes]:
@@ -225,6 +239,8 @@ class Redactor:
         def replace(match: re.Match[bytes]) -> bytes:
             for name in ("v1", "v2", "v3"):
                 if name in match.re.groupindex and match.group(name):
+                    if _inside_token(match.string, match.start(name)):
+                        return match.group(0)
                     start, end = match.start(name) - match.start(), match.end(name) - match.start()
                     whole = match.group(0)
                     return whole[:start] + self.token(kind, match.group(name)) + whole[end:]

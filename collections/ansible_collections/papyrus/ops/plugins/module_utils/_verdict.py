@@ -116,18 +116,24 @@ def _consequence(row: Mapping[str, str], after_seq: Any) -> bool:
 def _with_failure(failures: list[dict[str, str]], before: int, failure: Mapping[str, Any]) -> list[dict[str, str]]:
     """The failure which ended the run, put behind the first `before` failures.
 
-    An item of the same step says the same thing; an ng item of another step is what the run failed by.
+    An item of the same step says the same thing, as does one before a failure of no step; an ng item of another step is
+    what the run failed by.
     """
-    ended = {"name": "", **{key: str(failure.get(key) or "") for key in ("step", "task", "cause")}}
+    ended = {"name": "", **{key: _text(failure.get(key)) for key in ("step", "task", "cause")}}
     if not before:
         return [ended, *failures]
     first = failures[0]
     first["task"] = ended["task"]
-    if first["step"] == ended["step"] or not ended["cause"]:
+    if ended["step"] in ("", first["step"]) or not ended["cause"]:
         if ended["cause"] and first["cause"].endswith(" is ng"):
             first["cause"] = ended["cause"]
         return failures
     return [*failures[:before], ended, *failures[before:]]
+
+
+def _text(value: Any) -> str:
+    """A message of Ansible is a string or a list of lines."""
+    return "; ".join(str(line) for line in value) if isinstance(value, list | tuple) else str(value or "")
 
 
 def _gone(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Clients and errors of AWS: what an operator reads, and that only AWS can say "does not exist"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.papyrus.ops.plugins.module_utils import _aws
+from aws_fake import FakeAws, Refusal
+from botocore.exceptions import EndpointConnectionError
+
+
+def refuse(code: str, message: str = "said AWS") -> Any:
+    def answer(_params: Any) -> Any:
+        raise Refusal(code, message)
+
+    return answer
+
+
+def test_an_error_names_call_resource_answer_and_next_step() -> None:
+    aws = FakeAws({"elbv2.describe_load_balancers": refuse("AccessDenied", "not you")})
+    with (
+        pytest.raises(_aws.AwsFailure) as failed,
+        _aws.aws_call("DescribeLoadBalancers", "alb-1", "Ask for the right."),
+    ):
+        aws("elbv2").describe_load_balancers()
+    assert str(failed.value) == (
+        "DescribeLoadBalancers on alb-1 failed: AccessDenied: not you (request id request-1). Ask for the right."
+    )
+    assert not _aws.is_missing(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "missing"),
+    [
+        ("LoadBalancerNotFound", True),
+        ("InvalidGroup.NotFound", True),
+        ("ResourceNotFoundException", True),
+        ("DBInstanceNotFoundFault", True),
+        ("Throttling", False),
+        ("AccessDenied", False),
+        ("ServiceUnavailable", False),
+        ("ExpiredToken", False),
+    ],
+)
+def test_C7_only_aws_can_say_that_something_is_missing(code: str, missing: bool) -> None:
+    aws = FakeAws({"ec2.describe_security_groups": refuse(code)})
+    with pytest.raises(_aws.AwsFailure) as failed, _aws.aws_call("DescribeSecurityGroups", "sg-1"):
+        aws("ec2").describe_security_groups()
+    assert _aws.is_missing(failed.value) is missing
+
+
+def test_C7_no_connection_is_not_missing() -> None:
+    with pytest.raises(_aws.AwsFailure) as failed, _aws.aws_call("DescribeSecurityGroups", "sg-1"):
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+    assert failed.value.code == "EndpointConnectionError" and not failed.value.missing
+
+
+def test_faults_of_the_program_pass() -> None:
+    with pytest.raises(KeyError), _aws.aws_call("DescribeSecurityGroups"):
+        raise KeyError("x")
+
+
+def test_a_client_is_made_once_and_retries_within_bounds() -> None:
+    clients = _aws.client_factory({"region_name": "us-west-2", "aws_access_key_id": "a", "aws_secret_access_key": "b"})
+    client = clients("ec2")
+    assert clients("ec2") is client
+    config = client.meta.config
+    assert (config.connect_timeout, config.read_timeout) == (5, 20)
+    assert config.retries["mode"] == "standard" and config.retries["total_max_attempts"] == 9
+
+
+def test_module_clients_pass_the_retries_on() -> None:
+    asked: list[tuple[str, Any]] = []
+
+    class Module:
+        def client(self, service: str, **kwargs: Any) -> object:
+            asked.append((service, kwargs["config"].retries))
+            return object()
+
+    clients = _aws.module_clients(Module())
+    assert clients("ecs") is clients("ecs")
+    assert asked == [("ecs", {"mode": "standard", "max_attempts": 8})]
