@@ -5,7 +5,6 @@ States: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitor
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -99,9 +98,11 @@ class Database:
             if not self.wanted or self.server is None or self.server.running:
                 return
             time.sleep(RECOVERY_SECONDS)
-            with contextlib.suppress(DatabaseError, StartError):
+            try:
                 self.bring_up()
                 self._databases.event(self.record, "DB instance restarted", "availability")
+            except (DatabaseError, StartError, OSError) as error:
+                log.error("database %s does not come back, will try again: %s", self.identifier, error)
 
     def configuration(self) -> Configuration:
         values: dict[str, str] = self.record["_parameters"]
@@ -112,7 +113,7 @@ class Database:
     def _server(self) -> Server:
         if self.server is None:
             base = base_folder(self._runtime.settings.state)
-            binaries = install_binaries(base)
+            binaries = install_binaries(base, self._runtime.settings.state)
             folder = base / "data" / str(self.record["DbiResourceId"])
             self.server = Server(self._runtime.processes, binaries, folder)
         return self.server

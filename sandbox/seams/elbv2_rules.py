@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
+from sandbox.listener_rules import place_of
 from sandbox.seams.refusal import Handler, Params, Refused, Response
 
 # Field of a condition → its typed config. https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RuleCondition.html
@@ -295,12 +296,22 @@ def _delete_rule(alb: Any, p: Params, delete: Handler) -> Response:
 
 
 def _describe_rules(alb: Any, p: Params, describe: Handler) -> Response:
-    listener = alb._p(p, "ListenerArn")
+    """By priority, the default rule last. https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeRules.html"""
+    listener, wanted = alb._p(p, "ListenerArn"), alb._parse_member_list(p, "RuleArns")
+    if not listener and not wanted:
+        raise Refused("ValidationError", "You must specify either listener rule ARNs or a listener ARN")
     if listener and listener not in alb._listeners:
         raise Refused("ListenerNotFound", "One or more listeners not found")
-    if any(arn not in alb._rules for arn in alb._parse_member_list(p, "RuleArns")):
+    if any(arn not in alb._rules for arn in wanted):
         raise Refused("RuleNotFound", "One or more rules not found")
-    return describe(p)
+    found = [
+        rule
+        for arn, rule in alb._rules.items()
+        if (not listener or rule["ListenerArn"] == listener) and (not wanted or arn in wanted)
+    ]
+    inner = "".join(alb._rule_xml(rule) for rule in sorted(found, key=place_of))
+    answer: Response = alb._xml(200, "DescribeRules", f"<Rules>{inner}</Rules>")
+    return answer
 
 
 def _set_priorities(alb: Any, p: Params, work: Handler) -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,16 +13,17 @@ from tests.sandbox.support import Network, Sandbox, make_network
 
 
 @pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    root: Path = tmp_path_factory.mktemp("sandbox")
-    # The user that PostgreSQL runs as under root must reach its data.
-    for folder in (root, *root.parents[:2]):
-        folder.chmod(0o755)
+def sandbox() -> Iterator[Sandbox]:
+    # Not among pytest's own folders, which every pytest that starts closes to others: the user that PostgreSQL runs as
+    # under root must reach its data.
+    root = Path(tempfile.mkdtemp(prefix="papyrus-sandbox-test-"))
+    root.chmod(0o755)
     running = Sandbox(root)
     try:
         yield running.up()
     finally:
         running.down()
+        shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,212 @@
+"""EC2's network in the sandbox: security groups, interfaces, and what holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from sandbox import network as rules
+from tests.sandbox.support import Network, Sandbox
+
+
+def tcp(port: int, *cidrs: str, group: str | None = None, **more: Any) -> dict[str, Any]:
+    permission: dict[str, Any] = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port}
+    if cidrs:
+        permission["IpRanges"] = [{"CidrIp": cidr, **more} for cidr in cidrs]
+    if group:
+        permission["UserIdGroupPairs"] = [{"GroupId": group, **more}]
+    return permission
+
+
+@pytest.fixture
+def group(sandbox: Sandbox, network: Network, request: pytest.FixtureRequest) -> Iterator[str]:
+    ec2 = sandbox.client("ec2")
+    name = request.node.name[:200]
+    identifier = ec2.create_security_group(GroupName=name, Description="a & b", VpcId=network.vpc)["GroupId"]
+    yield identifier
+    ec2.delete_security_group(GroupId=identifier)
+
+
+def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
+    return str(error.value.response["Error"]["Code"])
+
+
+def test_a_group_of_the_same_name_in_the_vpc_is_refused(sandbox: Sandbox, network: Network, group: str) -> None:
+    ec2 = sandbox.client("ec2")
+    name = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["GroupName"]
+    with pytest.raises(ClientError) as error:
+        ec2.create_security_group(GroupName=name, Description="x", VpcId=network.vpc)
+    assert code_of(error) == "InvalidGroup.Duplicate"
+    assert network.vpc in str(error.value)
+
+
+def test_a_rule_exists_once_whatever_its_description(sandbox: Sandbox, group: str) -> None:
+    ec2 = sandbox.client("ec2")
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[tcp(80, "10.0.0.0/8", Description="one")])
+    with pytest.raises(ClientError) as error:
+        ec2.authorize_security_group_ingress(
+            GroupId=group, IpPermissions=[tcp(81, "10.0.0.0/8"), tcp(80, "10.0.0.0/8", Description="two")]
+        )
+    assert code_of(error) == "InvalidPermission.Duplicate"
+    shown = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    assert [permission["FromPort"] for permission in shown] == [80], "a refused call must change nothing"
+
+
+def test_each_source_is_a_rule_of_its_own_and_the_group_shows_them_together(sandbox: Sandbox, group: str) -> None:
+    ec2 = sandbox.client("ec2")
+    made = ec2.authorize_security_group_ingress(
+        GroupId=group,
+        IpPermissions=[tcp(5432, "10.0.0.0/8", "192.168.0.0/16", Description="run <7>")],
+        TagSpecifications=[{"ResourceType": "security-group-rule", "Tags": [{"Key": "run", "Value": "7"}]}],
+    )["SecurityGroupRules"]
+    assert len({rule["SecurityGroupRuleId"] for rule in made}) == 2
+    found = ec2.describe_security_group_rules(
+        Filters=[{"Name": "group-id", "Values": [group]}, {"Name": "tag:run", "Values": ["7"]}]
+    )["SecurityGroupRules"]
+    assert {rule["CidrIpv4"] for rule in found} == {"10.0.0.0/8", "192.168.0.0/16"}
+    assert {rule["Description"] for rule in found} == {"run <7>"}
+    shown = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    assert [entry["CidrIp"] for entry in shown[0]["IpRanges"]] == ["10.0.0.0/8", "192.168.0.0/16"]
+    ec2.revoke_security_group_ingress(GroupId=group, SecurityGroupRuleIds=[made[0]["SecurityGroupRuleId"]])
+    shown = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    assert [entry["CidrIp"] for entry in shown[0]["IpRanges"]] == ["192.168.0.0/16"]
+
+
+@pytest.mark.parametrize(
+    ("permission", "code"),
+    [
+        (tcp(81, "10.0.0.0/8"), "InvalidPermission.NotFound"),
+        (tcp(80, group="sg-0a1b2c3d4e5f60718"), "InvalidPermission.NotFound"),
+    ],
+)
+def test_revoking_a_rule_that_is_not_there_is_refused(
+    sandbox: Sandbox, group: str, permission: dict[str, Any], code: str
+) -> None:
+    ec2 = sandbox.client("ec2")
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[tcp(80, "10.0.0.0/8")])
+    with pytest.raises(ClientError) as error:
+        ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[permission])
+    assert code_of(error) == code
+
+
+@pytest.mark.parametrize(
+    ("permission", "code"),
+    [
+        (tcp(80, group="sg-0a1b2c3d4e5f60718"), "InvalidGroup.NotFound"),
+        (tcp(80, "10.0.0.300/8"), "InvalidParameterValue"),
+        (tcp(80), "InvalidParameterValue"),
+        (
+            {"IpProtocol": "tcp", "FromPort": 9, "ToPort": 8, "IpRanges": [{"CidrIp": "10.0.0.0/8"}]},
+            "InvalidParameterValue",
+        ),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused(sandbox: Sandbox, group: str, permission: dict[str, Any], code: str) -> None:
+    with pytest.raises(ClientError) as error:
+        sandbox.client("ec2").authorize_security_group_ingress(GroupId=group, IpPermissions=[permission])
+    assert code_of(error) == code
+
+
+def test_a_group_that_a_rule_names_or_an_interface_has_stays(sandbox: Sandbox, network: Network, group: str) -> None:
+    ec2 = sandbox.client("ec2")
+    used = ec2.create_security_group(GroupName="used", Description="x", VpcId=network.vpc)["GroupId"]
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[tcp(80, group=used)])
+    with pytest.raises(ClientError) as named:
+        ec2.delete_security_group(GroupId=used)
+    assert code_of(named) == "DependencyViolation"
+    ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[tcp(80, group=used)])
+    interface = ec2.create_network_interface(SubnetId=network.subnets[0], Groups=[used])["NetworkInterface"]
+    with pytest.raises(ClientError) as held:
+        ec2.delete_security_group(GroupId=used)
+    assert code_of(held) == "DependencyViolation"
+    with pytest.raises(ClientError) as subnet:
+        ec2.delete_subnet(SubnetId=network.subnets[0])
+    assert code_of(subnet) == "DependencyViolation"
+    ec2.delete_network_interface(NetworkInterfaceId=interface["NetworkInterfaceId"])
+    ec2.delete_security_group(GroupId=used)
+    with pytest.raises(ClientError) as gone:
+        ec2.describe_security_groups(GroupIds=[used])
+    assert code_of(gone) == "InvalidGroup.NotFound"
+
+
+def test_dry_run_changes_nothing(sandbox: Sandbox, group: str) -> None:
+    ec2 = sandbox.client("ec2")
+    with pytest.raises(ClientError) as error:
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[tcp(80, "10.0.0.0/8")], DryRun=True)
+    assert code_of(error) == "DryRunOperation"
+    assert ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"] == []
+
+
+def test_interfaces_are_found_by_their_filters(sandbox: Sandbox, network: Network, group: str) -> None:
+    ec2 = sandbox.client("ec2")
+    interface = ec2.create_network_interface(SubnetId=network.subnets[1], Groups=[group], Description="app & more")[
+        "NetworkInterface"
+    ]
+    for name, value in {
+        "group-id": group,
+        "description": "app*",
+        "subnet-id": network.subnets[1],
+        "private-ip-address": interface["PrivateIpAddress"],
+        "addresses.private-ip-address": interface["PrivateIpAddress"],
+        "vpc-id": network.vpc,
+    }.items():
+        found = ec2.describe_network_interfaces(Filters=[{"Name": name, "Values": [value]}])["NetworkInterfaces"]
+        assert interface["NetworkInterfaceId"] in {one["NetworkInterfaceId"] for one in found}, name
+    assert interface["PrivateIpAddress"].startswith(sandbox.facts["vpc_cidr"].rsplit(".", 2)[0])
+    other = [{"Name": "group-id", "Values": ["sg-0a1b2c3d4e5f60718"]}]
+    assert ec2.describe_network_interfaces(Filters=other)["NetworkInterfaces"] == []
+    ec2.delete_network_interface(NetworkInterfaceId=interface["NetworkInterfaceId"])
+    with pytest.raises(ClientError) as gone:
+        ec2.describe_network_interfaces(NetworkInterfaceIds=[interface["NetworkInterfaceId"]])
+    assert code_of(gone) == "InvalidNetworkInterfaceID.NotFound"
+
+
+@pytest.mark.parametrize(("cidr", "code"), [("10.9.0.0/24", "InvalidSubnet.Range"), (None, "InvalidSubnet.Conflict")])
+def test_a_subnet_lies_in_its_vpc_and_apart_from_the_others(
+    sandbox: Sandbox, network: Network, cidr: str | None, code: str
+) -> None:
+    ec2 = sandbox.client("ec2")
+    taken = ec2.describe_subnets(SubnetIds=network.subnets)["Subnets"][0]["CidrBlock"]
+    with pytest.raises(ClientError) as error:
+        ec2.create_subnet(VpcId=network.vpc, CidrBlock=cidr or taken)
+    assert code_of(error) == code
+
+
+GROUPS = {
+    "sg-db": {
+        "IpPermissions": [
+            {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": "sg-task"}]},
+            {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5433, "IpRanges": [{"CidrIp": "10.1.0.0/16"}]},
+            {"IpProtocol": "udp", "FromPort": 53, "ToPort": 53, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
+            {"IpProtocol": "tcp", "FromPort": 6, "ToPort": 6, "Ipv6Ranges": [{"CidrIpv6": "fd00::/8"}]},
+            {"IpProtocol": "tcp", "FromPort": 7, "ToPort": 7, "PrefixListIds": [{"PrefixListId": "pl-1"}]},
+        ]
+    },
+    "sg-self": {"IpPermissions": [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": "sg-self"}]}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("destination", "source_groups", "source_ip", "port", "expected"),
+    [
+        (["sg-db"], ["sg-task"], None, 5432, True),
+        (["sg-db"], ["sg-task"], None, 5433, False),
+        (["sg-db"], ["sg-alb"], "10.1.2.3", 5433, True),
+        (["sg-db"], [], "10.2.2.3", 5432, False),
+        (["sg-db"], [], "::ffff:10.1.2.3", 5432, True),
+        (["sg-db"], [], "8.8.8.8", 53, False),
+        (["sg-db"], [], "fd00::1", 6, True),
+        (["sg-db"], [], "10.0.0.1", 7, False),
+        (["sg-self"], ["sg-self"], None, 1, True),
+        (["sg-self"], ["sg-task"], "10.1.2.3", 1, False),
+        (["sg-none", "sg-db"], ["sg-task"], None, 5432, True),
+        ([], ["sg-task"], "10.1.2.3", 5432, False),
+    ],
+)
+def test_security_groups_admit_by_group_address_port_and_protocol(
+    destination: list[str], source_groups: list[str], source_ip: str | None, port: int, expected: bool
+) -> None:
+    assert rules.admits(GROUPS, destination, source_groups=source_groups, source_ip=source_ip, port=port) is expected
