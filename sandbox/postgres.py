@@ -60,11 +60,10 @@ def base_folder(state: Path) -> Path:
 def _make_base(base: Path, state: Path) -> None:
     """Make the folder, and remove those outside whose sandbox exists no more. Raises DatabaseError."""
     base.mkdir(parents=True, mode=0o755, exist_ok=True)
-    if base.parent != OUTSIDE:
-        return
     if base.is_symlink() or base.stat().st_uid != os.geteuid():
         raise DatabaseError(f"{base} belongs to another user: remove it, then start the sandbox again")
-    write_private(base / STATE_NAME, str(state.resolve()))
+    if base.parent == OUTSIDE:
+        write_private(base / STATE_NAME, str(state.resolve()))
     for other in OUTSIDE.glob(f"{OUTSIDE_PREFIX}*"):
         with contextlib.suppress(OSError):
             if other.stat().st_uid == os.geteuid() and not Path((other / STATE_NAME).read_text()).is_dir():
