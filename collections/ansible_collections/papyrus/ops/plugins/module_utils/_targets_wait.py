@@ -74,6 +74,7 @@ class Waiter:
         self._since: float | None = None
         self._closed: str | None = None
         self._path = plan.health_path
+        self._asked = 0
 
     def until_healthy(self) -> Waited:
         """Ends early on what cannot heal; a failed look at the health (AWS unreachable) raises AwsFailure."""
@@ -106,6 +107,7 @@ class Waiter:
         )
 
     def observe(self) -> Observation:
+        self._asked = len(self.calls.request_ids)
         targets = _targets.states(_targets.describe(self.calls, self.plan.target_group_arn), self.plan.targets)
         seen = Observation(targets, elapsed=self.clock() - self._start)
         if all(target.state == "healthy" for target in targets):
@@ -159,5 +161,6 @@ class Waiter:
                 "tasks_gone": list(seen.gone),
                 "judgement": word,
                 "reason": judgement.reason,
+                "request_ids": self.calls.request_ids[self._asked :],
             }
         )

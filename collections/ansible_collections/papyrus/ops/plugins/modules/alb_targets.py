@@ -154,6 +154,7 @@ polls:
       tasks_gone: []
       judgement: go on
       reason: 10.20.1.17:5000 is still being registered or checked for the first time
+      request_ids: [c1b5d6a0-7c3e-4a53-9d6d-1f5b1c0d2e3f]
 cause:
   description:
     - A stable word for why the targets are not healthy. Empty when they are.
@@ -173,7 +174,7 @@ elapsed:
   type: float
   sample: 12.3
 request_ids:
-  description: Request ids of the AWS calls, in order.
+  description: Request ids of the AWS calls before the wait. Those of each look are in RV(polls).
   returned: always
   type: list
   elements: str
@@ -238,11 +239,12 @@ def main() -> None:
         present = asked["state"] == "present"
         changes = _targets.to_register(known, targets) if present else _targets.to_deregister(known, targets)
         result.update(changed=bool(changes), changed_targets=changes, **_targets.difference(known, changes, present))
-        waited = None
+        waited, before = None, calls.request_ids
         if not module.check_mode:
             if changes:
                 act = _targets.register if present else _targets.deregister
                 act(calls, asked["target_group_arn"], changes)
+            before = list(calls.request_ids)
             if asked["wait"]:
                 waited = waiter.until_healthy() if present else waiter.until_gone()
     except _aws.AwsFailure as exc:
@@ -250,10 +252,11 @@ def main() -> None:
     diagnosis = waited.diagnosis if waited else "not waited for"
     if waited:
         result.update(cause=waited.cause, elapsed=round(waited.elapsed, 3), health=waited.polls[-1]["targets"])
-    result.update(request_ids=calls.request_ids, diagnosis=diagnosis)
+    result.update(request_ids=before, diagnosis=diagnosis)
     if waited and not waited.ok:
         group = _targets.short_group(asked["target_group_arn"])
-        module.fail_json(msg=f"targets of {group} are not {asked['state']} as wanted: {diagnosis}", step="C5", **result)
+        wanted = "healthy" if present else "deregistered"
+        module.fail_json(msg=f"targets of {group} are not {wanted}: {diagnosis}", step="C5", **result)
     module.exit_json(**result)
 
 
