@@ -10,10 +10,19 @@ from collections.abc import Callable
 # AWS keeps the first four addresses and the last one of each subnet.
 # https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html
 RESERVED_AT_START = 4
+LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
 
 
 class NoAddress(Exception):
     """The subnet has no free address left."""
+
+
+def is_ours(address: str) -> bool:
+    """Whether an address or a network is loopback: others belong to real hosts and are never bound or connected to."""
+    try:
+        return ipaddress.IPv4Network(address).subnet_of(LOOPBACK)
+    except ValueError:
+        return False
 
 
 class Addresses:
@@ -42,6 +51,12 @@ class Addresses:
                     self._cursor[cidr] = place + 1
                     return address
         raise NoAddress(f"subnet {cidr} has no free address")
+
+    def take_to_listen(self, cidr: str) -> str:
+        """As take(), for an address that a process will bind: only loopback is ours. Raises NoAddress."""
+        if not is_ours(cidr):
+            raise NoAddress(f"subnet {cidr} lies outside 127.0.0.0/8, and nothing here listens anywhere else")
+        return self.take(cidr)
 
     def claim(self, address: str) -> None:
         """Mark an address that is already in use (restored state)."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import h11
 
+from sandbox.addresses import is_ours
+
 Headers = list[tuple[bytes, bytes]]
 CHUNK = 64 * 1024
 # Meant for one connection only, never passed on (RFC 9110, 7.6.1).
@@ -63,7 +65,12 @@ class Exchange:
 
     @classmethod
     async def open(cls, address: str, port: int, connect_timeout: float, idle: float) -> Exchange:
-        """Raises TargetError: 504 when nobody answers in time, 502 when the connection is refused."""
+        """Raises TargetError: 504 when nobody answers in time, 502 when the connection is refused.
+
+        An address outside 127.0.0.0/8 is some real host's: it is never connected to and counts as one that is not there.
+        """
+        if not is_ours(address):
+            raise TargetError(504, f"{address} lies outside the local AWS")
         try:
             async with asyncio.timeout(connect_timeout):
                 reader, writer = await asyncio.open_connection(address, port)

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from sandbox.addresses import is_ours
+
 # How long a new target stays in Elb.RegistrationInProgress before its first check. AWS: a few seconds.
 REGISTRATION_SECONDS = 0.5
 TICK_SECONDS = 0.1
@@ -198,7 +200,8 @@ class TargetHealth:
         checked = port if group.port == "traffic-port" else int(group.port)
         try:
             async with asyncio.timeout(group.timeout):
-                if not self._reaches(group.arn, address, checked):
+                # An address outside 127.0.0.0/8 is some real host's, never ours: nobody answers there.
+                if not is_ours(address) or not self._reaches(group.arn, address, checked):
                     await asyncio.sleep(group.timeout + 1)
                 code = await status_of(address, checked, group.path, group.protocol == "HTTPS")
         except TimeoutError:

@@ -116,7 +116,7 @@ class TaskBackend:
         try:
             # Without awsvpc configuration a task has a host's address: the end of the range stands for that.
             outside = f"127.{self._runtime.settings.octet}.255.0/24"
-            ip = self._runtime.addresses.take(subnet["CidrBlock"] if subnet else outside)
+            ip = self._runtime.addresses.take_to_listen(subnet["CidrBlock"] if subnet else outside)
         except NoAddress as error:
             raise APIError(f"RESOURCE:ENI unable to allocate: {error}") from error
         task["_container_ip"] = ip

@@ -194,7 +194,7 @@ def _place(runtime: Runtime, record: dict[str, Any], subnet_group: dict[str, Any
     subnets = [entry["SubnetIdentifier"] for entry in subnet_group["Subnets"]]
     subnets.sort(key=lambda subnet: state._subnets[subnet]["AvailabilityZone"] != zone)
     subnet = state._subnets[subnets[0]]
-    address = runtime.addresses.take(subnet["CidrBlock"])
+    address = runtime.addresses.take_to_listen(subnet["CidrBlock"])
     record["AvailabilityZone"] = subnet["AvailabilityZone"]
     record["Endpoint"]["Address"] = address
     record["_interface"] = ec2.create_interface(
