@@ -10,7 +10,7 @@ locals {
 resource "aws_vpc" "this" {
   cidr_block           = var.vpc_cidr
   enable_dns_support   = true
-  enable_dns_hostnames = true
+  enable_dns_hostnames = var.dns_hostnames
   tags                 = { Name = var.name }
 }
 

@@ -31,6 +31,12 @@ variable "availability_zones" {
   }
 }
 
+variable "dns_hostnames" {
+  description = "Whether the VPC gives host names; interface endpoints with private names need it. The provider waits ten seconds for it."
+  type        = bool
+  default     = true
+}
+
 variable "tags" {
   description = "Tags on everything, beside Stack."
   type        = map(string)

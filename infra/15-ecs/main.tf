@@ -66,7 +66,7 @@ resource "aws_ecs_task_definition" "app" {
       # ECS does not see a temporary ALB: this alone tells it that the app no longer answers.
       healthCheck = {
         command     = ["CMD", "python", "-m", "papyrus.healthcheck"]
-        interval    = 10
+        interval    = var.health_check_interval
         timeout     = 5
         retries     = 3
         startPeriod = 30

@@ -110,6 +110,17 @@ variable "execution_role" {
   type        = string
 }
 
+variable "health_check_interval" {
+  description = "Seconds between two health checks of the container; the first one that passes lets a rollout go on."
+  type        = number
+  default     = 10
+
+  validation {
+    condition     = var.health_check_interval >= 5 && var.health_check_interval <= 300
+    error_message = "ECS allows 5 to 300 seconds."
+  }
+}
+
 variable "log_retention_days" {
   description = "Days that the app's log is kept."
   type        = number

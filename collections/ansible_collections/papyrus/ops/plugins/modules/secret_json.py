@@ -23,10 +23,14 @@ author:
 attributes:
   check_mode:
     support: full
-    description: Says what would change; neither the secret nor the file is written.
+    details:
+      - Says what would change; neither the secret nor the file is written.
   diff_mode:
     support: full
-    description: Shows the names of the keys and why each would change, never a value.
+    details:
+      - Shows the names of the keys and why each would change, never a value.
+  idempotent:
+    support: full
 options:
   secret_id:
     description: Name or ARN of the secret.
@@ -65,6 +69,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - papyrus.ops.attributes
 """
 
 EXAMPLES = r"""
