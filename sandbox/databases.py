@@ -129,11 +129,14 @@ class Database:
         """A task is known by its network interface, everybody else by the address it comes from."""
         with request_scope(*self.scope):
             ec2 = service("ec2")
-            groups = [entry["VpcSecurityGroupId"] for entry in self.record["VpcSecurityGroups"]]
             source = self._databases.task_address(client, own) or client[0]
             carried = network.groups_at(ec2._network_interfaces.values(), source) or []
-            admitted = network.admits(
-                ec2._security_groups, groups, source_groups=carried, source_ip=source, port=own[1]
+            groups = [entry["VpcSecurityGroupId"] for entry in self.record["VpcSecurityGroups"]]
+            admitted = network.connects(
+                ec2._security_groups,
+                network.Party(source, tuple(carried)),
+                network.Party(own[0], tuple(groups)),
+                own[1],
             )
         return admitted, source
 

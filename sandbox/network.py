@@ -8,13 +8,37 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+Records = Mapping[str, Mapping[str, Any]]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+@dataclass(frozen=True)
+class Party:
+    """One end of a connection: its private address and the security groups of its network interface.
+
+    Whoever is outside the VPC has an address alone.
+    """
+
+    address: str | None
+    groups: tuple[str, ...] = ()
+
+
+def connects(groups: Records, source: Party, destination: Party, port: int, protocol: str = "tcp") -> bool:
+    """Whether a connection passes: the groups of the source let it out, those of the destination let it in.
+
+    Groups are stateful, so answers need no rule. A source outside the VPC has nothing to pass on its way out.
+    """
+    leaves = not source.groups or _passes(groups, source.groups, "IpPermissionsEgress", destination, port, protocol)
+    return leaves and admits(
+        groups, destination.groups, source_groups=source.groups, source_ip=source.address, port=port, protocol=protocol
+    )
+
+
 def admits(
-    groups: Mapping[str, Mapping[str, Any]],
+    groups: Records,
     destination: Iterable[str],
     *,
     source_groups: Iterable[str] = (),
@@ -26,15 +50,19 @@ def admits(
 
     `groups` maps group id to EC2's record (IpPermissions as DescribeSecurityGroups returns them). The source is known
     by the groups of its network interface (a rule naming one of them, the own group included, admits it) and by its
-    address (CIDR rules). Prefix lists admit nobody: the sandbox has no lists to look into. Egress rules of the source
-    are not judged: every stack here leaves them at AWS's default, which is open. No group means nothing is admitted.
+    address (CIDR rules). Prefix lists admit nobody: the sandbox has no lists to look into. No group, no way in.
     """
-    named = set(source_groups)
-    address = _address(source_ip)
+    source = Party(source_ip, tuple(source_groups))
+    return _passes(groups, destination, "IpPermissions", source, port, protocol)
+
+
+def _passes(groups: Records, judging: Iterable[str], direction: str, other: Party, port: int, protocol: str) -> bool:
+    named = set(other.groups)
+    address = _address(other.address)
     return any(
         _covers(rule, port, protocol) and (_names(rule, named) or (address is not None and _contains(rule, address)))
-        for group in destination
-        for rule in groups.get(group, {}).get("IpPermissions", [])
+        for group in judging
+        for rule in groups.get(group, {}).get(direction, [])
     )
 
 
@@ -79,8 +107,8 @@ def _covers(rule: Mapping[str, Any], port: int, protocol: str) -> bool:
     return first == -1 or first <= port <= last
 
 
-def _names(rule: Mapping[str, Any], source_groups: set[str]) -> bool:
-    return any(pair.get("GroupId") in source_groups for pair in rule.get("UserIdGroupPairs", []))
+def _names(rule: Mapping[str, Any], groups: set[str]) -> bool:
+    return any(pair.get("GroupId") in groups for pair in rule.get("UserIdGroupPairs", []))
 
 
 def _contains(rule: Mapping[str, Any], address: Address) -> bool:

@@ -104,7 +104,7 @@ def attribute(alb: Any, arn: str, key: str, default: str) -> str:
 
 
 def reaches(arn: str, address: str, port: int) -> bool:
-    """Whether the load balancer of a target group gets through to a target: its groups against those of the target.
+    """Whether the load balancer of a target group gets through to a target: its groups and those of the target.
 
     An address without a network interface is nobody's: packets to it are lost.
     """
@@ -116,9 +116,9 @@ def reaches(arn: str, address: str, port: int) -> bool:
         if not balancers:
             return False
         groups = network.groups_at(ec2._network_interfaces.values(), address, record["VpcId"])
-        return groups is not None and network.admits(
-            ec2._security_groups, groups, source_groups=balancers[0]["SecurityGroups"], port=port
-        )
+        source = network.Party(None, tuple(balancers[0]["SecurityGroups"]))
+        target = network.Party(address, tuple(groups or ()))
+        return network.connects(ec2._security_groups, source, target, port)
 
 
 def scope_of(arn: str) -> tuple[str, str]:

@@ -210,3 +210,30 @@ def test_security_groups_admit_by_group_address_port_and_protocol(
     destination: list[str], source_groups: list[str], source_ip: str | None, port: int, expected: bool
 ) -> None:
     assert rules.admits(GROUPS, destination, source_groups=source_groups, source_ip=source_ip, port=port) is expected
+
+
+OPEN = {"IpPermissions": [], "IpPermissionsEgress": [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]}
+TO_DB = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": "sg-db"}]}
+
+
+@pytest.mark.parametrize(
+    ("egress", "address", "expected"),
+    [
+        (OPEN["IpPermissionsEgress"], "10.9.0.4", True),
+        ([TO_DB], "10.9.0.4", True),
+        ([], "10.9.0.4", False),
+        ([{**TO_DB, "FromPort": 443, "ToPort": 443}], "10.9.0.4", False),
+    ],
+)
+def test_a_connection_needs_to_be_let_out_as_well_as_in(
+    egress: list[dict[str, Any]], address: str, expected: bool
+) -> None:
+    groups = {**GROUPS, "sg-task": {"IpPermissions": [], "IpPermissionsEgress": egress}}
+    task, database = rules.Party(address, ("sg-task",)), rules.Party("10.9.1.5", ("sg-db",))
+    assert rules.connects(groups, task, database, 5432) is expected
+
+
+def test_who_is_outside_the_vpc_has_no_egress_rules_to_pass() -> None:
+    database = rules.Party("10.9.1.5", ("sg-db",))
+    assert rules.connects(GROUPS, rules.Party("10.1.0.1"), database, 5432)
+    assert not rules.connects(GROUPS, rules.Party("10.2.0.1"), database, 5432)
