@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -308,12 +309,12 @@ class Bundle:
         stamp = file_stamp(moment)
         while True:
             path = f"{stamp}_{name}"
-            try:
-                write_durable(self.folder / path, data)
-                return path
-            except FileExistsError:  # the same name in the same second: microseconds tell them apart
-                stamp = moment.astimezone(dt.UTC).strftime("%Y%m%dT%H%M%S%fZ")
-                moment += dt.timedelta(microseconds=1)
+            if not os.path.lexists(self.folder / path):
+                with contextlib.suppress(FileExistsError):
+                    write_durable(self.folder / path, data)
+                    return path
+            stamp = moment.astimezone(dt.UTC).strftime("%Y%m%dT%H%M%S%fZ")  # same name, same second
+            moment += dt.timedelta(microseconds=1)
 
     def _checked_name(self, name: str) -> str:
         redacted = self._redactor.redact_text(name)

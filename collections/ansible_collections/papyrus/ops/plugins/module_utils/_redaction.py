@@ -47,7 +47,8 @@ def _shape(kind: str, pattern: bytes, flags: int = re.IGNORECASE) -> tuple[str, 
     return kind, re.compile(pattern, flags)
 
 
-# Each pattern names the secret part v1, v2 or v3; only that part is replaced.
+# Each pattern names the secret part v1, v2 or v3; only that part is replaced. None begins with a repetition: searching
+# would take the square of the text's length.
 SHAPES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     _shape(
         "private-key",
@@ -65,8 +66,8 @@ SHAPES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
         rb"(?<![a-z-])(?:set-)?cookie\\*[\"']?\s*:\s*(?:\\*[\"'])?(?P<v1>(?!" + _TOKEN + rb")[^\s\"'\\][^\"'\\\r\n]*)",
     ),
     # RFC 3986 userinfo of a connection URI.
-    _shape("password", rb"[a-z][a-z0-9+.-]*://[^\s/:@\"'<>]*:(?P<v1>(?!" + _TOKEN + rb")[^\s/\"'<>]+?)@"),
-    _shape("password", rb"[a-z0-9_.-]*(?:password|passwd|passphrase)" + _SEP + _VALUE),
+    _shape("password", rb"://[^\s/:@\"'<>]*:(?P<v1>(?!" + _TOKEN + rb")[^\s/\"'<>]+?)@"),
+    _shape("password", rb"(?:password|passwd|passphrase)" + _SEP + _VALUE),
     _shape(
         "aws-secret-key",
         rb"secret_?-?(?:access_?-?)?key" + _SEP + rb"(?:\\*[\"'])?(?P<v1>[a-z0-9/+]{40})(?![a-z0-9/+])",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import urllib.parse
 from html import escape
 from pathlib import Path
@@ -163,3 +164,12 @@ def test_J1_bytes_that_are_no_text() -> None:
     redactor = Redactor()
     redactor.add("key", b"\xff\xfe\x00secret")
     assert b"secret" not in redactor.redact(b"\x00\xff\xfe\x00secret\xff")
+
+
+@pytest.mark.parametrize("char", ["y", "a.", "\\", "'", ":", "://", "[redacted:", "password=", "-----BEGIN "])
+def test_J1_time_grows_with_the_text_and_no_faster(char: str) -> None:
+    redactor = Redactor()
+    redactor.add("db-password", SECRET)
+    start = time.process_time()
+    redactor.redact_text(char * (200_000 // len(char)))
+    assert time.process_time() - start < 3
