@@ -24,6 +24,8 @@ from sandbox.processes import survivors
 UP_SECONDS = 60.0
 DOWN_SECONDS = 25.0
 LOCK_SECONDS = 120.0
+# At most this much, and as much again of the time before.
+LOG_BYTES = 10 * 1024 * 1024
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +40,13 @@ def main(arguments: list[str]) -> int:
         return {"up": up, "down": down, "status": status, "env": env}[command]()
     except config.AddressError as error:
         print(f"sandbox: {error}", file=sys.stderr)
-        return 1
+    except PermissionError as error:
+        print(
+            f"sandbox: {error.filename} cannot be used by this user: the sandbox there was made by another one. Remove "
+            f"it as that user, or choose another folder by {config.ROOT_VARIABLE}",
+            file=sys.stderr,
+        )
+    return 1
 
 
 def up() -> int:
@@ -54,6 +62,8 @@ def up() -> int:
             end(settings)
         clear(settings)
         settings = config.settings_to_start(root)
+        if settings.log_file.exists() and settings.log_file.stat().st_size > LOG_BYTES:
+            settings.log_file.replace(settings.log_file.with_suffix(".log.1"))
         log_start = settings.log_file.stat().st_size if settings.log_file.exists() else 0
         with settings.log_file.open("ab") as log:
             server = subprocess.Popen(

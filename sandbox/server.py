@@ -107,6 +107,9 @@ def build(settings: Settings) -> tuple[Runtime, FrontDoor]:
     runtime.engine = engine.Engine(runtime)
     engine.install(runtime.engine)
     application = emulator.app()
+    # It tells of every file that it saves, every few seconds, and of itself in a banner.
+    for name in ("persistence", "ministack"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     runtime.registry = Registry(runtime)
     log.info("seams: %s", ", ".join(seams.install_all(runtime)))
     rules.load()

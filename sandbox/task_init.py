@@ -55,6 +55,12 @@ def kill_descendants() -> None:
         time.sleep(0.01)
 
 
+def given_environment() -> dict[bytes, bytes]:
+    """As the sandbox passed it: Python's own start may add LC_CTYPE to os.environ (PEP 538)."""
+    pairs = (entry.partition(b"=") for entry in Path("/proc/self/environ").read_bytes().split(b"\0") if b"=" in entry)
+    return {name: value for name, _, value in pairs}
+
+
 def start(program: list[str], status_fd: int, uid: int, gid: int) -> int:
     pid = os.fork()
     if pid:
@@ -69,7 +75,7 @@ def start(program: list[str], status_fd: int, uid: int, gid: int) -> int:
             os.setuid(uid)
         # After the change of user, which clears it: when we are killed, the program goes as well.
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        os.execvpe(program[0], program, os.environ)
+        os.execvpe(program[0], program, given_environment())
     except OSError as error:
         os.write(status_fd, f"!{error.strerror}: {error.filename or program[0]}".encode())
     os._exit(127)
