@@ -19,6 +19,7 @@ from sandbox import network
 from sandbox.emulator import request_scope, service
 from sandbox.forwarding import ClientGone, Exchange, Headers, TargetError, end_to_end
 from sandbox.http import headers_of, host_of
+from sandbox.https_listeners import listeners_for
 from sandbox.listener_rules import Request, choose, redirect_location
 from sandbox.seams import elbv2_groups
 from sandbox.seams.elbv2_rules import target_groups_of
@@ -54,7 +55,7 @@ class LoadBalancers:
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
-        found = _find(host_of(headers))
+        found = _find(host_of(headers)) or _find_by_certificate(host_of(headers), scope.get("scheme", "http"))
         if found is None:
             await _close(send)
             return
@@ -164,6 +165,15 @@ def _find(host: str) -> tuple[str, str, dict[str, Any]] | None:
             return found
     # A load balancer's name all the same, so that no AWS API answers in its place.
     return ("", "", {"LoadBalancerArn": "", "State": "unknown"})
+
+
+def _find_by_certificate(host: str, scheme: str) -> tuple[str, str, dict[str, Any]] | None:
+    """Over TLS, a name of one's own that an HTTPS listener's certificate covers (on AWS a DNS alias leads there)."""
+    if scheme == "https":
+        for arn, _ in listeners_for(host):
+            account, region = elbv2_groups.scope_of(arn)
+            return account, region, service("alb")._lbs.get_scoped(account, region, arn)
+    return None
 
 
 def _request(scope: Scope, headers: Mapping[str, str]) -> Request:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.background import Background
 from sandbox.emulator import service
+from sandbox.https_listeners import HttpsListeners
 from sandbox.load_balancer import LoadBalancers
 from sandbox.seams import ec2, elbv2_groups, elbv2_rules
 from sandbox.seams.refusal import Handler, Params, Refused, Response, answered
 from sandbox.target_health import TargetHealth
+from sandbox.tls import Authority
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
@@ -43,7 +45,11 @@ def install(runtime: Runtime) -> None:
         actions[name] = answered(alb, handler)
     # The emulator's own data plane would answer for hosts that end in .alb.localhost.
     alb.find_lb_for_host = lambda host: None
-    runtime.data_planes.append(LoadBalancers(health))
+    balancers = LoadBalancers(health)
+    runtime.data_planes.append(balancers)
+    https = HttpsListeners(runtime, balancers, Authority(runtime.settings.ca_file.parent))
+    runtime.at_start.append(https.start)
+    runtime.at_stop.append(https.stop)
     background = Background("elbv2")
     runtime.at_start.append(lambda: _start(runtime, alb, background, health))
     runtime.at_stop.append(background.close)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
+from sandbox.https_listeners import domains_of
 from sandbox.listener_rules import place_of
 from sandbox.seams.refusal import Handler, Params, Refused, Response
 
@@ -229,6 +230,9 @@ def _check_listener(alb: Any, p: Params, load_balancer: str, own: str | None) ->
     had = alb._listeners[own].get("Certificates") if own else None
     if protocol == "HTTPS" and not (had or alb._parse_certificate_arns(p)):
         raise Refused("ValidationError", "A certificate must be specified for HTTPS listeners")
+    for certificate in alb._parse_certificate_arns(p):
+        if not domains_of(certificate):
+            raise Refused("CertificateNotFound", f"Certificate '{certificate}' not found")
     actions = alb._parse_actions(p, "DefaultActions")
     if own is None or actions:
         _check_actions(alb, actions, load_balancer)

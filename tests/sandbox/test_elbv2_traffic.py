@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import http.server
 import json
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.sandbox.support import Network, Sandbox, until
 
@@ -129,7 +132,7 @@ def stage(sandbox: Sandbox, network: Network) -> Iterator[Stage]:
     ]
     admitted = [
         {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": "127.0.0.1/32"}]}
-        for port in (80, 9999)
+        for port in (80, 443, 9999)
     ]
     ec2.authorize_security_group_ingress(GroupId=groups[1], IpPermissions=admitted)
     interface = ec2.create_network_interface(SubnetId=network.subnets[0], Groups=[groups[0]])["NetworkInterface"]
@@ -289,3 +292,37 @@ def test_a_deregistered_target_drains(healthy: Stage) -> None:
     healthy.wait_for("unused", "Target.NotRegistered", seconds=5)
     healthy.register()
     healthy.wait_for("healthy")
+
+
+def test_an_https_listener_shows_the_certificate_of_its_domain(healthy: Stage) -> None:
+    elb, acm = healthy.sandbox.client("elbv2"), healthy.sandbox.client("acm")
+    certificate = acm.request_certificate(DomainName="app.example.com")["CertificateArn"]
+    settings = {
+        "LoadBalancerArn": healthy.arn,
+        "Protocol": "HTTPS",
+        "Port": 443,
+        "DefaultActions": [{"Type": "forward", "TargetGroupArn": healthy.target_group}],
+    }
+    with pytest.raises(ClientError, match="CertificateNotFound"):
+        elb.create_listener(Certificates=[{"CertificateArn": f"{certificate[:-1]}?"}], **settings)
+    listener = elb.create_listener(Certificates=[{"CertificateArn": certificate}], **settings)["Listeners"][0]
+    trusted = ssl.create_default_context(cafile=healthy.sandbox.facts["ca_file"])
+    address, _, port = healthy.sandbox.facts["https_address"].partition(":")
+
+    def get(name: str) -> tuple[int, dict[str, Any]]:
+        with (
+            socket.create_connection((address, int(port)), timeout=5) as plain,
+            trusted.wrap_socket(plain, server_hostname=name) as connection,
+        ):
+            connection.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            return answer.status, json.loads(answer.read())
+
+    status, got = get("app.example.com")
+    assert status == 200
+    assert (got["headers"]["x-forwarded-proto"], got["headers"]["x-forwarded-port"]) == ("https", "443")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        get(healthy.host)
+    elb.delete_listener(ListenerArn=listener["ListenerArn"])
+    acm.delete_certificate(CertificateArn=certificate)
