@@ -190,8 +190,8 @@ def evaluate_all(
                 return
             answers.put((index, evaluate(checks[index], facts)))
 
-    for _ in range(min(workers, len(checks))):
-        threading.Thread(target=work, daemon=True).start()
+    for thread in [threading.Thread(target=work, daemon=True) for dummy in range(min(workers, len(checks)))]:
+        thread.start()
     rows: dict[int, Row] = {}
     deadline = clock() + facts.settings.timeout
     while len(rows) < len(checks):

@@ -57,7 +57,7 @@ class Answer:
         """The body as text, None when it is not text in its charset (UTF-8 when none is named)."""
         charset = "utf-8"
         for parameter in (self.header("content-type") or "").split(";")[1:]:
-            name, _, value = parameter.partition("=")
+            name, dummy, value = parameter.partition("=")
             if name.strip().lower() == "charset":
                 charset = value.strip().strip('"') or charset
         try:

@@ -86,7 +86,7 @@ class Request:
 
     def head(self, user_agent: str) -> bytes:
         """Request line and headers as they go out; no body."""
-        names = {name.lower() for name, _ in self.headers}
+        names = {name.lower() for name, dummy in self.headers}
         lines = [f"{self.method} {self.target} HTTP/1.1"]
         if "host" not in names:
             lines.append(f"Host: {host_header(self.host, self.port, self.secure)}")
@@ -166,7 +166,7 @@ def build(
     secure, host, port, target = parse_url(url)
     hidden = dict(secret_headers or {})
     pairs = [check_header(name, str(value)) for name, value in [*(headers or {}).items(), *hidden.items()]]
-    names = [name.lower() for name, _ in pairs]
+    names = [name.lower() for name, dummy in pairs]
     if len(set(names)) != len(names):
         raise BadRequest("a header is given twice (names differ in case only, or are in headers and secret_headers)")
     rules = [ConnectTo.parse(text) for text in connect_to]

@@ -116,7 +116,7 @@ def dump(question: Question) -> Routes:
         return Routes(False, f"the factory {question.factory!r} is not of the form module:function")
     if not Path(question.source).is_dir():
         return Routes(False, f"there is no folder {question.source} with the application")
-    module_name, _, function_name = question.factory.partition(":")
+    module_name, dummy, function_name = question.factory.partition(":")
     with tempfile.TemporaryDirectory(prefix="routes-", ignore_cleanup_errors=True) as home:
         result = Path(home, "routes.json")
         command = [question.python or sys.executable, "-I", "-B", "-c", CHILD]

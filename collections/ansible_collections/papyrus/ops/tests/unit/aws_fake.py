@@ -86,4 +86,4 @@ class FakeAws:
 
     @property
     def names(self) -> list[str]:
-        return [name for name, _ in self.requests]
+        return [name for name, dummy in self.requests]

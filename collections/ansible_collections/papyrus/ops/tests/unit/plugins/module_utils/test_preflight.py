@@ -126,7 +126,7 @@ def evaluate(fake: FakeAws, asked: Settings | None = None) -> tuple[dict[str, _r
 
 def test_B_all_rows_are_there_and_ok_and_shared_questions_are_asked_once() -> None:
     fake = aws()
-    rows, _ = evaluate(fake)
+    rows, dummy = evaluate(fake)
     assert {row.id: row.reason for row in rows.values() if row.status == "ng"} == {}
     assert [row.id for row in rows.values() if row.status == "skip"] == ["B1"]
     assert list(rows) == ["B10", *(f"B{n}" for n in (1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 14)), "C1", "C3", "C4"]
@@ -143,7 +143,7 @@ def test_B_all_rows_are_there_and_ok_and_shared_questions_are_asked_once() -> No
 )
 def test_B10_a_wrong_account_or_region_ends_it_before_any_other_call(changes: dict[str, str], words: str) -> None:
     fake = aws()
-    rows, _ = evaluate(fake, settings(**changes))
+    rows, dummy = evaluate(fake, settings(**changes))
     assert list(rows) == ["B10"]
     assert rows["B10"].status == "ng"
     assert words in rows["B10"].reason
@@ -154,7 +154,7 @@ def test_B10_credentials_that_do_not_work_are_a_row_not_a_crash() -> None:
     def refuse(sent: object) -> dict[str, object]:
         raise Refusal("InvalidClientTokenId", "The security token included in the request is invalid.")
 
-    rows, _ = evaluate(aws(sts__get_caller_identity=refuse))
+    rows, dummy = evaluate(aws(sts__get_caller_identity=refuse))
     assert list(rows) == ["B10"]
     assert "InvalidClientTokenId" in rows["B10"].reason
 
@@ -163,14 +163,14 @@ def test_B_a_row_whose_call_fails_is_ng_with_the_cause_and_the_others_go_on() ->
     def refuse(sent: object) -> dict[str, object]:
         raise Refusal("DBInstanceNotFound", "DBInstance papyrus-prd not found.")
 
-    rows, _ = evaluate(aws(rds__describe_db_instances=refuse))
+    rows, dummy = evaluate(aws(rds__describe_db_instances=refuse))
     assert {row.id for row in rows.values() if row.status == "ng"} == {"B2", "B4", "B5", "B12"}
     assert "rds:DescribeDBInstances on database instance papyrus-prd" in rows["B12"].reason
     assert rows["B7"].status == "ok"
 
 
 def test_B_a_fault_of_the_program_is_ng_too() -> None:
-    rows, _ = evaluate(aws(ecs__describe_clusters={"clusters": [{"configuration": 7}]}))
+    rows, dummy = evaluate(aws(ecs__describe_clusters={"clusters": [{"configuration": 7}]}))
     assert rows["B3"].status == "ng"
     assert "AttributeError" in rows["B3"].reason
 
@@ -218,7 +218,7 @@ def test_B_only_the_named_rows_are_evaluated() -> None:
 
 def test_B_a_service_without_database_skips_its_rows_with_the_reason() -> None:
     fake = aws()
-    rows, _ = evaluate(fake, settings(db_instance="", secret_id=""))
+    rows, dummy = evaluate(fake, settings(db_instance="", secret_id=""))
     for row in ("B2", "B4", "B5", "B12", "B13"):
         assert (rows[row].status, rows[row].reason) == ("skip", _preflight.NO_DATABASE)
     assert not [name for name in fake.names if name.startswith(("rds.", "secretsmanager."))]
@@ -273,7 +273,7 @@ def test_B7_a_service_that_is_not_steady_is_ng(changes: dict[str, Any], words: s
 def test_B7_the_last_stopped_task_says_why_nothing_runs() -> None:
     dead = shapes.task(3, lastStatus="STOPPED", desiredStatus="STOPPED", containers=[{"name": "app", "exitCode": 3}])
     answers = {name.replace(".", "__"): answer for name, answer in shapes.answers([], [dead]).items()}
-    rows, _ = evaluate(aws(**answers, ecs__describe_services={"services": [shapes.service(runningCount=0)]}))
+    rows, dummy = evaluate(aws(**answers, ecs__describe_services={"services": [shapes.service(runningCount=0)]}))
     assert "exit code 3" in rows["B7"].reason
     assert "exit code 3" in rows["C4"].reason
 
@@ -304,7 +304,7 @@ def test_B3_the_clusters_exec_configuration_is_reported() -> None:
         }
     }
     fake = aws(ecs__describe_clusters={"clusters": [{"configuration": configuration}]})
-    rows, _ = evaluate(fake)
+    rows, dummy = evaluate(fake)
     assert rows["B3"].reason == "agent RUNNING, sessions: logging OVERRIDE to /ecs/exec, KMS key key-1"
     assert fake.sent("ecs.describe_clusters")[0]["include"] == ["CONFIGURATIONS", "SETTINGS"]
 
@@ -347,7 +347,7 @@ def test_B4_a_default_is_looked_for_on_all_pages_after_the_set_ones() -> None:
         return {"Parameters": [FORCE_SSL]}
 
     fake = aws(rds__describe_db_parameters=parameters)
-    rows, _ = evaluate(fake)
+    rows, dummy = evaluate(fake)
     assert rows["B4"].status == "ok"
     assert [(sent.get("Source"), sent.get("Marker")) for sent in fake.sent("rds.describe_db_parameters")] == [
         ("user", None),
@@ -362,13 +362,15 @@ def test_B4_the_last_restart_is_the_newest_among_the_events() -> None:
         for day, message in ((2, "DB instance restarted"), (9, "DB instance restarted"), (12, "Backing up DB instance"))
     ]
     fake = aws(rds__describe_events={"Events": events})
-    rows, _ = evaluate(fake)
+    rows, dummy = evaluate(fake)
     assert rows["B4"].data["last_restart"]["at"] == "2026-01-09T08:00:00Z"
     assert fake.sent("rds.describe_events")[0]["Duration"] == 20160
 
 
 def test_B12_an_instance_that_is_not_available_is_ng() -> None:
-    rows, _ = evaluate(aws(rds__describe_db_instances={"DBInstances": [{**INSTANCE, "DBInstanceStatus": "rebooting"}]}))
+    rows, dummy = evaluate(
+        aws(rds__describe_db_instances={"DBInstances": [{**INSTANCE, "DBInstanceStatus": "rebooting"}]})
+    )
     assert "rebooting" in rows["B12"].reason
     assert rows["B12"].status == "ng"
 
@@ -401,25 +403,27 @@ def test_B14_the_remaining_life_is_found_through_botocores_public_question(left:
 
 
 def test_B11_the_version_is_read_and_a_missing_binary_named(tmp_path: Path) -> None:
-    rows, _ = evaluate(aws())
+    rows, dummy = evaluate(aws())
     assert (rows["B11"].status, rows["B11"].reason) == ("ok", "1.15.5")
-    rows, _ = evaluate(aws(), settings(terraform_binary="no-such-terraform"))
+    rows, dummy = evaluate(aws(), settings(terraform_binary="no-such-terraform"))
     assert "no-such-terraform is not found" in rows["B11"].reason
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho cannot load plugin >&2\nexit 1\n", "utf-8")
     broken.chmod(0o755)
-    rows, _ = evaluate(aws(), settings(terraform_binary=str(broken)))
+    rows, dummy = evaluate(aws(), settings(terraform_binary=str(broken)))
     assert "cannot load plugin" in rows["B11"].reason
 
 
 def test_C1_names_and_cidrs_are_checked_together() -> None:
-    rows, _ = evaluate(aws(), settings(alb_ingress_cidrs=("0.0.0.0/0",), name_prefix="a-prefix-that-is-far-too-long"))
+    rows, dummy = evaluate(
+        aws(), settings(alb_ingress_cidrs=("0.0.0.0/0",), name_prefix="a-prefix-that-is-far-too-long")
+    )
     assert "whole internet" in rows["C1"].reason
     assert "AWS allows 32" in rows["C1"].reason
 
 
 def test_C3_a_group_that_the_task_does_not_have_is_ng() -> None:
-    rows, _ = evaluate(aws(), settings(tasks_sg_id="sg-other"))
+    rows, dummy = evaluate(aws(), settings(tasks_sg_id="sg-other"))
     assert "sg-other is not a group of" in rows["C3"].reason
 
 

@@ -45,7 +45,7 @@ class Server:
     def _serve(self) -> None:
         while True:
             try:
-                sock, _ = self._socket.accept()
+                sock, dummy = self._socket.accept()
             except OSError:
                 return
             threading.Thread(target=self._answer, args=(sock,), daemon=True).start()

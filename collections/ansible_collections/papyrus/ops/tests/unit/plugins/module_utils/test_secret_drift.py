@@ -44,17 +44,17 @@ class Logins:
 
 
 def check(
-    secret: Any = GOOD,
-    instance: dict[str, Any] = INSTANCE,
+    secret: dict[str, Any] | str | None = None,
+    instance: dict[str, Any] | None = None,
     question: Question = ASKED,
     logins: Logins | None = None,
     **answers: Any,
 ) -> Drift:
-    text = secret if isinstance(secret, str) else json.dumps(secret)
+    text = secret if isinstance(secret, str) else json.dumps(GOOD if secret is None else secret)
     aws = FakeAws(
         {
             "secretsmanager.get_secret_value": {"ARN": ARN, "Name": "papyrus/prd/db", "SecretString": text},
-            "rds.describe_db_instances": {"DBInstances": [instance]},
+            "rds.describe_db_instances": {"DBInstances": [instance or INSTANCE]},
             **answers,
         }
     )

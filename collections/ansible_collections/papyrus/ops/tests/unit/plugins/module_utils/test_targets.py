@@ -34,8 +34,8 @@ def code(number: int) -> dict[str, str]:
     return {"State": "unhealthy", "Reason": "Target.ResponseCodeMismatch", "Description": description}
 
 
-def described(health: dict[str, str], target: dict[str, Any] = TARGET) -> dict[str, Any]:
-    return {"Target": dict(target), "TargetHealth": health}
+def described(health: dict[str, str], target: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"Target": dict(target or TARGET), "TargetHealth": health}
 
 
 class Time:
@@ -96,7 +96,7 @@ def test_C5_each_look_is_kept_with_state_reason_and_judgement() -> None:
 def test_C5_what_cannot_heal_ends_the_wait_early_with_its_cause(
     health: dict[str, str], cause: str, words: tuple[str, ...], at_most: float
 ) -> None:
-    waited, _ = wait(lambda now: INITIAL if now < 4 else health, timeout=300)
+    waited, dummy = wait(lambda now: INITIAL if now < 4 else health, timeout=300)
     assert (waited.state, waited.cause) == ("hopeless", cause)
     assert waited.elapsed <= at_most + 4
     for word in words:
@@ -105,18 +105,18 @@ def test_C5_what_cannot_heal_ends_the_wait_early_with_its_cause(
 
 @pytest.mark.parametrize("health", [REFUSED, code(503), TIMEOUT])
 def test_C5_an_application_that_starts_is_given_its_time(health: dict[str, str]) -> None:
-    waited, _ = wait(lambda now: health if now < 30 else HEALTHY)
+    waited, dummy = wait(lambda now: health if now < 30 else HEALTHY)
     assert waited.ok
 
 
 def test_C5_failing_in_changing_ways_is_not_yet_hopeless() -> None:
-    waited, _ = wait(lambda now: code(404) if int(now) % 8 < 4 else INITIAL if now < 60 else HEALTHY, timeout=300)
+    waited, dummy = wait(lambda now: code(404) if int(now) % 8 < 4 else INITIAL if now < 60 else HEALTHY, timeout=300)
     assert waited.ok
 
 
 def test_C5_a_timeout_without_a_rule_is_named_as_closed_security_group() -> None:
     aws = FakeAws({"ec2.describe_security_group_rules": {"SecurityGroupRules": []}})
-    waited, _ = wait(lambda now: TIMEOUT, aws, load_balancer_groups=("sg-alb",), task_groups=("sg-task",))
+    waited, dummy = wait(lambda now: TIMEOUT, aws, load_balancer_groups=("sg-alb",), task_groups=("sg-task",))
     assert (waited.state, waited.cause) == ("hopeless", "security_group_closed")
     assert "no rule of sg-task admits sg-alb to port 5000" in waited.diagnosis
     assert "Target.Timeout" in waited.diagnosis
@@ -130,7 +130,9 @@ def test_C5_a_timeout_without_a_rule_is_named_as_closed_security_group() -> None
 def test_C5_a_timeout_behind_an_open_group_waits_to_the_end(source: dict[str, Any]) -> None:
     rule = {"IsEgress": False, "IpProtocol": "tcp", "FromPort": 5000, "ToPort": 5000, **source}
     aws = FakeAws({"ec2.describe_security_group_rules": {"SecurityGroupRules": [rule]}})
-    waited, _ = wait(lambda now: TIMEOUT, aws, load_balancer_groups=("sg-alb",), task_groups=("sg-task",), timeout=60)
+    waited, dummy = wait(
+        lambda now: TIMEOUT, aws, load_balancer_groups=("sg-alb",), task_groups=("sg-task",), timeout=60
+    )
     assert (waited.state, waited.cause) == ("timeout", "timeout")
     assert waited.elapsed == 60
     assert aws.names.count("ec2.describe_security_group_rules") == 1
@@ -141,7 +143,7 @@ def test_C5_groups_that_nobody_may_read_do_not_end_the_wait() -> None:
         raise Refusal("UnauthorizedOperation")
 
     aws = FakeAws({"ec2.describe_security_group_rules": denied})
-    waited, _ = wait(
+    waited, dummy = wait(
         lambda now: TIMEOUT if now < 30 else HEALTHY, aws, load_balancer_groups=("sg-alb",), task_groups=("sg-task",)
     )
     assert waited.ok
@@ -150,7 +152,7 @@ def test_C5_groups_that_nobody_may_read_do_not_end_the_wait() -> None:
 def test_C5_a_stopped_task_ends_the_wait_with_its_exit_code() -> None:
     dead = shapes.task(1, lastStatus="STOPPED", desiredStatus="STOPPED", containers=[{"name": "app", "exitCode": 3}])
     aws = FakeAws(shapes.answers([dead]))
-    waited, _ = wait(lambda now: REFUSED, aws, cluster=shapes.CLUSTER, task_arns=(shapes.task_arn(1),))
+    waited, dummy = wait(lambda now: REFUSED, aws, cluster=shapes.CLUSTER, task_arns=(shapes.task_arn(1),))
     assert (waited.state, waited.cause, waited.elapsed) == ("hopeless", "task_gone", 0.0)
     assert "exit code 3" in waited.diagnosis
     assert waited.polls[-1]["tasks_gone"]
@@ -163,7 +165,7 @@ def test_C5_tasks_are_not_asked_for_while_all_is_healthy() -> None:
 
 
 def test_C5_the_time_limit_keeps_the_last_observation() -> None:
-    waited, _ = wait(lambda now: INITIAL, timeout=5)
+    waited, dummy = wait(lambda now: INITIAL, timeout=5)
     assert (waited.state, waited.cause) == ("timeout", "pending")
     assert "not healthy within 5 s" in waited.diagnosis
     assert waited.polls[-1]["targets"][0]["state"] == "initial"
