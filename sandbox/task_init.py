@@ -62,6 +62,8 @@ def given_environment() -> dict[bytes, bytes]:
 
 
 def start(program: list[str], status_fd: int, uid: int, gid: int) -> int:
+    # Before the change of user: afterwards the kernel no longer lets us read it (proc(5), PR_SET_DUMPABLE).
+    environment = given_environment()
     pid = os.fork()
     if pid:
         return pid
@@ -75,7 +77,7 @@ def start(program: list[str], status_fd: int, uid: int, gid: int) -> int:
             os.setuid(uid)
         # After the change of user, which clears it: when we are killed, the program goes as well.
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        os.execvpe(program[0], program, given_environment())
+        os.execvpe(program[0], program, environment)
     except OSError as error:
         os.write(status_fd, f"!{error.strerror}: {error.filename or program[0]}".encode())
     os._exit(127)
