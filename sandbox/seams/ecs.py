@@ -120,13 +120,16 @@ def _deployment_configuration(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shown(ecs: Any, response: Any, key: str) -> Any:
-    """A service as AWS shows it: no empty role (Terraform's provider panics on one), counts that are up to date."""
+    """A service as AWS shows it: no empty role (Terraform's provider panics on one), its latest service deployment."""
     if response[0] >= 400:
         return response
     document = emulator.body_of(response)
     for service in document[key] if isinstance(document[key], list) else [document[key]]:
         if not service.get("roleArn"):
             service.pop("roleArn", None)
+        stored = next((s for _, s in _items(ecs._services) if s["serviceArn"] == service["serviceArn"]), {})
+        if records := stored.get("_service_deployments"):
+            service["currentServiceDeployment"] = records[0]["serviceDeploymentArn"]
     return emulator.core("responses").json_response(document)
 
 

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
+from sandbox.seams.ecs_deployments import ServiceDeployments
 from sandbox.seams.ecs_tasks import TaskLife, _nothing, _now, _seconds
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ class Scheduler:
         self._runtime = runtime
         self._ecs = ecs
         self._life = life
+        self._records = ServiceDeployments(ecs)
         self._end = threading.Event()
         self._lock = threading.RLock()
         self._counted: set[str] = set()
 
     def install(self) -> None:
         ecs = self._ecs
+        self._records.install()
         make = ecs._make_deployment
 
         def make_deployment(definition: str, desired: int, status: str = "PRIMARY") -> Deployment:
@@ -100,6 +103,7 @@ class Scheduler:
             if service["status"] == "DRAINING":
                 self._drain(service, tasks, live)
             elif (primary := self._ecs._primary_deployment(service)) is not None:
+                self._records.follow(service, primary)
                 self._count_failures(service, primary, tasks)
                 primary = self._ecs._primary_deployment(service) or primary
                 self._stop_unhealthy(service, live)
@@ -107,6 +111,7 @@ class Scheduler:
                 self._scale(cluster, service, primary, live)
                 self._complete(service, primary, tasks)
             self.refresh(cluster, f"service:{service['serviceName']}")
+            self._records.update(service, self._ecs._circuit_breaker_threshold(service))
 
     def _tasks_of(self, service: Service) -> list[Task]:
         group, cluster = f"service:{service['serviceName']}", service["clusterArn"]
@@ -245,15 +250,13 @@ class Scheduler:
         deployment["rolloutState"] = "FAILED"
         deployment["rolloutStateReason"] = "ECS deployment circuit breaker: tasks failed to start."
         self._event(service, f"(deployment {deployment['id']}) deployment failed: tasks failed to start.")
-        if breaker.get("rollback"):
-            self._roll_back(service, deployment)
+        others = [d for d in service["deployments"] if d is not deployment and d.get("rolloutState") == "COMPLETED"]
+        last_good = others[0] if others and breaker.get("rollback") else None
+        self._records.broken(service, deployment, last_good)
+        if last_good is not None:
+            self._roll_back(service, deployment, last_good)
 
-    def _roll_back(self, service: Service, failed: Deployment) -> None:
-        last_good = next(
-            (d for d in service["deployments"] if d is not failed and d.get("rolloutState") == "COMPLETED"), None
-        )
-        if last_good is None:
-            return
+    def _roll_back(self, service: Service, failed: Deployment, last_good: Deployment) -> None:
         failed["status"], failed["desiredCount"] = "ACTIVE", 0
         last_good["status"], last_good["desiredCount"] = "PRIMARY", service.get("desiredCount", 0)
         last_good["rolloutState"] = "IN_PROGRESS"
@@ -278,6 +281,7 @@ class Scheduler:
         if len(healthy) == len(mine) == desired and not others_live:
             primary["_failures"] = 0
             if primary.get("rolloutState") == "IN_PROGRESS":
+                self._records.completed(service, primary)
                 primary["rolloutState"] = "COMPLETED"
                 primary["rolloutStateReason"] = f"ECS deployment {primary['id']} completed."
                 primary["failedTasks"] = 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox import emulator
 from sandbox.container_health import HealthCheck, HealthRunner
 from sandbox.containers import Container, NotFound
+from sandbox.seams import ecs_secrets
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
@@ -60,7 +61,7 @@ class TaskLife:
         ecs._cleanup_task_resources = self._cleanup
         # One thread looks at all tasks instead of one for each.
         ecs._maybe_mark_stopped = ecs._watch_task_lifecycle = _nothing
-        ecs._resolve_container_secrets = self._secrets
+        ecs._resolve_container_secrets = lambda definition: ecs_secrets.resolve(ecs, definition)
         ecs._ACTION_MAP["StopTask"] = ecs._stop_task = self.stop_task
         self._runtime.at_start.append(self._end_restored)
 
@@ -157,57 +158,6 @@ class TaskLife:
         if task.get("group", "").startswith("service:"):
             whole["ServiceName"] = task["group"].partition(":")[2]
         return token
-
-    def _secrets(self, definition: dict[str, Any]) -> dict[str, str]:
-        """Environment from Secrets Manager and Parameter Store; a missing one keeps the task from starting.
-
-        valueFrom: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Secret.html
-        """
-        return {
-            secret["name"]: (self._secret if ":secretsmanager:" in secret["valueFrom"] else self._parameter)(
-                secret["valueFrom"]
-            )
-            for secret in definition.get("secrets", [])
-        }
-
-    def _secret(self, source: str) -> str:
-        parts = source.split(":")
-        arn, rest = ":".join(parts[:7]), [*parts[7:], "", "", ""]
-        key, stage, version = rest[0], rest[1] or "AWSCURRENT", rest[2] or None
-        value = emulator.service("secretsmanager").resolve_secret_string(arn, stage, version)
-        retried = "service call has been retried 1 time(s)"
-        if value is None:
-            raise self._ecs._SecretResolutionError(
-                f"unable to retrieve secret from asm: {retried}: failed to fetch secret {arn} from secrets manager: "
-                "ResourceNotFoundException: Secrets Manager can't find the specified secret."
-            )
-        if not key:
-            return str(value)
-        try:
-            document = json.loads(value)
-        except ValueError:
-            document = None
-        if not isinstance(document, dict):
-            raise self._ecs._SecretResolutionError(
-                f"unable to retrieve secret from asm: {retried}: retrieved secret from Secrets Manager is not a JSON "
-                f"object: {arn}"
-            )
-        if key not in document:
-            raise self._ecs._SecretResolutionError(
-                f"unable to retrieve secret from asm: {retried}: retrieved secret from Secrets Manager did not "
-                f"contain json key {key}"
-            )
-        found = document[key]
-        return found if isinstance(found, str) else json.dumps(found)
-
-    def _parameter(self, source: str) -> str:
-        value = emulator.service("ssm").resolve_parameter_value(source)
-        if value is None:
-            raise self._ecs._SecretResolutionError(
-                "unable to retrieve secrets from ssm: service call has been retried 1 time(s): "
-                f"invalid parameters: {source}"
-            )
-        return str(value)
 
     # While it runs
 

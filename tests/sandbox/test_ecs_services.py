@@ -66,6 +66,17 @@ def running(sandbox: Sandbox, name: str) -> list[str]:
     return arns
 
 
+def latest(sandbox: Sandbox, name: str) -> dict[str, Any]:
+    """The last service deployment, by way of the list."""
+    ecs = sandbox.client("ecs")
+    listed = ecs.list_service_deployments(cluster=CLUSTER, service=name)["serviceDeployments"]
+    arn = listed[0]["serviceDeploymentArn"]
+    assert service(sandbox, name)["currentServiceDeployment"] == arn
+    found: dict[str, Any] = ecs.describe_service_deployments(serviceDeploymentArns=[arn])["serviceDeployments"][0]
+    assert found["status"] == listed[0]["status"]
+    return found
+
+
 def steady(sandbox: Sandbox, name: str, count: int = 1) -> None:
     until(lambda: states(sandbox, name) == [("PRIMARY", "COMPLETED", count)], f"{name} is steady")
 
@@ -99,6 +110,8 @@ def test_a_rollout_starts_the_new_before_it_stops_the_old(
     create(sandbox, network, "rolled", images["one"], count=2)
     steady(sandbox, "rolled", 2)
     old = set(running(sandbox, "rolled"))
+    first = latest(sandbox, "rolled")
+    assert (first["status"], first["sourceServiceRevisions"]) == ("SUCCESSFUL", [])
     sandbox.client("ecs").update_service(
         cluster=CLUSTER, service="rolled", taskDefinition=define(sandbox, "rolled", images["two"])
     )
@@ -112,6 +125,10 @@ def test_a_rollout_starts_the_new_before_it_stops_the_old(
     assert min(seen) >= 2, "minimumHealthyPercent 100"
     assert max(seen) <= 4, "maximumPercent 200"
     assert not old & set(running(sandbox, "rolled"))
+    second = latest(sandbox, "rolled")
+    assert second["status"] == "SUCCESSFUL"
+    assert second["finishedAt"] >= second["startedAt"]
+    assert [r["arn"] for r in second["sourceServiceRevisions"]] == [first["targetServiceRevision"]["arn"]]
     listed = sandbox.client("ecs").describe_tasks(cluster=CLUSTER, tasks=running(sandbox, "rolled"))["tasks"]
     assert {t["containers"][0]["imageDigest"] for t in listed} == {images["two"].partition("@")[2]}
 
@@ -127,6 +144,11 @@ def test_the_breaker_rolls_a_dying_release_back(sandbox: Sandbox, network: Netwo
     until(lambda: any("rolling back" in e["message"] for e in service(sandbox, "broken")["events"]), "a rollback")
     steady(sandbox, "broken")
     assert service(sandbox, "broken")["taskDefinition"] == good
+    record = latest(sandbox, "broken")
+    assert record["status"] == "ROLLBACK_SUCCESSFUL"
+    assert record["deploymentCircuitBreaker"] == {"status": "TRIGGERED", "failureCount": 3, "threshold": 3}
+    revisions = ecs.describe_service_revisions(serviceRevisionArns=[record["rollback"]["serviceRevisionArn"]])
+    assert revisions["serviceRevisions"][0]["taskDefinition"] == good
     assert running(sandbox, "broken") == old, "the old task was never touched"
     stopped = ecs.list_tasks(cluster=CLUSTER, serviceName="broken", desiredStatus="STOPPED")["taskArns"]
     tasks = ecs.describe_tasks(cluster=CLUSTER, tasks=stopped)["tasks"]
@@ -168,3 +190,15 @@ def test_a_deleted_cluster_is_inactive_and_shows_its_settings(sandbox: Sandbox) 
     assert ecs.describe_clusters(clusters=["short"])["clusters"][0]["status"] == "INACTIVE"
     with pytest.raises(ecs.exceptions.ClusterNotFoundException):
         ecs.run_task(cluster="short", taskDefinition="any")
+
+
+def test_a_deployment_that_is_overtaken_is_stopped(sandbox: Sandbox, network: Network, images: dict[str, str]) -> None:
+    create(sandbox, network, "overtaken", images["one"])
+    overtaken = latest(sandbox, "overtaken")
+    assert overtaken["status"] == "IN_PROGRESS"
+    ecs = sandbox.client("ecs")
+    ecs.update_service(cluster=CLUSTER, service="overtaken", forceNewDeployment=True)
+    steady(sandbox, "overtaken")
+    assert latest(sandbox, "overtaken")["status"] == "SUCCESSFUL"
+    arns = [overtaken["serviceDeploymentArn"]]
+    assert ecs.describe_service_deployments(serviceDeploymentArns=arns)["serviceDeployments"][0]["status"] == "STOPPED"
