@@ -147,6 +147,10 @@ class RunningSmoke:
         """Return when the playbook has begun the task whose title contains name."""
         self.wait_for(lambda: re.search(rf"^TASK \[.*{re.escape(name)}", self.output, re.MULTILINE), timeout)
 
+    def bundle_folders(self) -> list[Path]:
+        """Bundles that have been opened so far."""
+        return sorted(self.evidence_root.glob("*/")) if self.evidence_root.is_dir() else []
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the controller alone."""
         os.kill(self.process.pid, number)
@@ -158,8 +162,7 @@ class RunningSmoke:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             raise
-        bundles = sorted(self.evidence_root.glob("*/")) if self.evidence_root.is_dir() else []
-        return Smoke(code, self.output, self.evidence_root, time.monotonic() - self.started, bundles)
+        return Smoke(code, self.output, self.evidence_root, time.monotonic() - self.started, self.bundle_folders())
 
     def end_by_guard(self, timeout: float = 240) -> Smoke:
         """Wait until the guard has completed the bundle of a run whose controller ended early."""

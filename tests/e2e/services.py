@@ -71,6 +71,7 @@ class Services:
         ecs, name, base = harness.client("ecs"), unique(kind), permanent_service()
         definition = ecs.describe_task_definition(taskDefinition=base["taskDefinition"])["taskDefinition"]
         app = {**definition["containerDefinitions"][0], **(container or {})}
+        app = {key: value for key, value in app.items() if value is not None}
         if environment:
             kept = [pair for pair in app.get("environment", []) if pair["name"] not in environment]
             app["environment"] = kept + [{"name": key, "value": value} for key, value in environment.items()]
@@ -94,8 +95,14 @@ class Services:
         )
         self.undo.append(lambda: ecs.delete_service(cluster=CLUSTER, service=name, force=True))
         if wait and desired:
-            until(lambda: self.running(name), f"a RUNNING task of {name}")
+            until(lambda: self.running(name) and self.steady(name), f"a RUNNING task of {name}")
         return {"papyrus_service": name, "papyrus_task_family": name}
+
+    @staticmethod
+    def steady(name: str) -> bool:
+        """Whether no rollout of a service is in flight."""
+        service = harness.client("ecs").describe_services(cluster=CLUSTER, services=[name])["services"][0]
+        return [deployment["rolloutState"] for deployment in service["deployments"]] == ["COMPLETED"]
 
     @staticmethod
     def running(name: str) -> list[dict[str, Any]]:

@@ -100,26 +100,26 @@ def test_N1_two_runs_at_once_on_one_service_share_nothing(tmp_path: Path) -> Non
 
 
 def test_check_mode_predicts_and_writes_nothing(tmp_path: Path) -> None:
-    before = max([call["n"] for call in harness.calls()], default=0)
-    mine = "papyrus-check-mode"
-    smoke = run_smoke(tmp_path, {"papyrus_aws_environment": environment(mine)}, "--check", "--diff")
+    known, before = harness.facts(), max([call["n"] for call in harness.calls()], default=0)
+    # Another access key, so that the requests of this run can be told from those of the others.
+    environment = {
+        "AWS_ENDPOINT_URL": known["endpoint"],
+        "AWS_ACCESS_KEY_ID": "checkmode",
+        "AWS_SECRET_ACCESS_KEY": known["secret_access_key"],
+        "AWS_REGION": known["region"],
+    }
+    smoke = run_smoke(tmp_path, {"papyrus_aws_environment": environment}, "--check", "--diff")
     assert smoke.exit_code == 0, smoke.output[-4000:]
-    recorded = [call for call in harness.calls(before) if mine in call["user_agent"]]
-    assert len(recorded) > 10, "the user agent of the run was not recognised"
+    recorded = [call for call in harness.calls(before) if call["access_key_id"] == "checkmode"]
+    agents = " ".join(call["user_agent"] for call in recorded)
+    assert "Terraform" in agents, "the requests of the run were not recognised"
+    assert "amazon.aws" in agents
     assert [call["operation"] for call in recorded if not call["read_only"]] == []
-    for words in ("aws_lb.this will be created", "aws_security_group_rule", ":5000", "/healthz", "/dbcheck"):
+    for words in ("aws_lb.this will be created", "aws_security_group_rule.tasks_from_alb[0] will be created", ":5000"):
         assert words in smoke.output, words
+    for path in ("/healthz", "/dbcheck?run="):
+        assert re.search(rf"left out in check mode.*{re.escape(path)}", smoke.output), path
     assert smoke.bundles == []
-
-
-def environment(user_agent: str) -> dict[str, str]:
-    """The AWS environment of the inventory, marked so that the requests of one run can be told apart."""
-    known = harness.facts()
-    return {
-        "AWS_ENDPOINT_URL": known["endpoint"], "AWS_ACCESS_KEY_ID": known["access_key_id"],
-        "AWS_SECRET_ACCESS_KEY": known["secret_access_key"], "AWS_REGION": known["region"],
-        "AWS_DEFAULT_REGION": known["region"], "AWS_SDK_UA_APP_ID": user_agent,
-    }  # fmt: skip
 
 
 def test_the_playbook_is_the_same_from_inside_playbooks(tmp_path: Path) -> None:

@@ -12,6 +12,13 @@ from . import harness
 from .harness import left_behind, run_smoke
 from .services import CLUSTER, SERVICE, Services, until
 
+NAMELESS = """\
+all:
+  hosts:
+    nameless:
+      ansible_connection: local
+      ansible_python_interpreter: "{{ ansible_playbook_python }}"
+"""
 APP_INIT = "app/papyrus/__init__.py"
 
 
@@ -54,7 +61,7 @@ def test_B10_wrong_account(tmp_path: Path) -> None:
 
 
 def test_B1_blueprint_not_registered(tmp_path: Path) -> None:
-    changed = app_copy(tmp_path, "    app.register_blueprint(dbcheck", "    (dbcheck")
+    changed = app_copy(tmp_path, "healthz.blueprint, dbcheck.blueprint)", "healthz.blueprint)")
     assert ng_rows(refused(tmp_path, changed, "B1", "/dbcheck")) == {"B1"}
 
 
@@ -156,7 +163,7 @@ def test_C1_name_over_32_characters(tmp_path: Path) -> None:
 def test_an_empty_variable_file_names_what_is_missing(tmp_path: Path) -> None:
     inventory = tmp_path / "inventory" / "hosts.yml"
     inventory.parent.mkdir()
-    inventory.write_text("all:\n  hosts:\n    nameless:\n      ansible_connection: local\n", "utf-8")
+    inventory.write_text(NAMELESS, "utf-8")
     smoke = run_smoke(tmp_path, {}, "-i", str(inventory.parent))
     assert smoke.exit_code != 0
     assert smoke.verdict["result"] == "FAILED"

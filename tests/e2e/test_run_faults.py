@@ -79,7 +79,7 @@ def test_C5_healthz_answers_wrong(
 
 def test_C3_without_the_ingress_rule_the_target_times_out(tmp_path: Path) -> None:
     smoke = run_smoke(tmp_path, {"papyrus_tasks_sg_id": None, "papyrus_alb_healthy_timeout": 45})
-    failed(smoke, "Target.Timeout", "security group")
+    failed(smoke, "Target.Timeout", "the ingress rule is missing")
 
 
 def test_D1_database_stopped_after_the_preflight(tmp_path: Path, services: Services) -> None:
@@ -144,14 +144,18 @@ def by_hand(left: list[str]) -> None:
 
 
 def test_C8_a_foreign_security_group_of_the_same_name_is_reported_and_survives(tmp_path: Path) -> None:
-    vpc = harness.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
-    group = harness.client("ec2").create_security_group(
-        GroupName="tforeign-smoke-foreign", Description="not ours", VpcId=vpc
-    )["GroupId"]
+    ec2 = harness.client("ec2")
+    running = RunningSmoke(tmp_path, {})
+    running.wait_for(lambda: running.bundle_folders())
+    name = "papyrus-smoke-" + running.bundle_folders()[0].name.rsplit("-", 1)[1]
+    vpc = next(vpc for vpc in ec2.describe_vpcs()["Vpcs"] if vpc["CidrBlock"] == harness.facts()["vpc_cidr"])["VpcId"]
+    group = ec2.create_security_group(GroupName=name, Description="not ours", VpcId=vpc)["GroupId"]
     try:
-        smoke = run_smoke(tmp_path, {"papyrus_tag_prefix": "tforeign"})
+        smoke = running.end()
         assert smoke.exit_code != 0
-        assert smoke.rows["B9"]["status"] == "ng"
-        assert group in smoke.rows["B9"]["reason"]
+        assert smoke.verdict["result"] == "FAILED"
+        assert name in smoke.verdict["first_failure"]["cause"]
+        assert left_behind(smoke.run_id) == [group]
+        assert processes_of(smoke.run_id) == []
     finally:
-        harness.client("ec2").delete_security_group(GroupId=group)
+        ec2.delete_security_group(GroupId=group)
