@@ -145,8 +145,11 @@ def save_now() -> None:
 
 
 def _keep_saving(runtime: Runtime, ended: threading.Event) -> None:
+    rounds = 0
     while not ended.wait(SAVE_SECONDS):
-        if runtime.take_changed():
+        rounds += 1
+        # Now and then without a known change as well: what happens by itself (a task ends) and what failed to be saved.
+        if runtime.take_changed() or rounds % 20 == 0:
             save_now()
 
 

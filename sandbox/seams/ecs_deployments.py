@@ -211,7 +211,7 @@ def _brief(record: Record) -> dict[str, Any]:
 
 def _shown(record: Record) -> dict[str, Any]:
     """Times as the JSON protocol has them: seconds since 1970."""
-    return {name: _epoch(value) if name.endswith("At") else _nested(value) for name, value in record.items()}
+    return {name: _epoch(value) if name.endswith("At") else _nested(value) for name, value in list(record.items())}
 
 
 def _nested(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import logging
@@ -50,6 +49,7 @@ class TaskLife:
         self._register_metadata = ecs._register_metadata
         self._mark_running = ecs._mark_task_running
         self._mark_stopped = ecs._mark_task_stopped
+        ecs._sanitize = shown
         ecs._run_task = self.run_task
         ecs._start_task_worker = self._start_after_launch
         ecs._build_run_kwargs = self._run_kwargs
@@ -78,8 +78,8 @@ class TaskLife:
         with self._launch:
             response = self._run_task(data)
             if response[0] < 400:
-                for shown in emulator.body_of(response)["tasks"]:
-                    task = self._ecs._tasks[shown["taskArn"]]
+                for started in emulator.body_of(response)["tasks"]:
+                    task = self._ecs._tasks[started["taskArn"]]
                     task["_security_groups"] = list(network.get("securityGroups") or [])
                     place = emulator.service("ec2")._subnets.get(task.get("_subnet") or "") or {}
                     task["availabilityZone"] = place.get("AvailabilityZone", task["availabilityZone"])
@@ -138,17 +138,17 @@ class TaskLife:
         metadata = emulator.service("ecs_metadata")
         task = self._ecs._tasks.get(task_arn) or {}
         entry: dict[str, Any] = next((c for c in task.get("containers", []) if c["name"] == container["name"]), {})
-        shown = metadata._TOKEN_TO_CONTAINER[token]
-        shown["DockerName"] = f"{definition.get('family')}-{definition.get('revision')}-{container['name']}"
-        shown["ImageID"] = container["image"].partition("@")[2]
-        shown["ContainerARN"] = entry.get("containerArn", "")
-        shown["CreatedAt"] = _now()
-        shown["Limits"] = {"CPU": container.get("cpu", 0)}
+        payload = metadata._TOKEN_TO_CONTAINER[token]
+        payload["DockerName"] = f"{definition.get('family')}-{definition.get('revision')}-{container['name']}"
+        payload["ImageID"] = container["image"].partition("@")[2]
+        payload["ContainerARN"] = entry.get("containerArn", "")
+        payload["CreatedAt"] = _now()
+        payload["Limits"] = {"CPU": container.get("cpu", 0)}
         if options := (container.get("logConfiguration") or {}).get("options"):
             prefix = options.get("awslogs-stream-prefix", "")
             task_id = task_arn.rpartition("/")[2]
-            shown["LogDriver"] = "awslogs"
-            shown["LogOptions"] = {
+            payload["LogDriver"] = "awslogs"
+            payload["LogOptions"] = {
                 "awslogs-group": options.get("awslogs-group", ""),
                 "awslogs-region": options.get("awslogs-region", self._runtime.settings.region),
                 "awslogs-stream": f"{prefix}/{container['name']}/{task_id}",
@@ -236,7 +236,7 @@ class TaskLife:
         if task is None:
             return emulator.json_error("InvalidParameterException", "The referenced task was not found.")
         self.end(task, data.get("reason", "Task stopped by user"), "UserInitiated")
-        return emulator.core("responses").json_response({"task": ecs._sanitize(copy.deepcopy(task))})
+        return emulator.core("responses").json_response({"task": shown(task)})
 
     def end(self, task: Task, reason: str, code: str) -> None:
         """Begin to stop a task; nothing happens when that has begun already."""
@@ -358,11 +358,10 @@ class TaskLife:
 
     def _announce(self, task: Task) -> None:
         """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html"""
-        shown = self._ecs._sanitize(copy.deepcopy(task))
         event = {
             "Source": "aws.ecs",
             "DetailType": "ECS Task State Change",
-            "Detail": json.dumps(shown),
+            "Detail": json.dumps(shown(task)),
             "Resources": [task["taskArn"]],
         }
         try:
@@ -370,6 +369,13 @@ class TaskLife:
         except Exception:
             # A broken rule or target of somebody's must not keep a task from stopping.
             log.exception("event of task %s was not delivered", task["taskArn"])
+
+
+def shown(record: Any) -> Any:
+    """A record without inner keys and empty members: a copy, made from snapshots, as other threads change it."""
+    if isinstance(record, dict):
+        return {k: shown(v) for k, v in list(record.items()) if not k.startswith("_") and v is not None}
+    return [shown(item) for item in list(record)] if isinstance(record, list) else record
 
 
 def _nothing(*_: Any, **__: Any) -> None:
