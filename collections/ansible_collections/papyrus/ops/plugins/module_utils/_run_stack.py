@@ -25,7 +25,7 @@ from ._locks import LockTimeout
 from ._names import rfc3339, utc_now
 from ._redaction import Redactor
 from ._run_settings import ChildFile, Settings, StateFile
-from ._terraform import ProcessRunner, Ran, Terraform, TerraformError, environment, why_failed
+from ._terraform import ProcessRunner, Ran, Terraform, TerraformError, environment, outputs_of, why_failed
 
 # Of another run or of an operator; a copy which took them along would not be this run's own.
 _NOT_COPIED = shutil.ignore_patterns(
@@ -167,7 +167,7 @@ class StackRun:
         try:
             ran = terraform.init(self.limits.init)
             if ran.ok and not self._stop.is_set():
-                versions = self._versions(terraform)
+                versions = {"providers": terraform.providers()}
                 self.state.update(may_exist=True)
                 ran = terraform.apply(self.limits.apply, self.limits.lock)
             ok, error = ran.ok and not self._stop.is_set(), "" if ran.ok else why_failed(ran)
@@ -191,28 +191,19 @@ class StackRun:
         self._log(f"apply: {'ok' if result['ok'] else result['error']}")
         return result
 
-    def _versions(self, terraform: Terraform) -> dict[str, Any]:
-        try:
-            said = terraform.version()
-        except TerraformError:
-            return {}
-        return {"terraform": said["terraform"], "providers": said["providers"]}
-
     def _keep_state(self, terraform: Terraform) -> dict[str, Any]:
         """State and outputs as evidence (D2), as far as they go."""
-        outputs: dict[str, Any] = {}
         try:
-            outputs = terraform.outputs()
-            self.keep("terraform_outputs.json", outputs, status="ok" if outputs else "info", step="D2")
             state = terraform.state()
-            if state:
-                self.keep("terraform.tfstate", self._redacted_state(state), status="info", step="D2")
-        except (TerraformError, ValueError) as exc:
-            self._log(f"state and outputs: {exc}")
+        except TerraformError as exc:
+            self._log(str(exc))
+            return {}
+        outputs = outputs_of(state)
+        self.keep("terraform_outputs.json", outputs, status="ok" if outputs else "info", step="D2")
+        if state:
+            clean = Redactor(self.private).redact_object(state)
+            self.keep("terraform.tfstate", clean, status="info", step="D2", terraform=state.get("terraform_version"))
         return outputs
-
-    def _redacted_state(self, state: bytes) -> Any:
-        return Redactor(self.private).redact_object(json.loads(state))
 
     # Destroy
 
@@ -258,11 +249,10 @@ class StackRun:
         if not known.get("may_exist"):
             return "Nothing was applied: Terraform's apply never started."
         try:
-            state = terraform.state()
-            if not state or not json.loads(state).get("resources"):
+            if not terraform.state().get("resources"):
                 return "Nothing to destroy: Terraform's state holds no resource."
-        except (TerraformError, ValueError) as exc:
-            self._log(f"state before the destroy: {exc}")
+        except TerraformError as exc:
+            self._log(f"before the destroy: {exc}")
         return ""
 
     def _attempts(self, terraform: Terraform) -> list[dict[str, Any]]:

@@ -26,6 +26,9 @@ _INHERITED = re.compile(
 )
 
 
+_LOCKED_PROVIDER = re.compile(r'provider "([^"]+)" \{\s*version\s*= "([^"]+)"')
+
+
 class TerraformError(Exception):
     """Terraform could not be run or said something that is not an answer."""
 
@@ -185,18 +188,24 @@ class Terraform:
             "destroy", "-auto-approve", "-input=false", "-no-color", f"-lock-timeout={lock_timeout}s", timeout=timeout
         )
 
-    def outputs(self, timeout: float = 60) -> dict[str, Any]:
-        """Outputs of the state as `{name: value}`; sensitive ones are left out, they would become evidence."""
-        raw = json.loads(self._capture("output", "-json", "-no-color", timeout=timeout) or b"{}")
-        return {name: output["value"] for name, output in raw.items() if not output.get("sensitive")}
+    def state(self, timeout: float = 60) -> dict[str, Any]:
+        """The state, empty when there is none yet. TerraformError when it cannot be read."""
+        local = self.folder / "terraform.tfstate"
+        try:
+            if local.exists():  # half a second faster than asking for it, and the waiting is on the run's path
+                return dict(json.loads(local.read_bytes()))
+            raw = self._capture("state", "pull", timeout=timeout).strip()
+            return dict(json.loads(raw)) if raw else {}
+        except (OSError, ValueError) as exc:
+            raise TerraformError(f"the state in {self.folder} cannot be read: {exc}") from exc
 
-    def state(self, timeout: float = 60) -> bytes:
-        """The state as JSON, empty bytes when there is none yet."""
-        return self._capture("state", "pull", timeout=timeout).strip()
-
-    def version(self, timeout: float = 30) -> dict[str, Any]:
-        """`terraform` and, in an initialised folder, `providers` {address: version}."""
-        return parse_version(self._capture("version", "-json", timeout=timeout))
+    def providers(self) -> dict[str, str]:
+        """Versions of the providers that `init` chose, from its lock file."""
+        try:
+            text = (self.folder / ".terraform.lock.hcl").read_text("utf-8")
+        except OSError:
+            return {}
+        return dict(_LOCKED_PROVIDER.findall(text))
 
     def _run(self, *arguments: str, timeout: float) -> Ran:
         with self._log.open("ab") as file:
@@ -247,6 +256,12 @@ def parse_version(raw: bytes) -> dict[str, Any]:
         raise TerraformError(
             f"`version -json` answered something else: {one_line(raw.decode('utf-8', 'replace'))}"
         ) from exc
+
+
+def outputs_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Outputs as `{name: value}`; sensitive ones are left out, as outputs become evidence."""
+    outputs = state.get("outputs") or {}
+    return {name: output["value"] for name, output in outputs.items() if not output.get("sensitive")}
 
 
 # Errors

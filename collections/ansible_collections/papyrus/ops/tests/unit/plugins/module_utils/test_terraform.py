@@ -19,6 +19,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._terraform import (
     Terraform,
     TerraformError,
     environment,
+    outputs_of,
     parse_version,
     problems,
     why_failed,
@@ -126,8 +127,8 @@ def test_C2_no_variable_is_ever_in_argv(tmp_path: Path) -> None:
 def test_C2_the_operators_shell_changes_nothing(tmp_path: Path) -> None:
     shell = {
         "PATH": "/bin", "AWS_PROFILE": "p", "TF_VAR_vpc_id": "x", "TF_CLI_ARGS": "-no", "TF_LOG": "trace",
-        "TF_WORKSPACE": "w", "PGPASSWORD": "secret", "GITHUB_TOKEN": "secret", "TF_CLI_CONFIG_FILE": "a", "https_proxy": "p:1",
-        "LC_ALL": "C",
+        "TF_WORKSPACE": "w", "PGPASSWORD": "secret", "GITHUB_TOKEN": "secret", "TF_CLI_CONFIG_FILE": "a",
+        "https_proxy": "p:1", "LC_ALL": "C",
     }  # fmt: skip
     env = environment(shell, {"TF_VAR_endpoint": "given", "TF_CLI_CONFIG_FILE": "b"}, tmp_path)
     assert env == {
@@ -196,3 +197,18 @@ def test_B11_version_of_terraform_and_provider() -> None:
     assert parse_version(raw)["providers"] == {"hashicorp/aws": "3.39.0"}
     with pytest.raises(TerraformError):
         parse_version(b"Terraform v1.5")
+
+
+def test_D2_state_outputs_and_providers_come_from_files(tmp_path: Path) -> None:
+    terraform = Terraform("no-such-binary", tmp_path, {}, FakeRunner(), tmp_path / "log")
+    (tmp_path / "terraform.tfstate").write_text(
+        '{"resources": [{}], "outputs": {"url": {"value": "http://x"}, "key": {"value": "s", "sensitive": true}}}'
+    )
+    assert outputs_of(terraform.state()) == {"url": "http://x"}
+    (tmp_path / ".terraform.lock.hcl").write_text(
+        'provider "registry.terraform.io/hashicorp/aws" {\n  version     = "3.39.0"\n  constraints = ">= 3.39"\n}\n'
+    )
+    assert terraform.providers() == {"registry.terraform.io/hashicorp/aws": "3.39.0"}
+    (tmp_path / "terraform.tfstate").write_text("half a st")
+    with pytest.raises(TerraformError, match="cannot be read"):
+        terraform.state()
