@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,8 +19,9 @@ from ._aws import Clients
 from ._evidence import RUN_FILE, VERDICT, Bundle, content_bytes
 from ._guard_processes import send
 from ._ledger import Ledger
+from ._names import parse_rfc3339
 from ._redaction import Redactor
-from ._run_settings import ChildFile, Settings
+from ._run_settings import ChildFile, Settings, guard_process
 from ._run_stack import StackRun
 from ._verdict import verdict, verdict_text
 
@@ -92,6 +95,25 @@ def remove_private(private: str | Path) -> None:
 
 
 PRIVATE_PREFIX = "papyrus-"
+
+
+def purge_stale(root: str | Path, now: dt.datetime) -> list[str]:
+    """Removes private folders which a run left when everything of it was killed at once: they hold secrets.
+
+    Only those of this user, whose lease has expired, and whose guard and controller are dead. Returns their names.
+    """
+    removed = []
+    for folder in Path(root).glob(f"{PRIVATE_PREFIX}*-*"):
+        try:
+            settings = Settings.load(folder)
+            stale = folder.stat().st_uid == os.getuid() and parse_rfc3339(settings.expires_at) < now
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not one of ours, or still being made
+        alive = [each for each in (guard_process(folder), settings.controller) if each is not None and each.alive()]
+        if stale and not alive and settings.private == str(folder):
+            remove_private(folder)
+            removed.append(folder.name)
+    return removed
 
 
 def last_phase(lines: Iterable[Mapping[str, Any]]) -> str:

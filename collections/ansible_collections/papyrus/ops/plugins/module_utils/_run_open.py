@@ -23,7 +23,7 @@ from ._lease import planned_names, write_lease
 from ._ledger import Ledger
 from ._names import RunId, check_prefix, new_run_id, rfc3339, tags, utc_now
 from ._redaction import Redactor
-from ._run_end import PRIVATE_PREFIX, finish, remove_private
+from ._run_end import PRIVATE_PREFIX, finish, purge_stale, remove_private
 from ._run_settings import GUARD_LOG, SOCKET_FILE, Limits, Settings, Stack, private_root
 from ._terraform import TerraformError, capture, environment, one_line, parse_version
 
@@ -112,7 +112,9 @@ def open_run(
     run = plan(options)
     stack = stack_of(options, run["name"])
     limits = Limits.of((options.get("stack") or {}).get("limits") or {})
-    private = tempfile.mkdtemp(prefix=f"{PRIVATE_PREFIX}{run['suffix']}-", dir=private_root(environ))
+    root = private_root(environ)
+    purge_stale(root or tempfile.gettempdir(), utc_now())
+    private = tempfile.mkdtemp(prefix=f"{PRIVATE_PREFIX}{run['suffix']}-", dir=root)
     run["private"], run["socket"] = private, str(Path(private) / SOCKET_FILE)
     try:
         Redactor.prepare(private)

@@ -25,7 +25,16 @@ from ._locks import LockTimeout
 from ._names import rfc3339, utc_now
 from ._redaction import Redactor
 from ._run_settings import ChildFile, Settings, StateFile
-from ._terraform import ProcessRunner, Ran, Terraform, TerraformError, environment, outputs_of, why_failed
+from ._terraform import (
+    ProcessRunner,
+    Ran,
+    Terraform,
+    TerraformError,
+    complete_line,
+    environment,
+    outputs_of,
+    why_failed,
+)
 
 # Of another run or of an operator; a copy which took them along would not be this run's own.
 _NOT_COPIED = shutil.ignore_patterns(
@@ -99,6 +108,7 @@ class StackRun:
 
     def _keep_log(self, name: str, step: str, log: Path, ok: bool, reason: str, **meta: Any) -> None:
         text = log.read_bytes() if log.exists() else b""
+        reason = reason or complete_line(text.decode("utf-8", "replace"))
         self.keep(name, text or (reason + "\n").encode(), status="ok" if ok else "ng", step=step, reason=reason, **meta)
 
     # Before Terraform
@@ -294,7 +304,8 @@ class StackRun:
                 "alb_sg_verify_gone.json", {"gone": False, "reason": reason}, status="ng", step="C7", reason=reason
             )
             return {"gone": False, "left": [], "by_hand": [], "error": reason}
-        reason = "" if last.gone else _leftovers.describe(last)
+        answered = f"{len(last.described)} Describe calls answered, nothing of the run is there"
+        reason = answered if last.gone else _leftovers.describe(last)
         content = {"at": rfc3339(utc_now(), microseconds=True), "reason": reason, **last.as_dict()}
         by_hand = _leftovers.by_hand(last.resources, self.settings.region)
         if by_hand:
@@ -303,7 +314,7 @@ class StackRun:
             "alb_sg_verify_gone.json", content, status="ok" if last.gone else "ng", step="C7",
             reason=reason, request_ids=last.request_ids()[:50],
         )  # fmt: skip
-        return {"gone": last.gone, "left": last.resources, "by_hand": by_hand, "error": reason}
+        return {"gone": last.gone, "left": last.resources, "by_hand": by_hand, "error": "" if last.gone else reason}
 
 
 def _attempt(number: int, ran: Ran) -> dict[str, Any]:

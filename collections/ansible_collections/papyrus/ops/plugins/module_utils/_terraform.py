@@ -331,6 +331,12 @@ def _problem(block: list[str]) -> TerraformProblem:
     return TerraformProblem(one_line(whole), resource, code, request.group("id") if request else "")
 
 
+def complete_line(output: str) -> str:
+    """The last `Apply complete! …` or `Destroy complete! …`, or ""."""
+    lines = [line for line in output.splitlines() if re.match(r"(?:Apply|Destroy) complete!", line)]
+    return lines[-1].strip() if lines else ""
+
+
 def why_failed(ran: Ran) -> str:
     """One readable line: which resource, what AWS said; or how the command ended when it said nothing."""
     found = problems(ran.output)

@@ -69,7 +69,7 @@ options:
     default: {}
   allowed_skips:
     description:
-      - Ids of checks that may be skipped, for the verdict that the guard writes when C(ansible-playbook) ends too early.
+      - Ids of checks that may be skipped, for the verdict of the guard when C(ansible-playbook) ends too early.
     type: list
     elements: str
     default: []

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 from collections.abc import Callable
@@ -15,9 +16,13 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle
+from ansible_collections.papyrus.ops.plugins.module_utils._guard_processes import Process, process
 from ansible_collections.papyrus.ops.plugins.module_utils._ledger import Ledger
+from ansible_collections.papyrus.ops.plugins.module_utils._names import parse_rfc3339
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from ansible_collections.papyrus.ops.plugins.module_utils._run_end import purge_stale
 from ansible_collections.papyrus.ops.plugins.module_utils._run_open import open_run
+from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import write_guard_process
 from ansible_collections.papyrus.ops.plugins.modules import (
     evidence_capture,
     run_close,
@@ -180,3 +185,20 @@ def test_C7_leftovers_with_a_call_that_fails_are_not_gone(call: Call, aws: AwsEn
 def test_N1_leftovers_are_never_looked_for_without_saying_whose(call: Call, aws: AwsEndpoint, arguments: Any) -> None:
     assert call(run_leftovers_info, **arguments)["failed"]
     assert aws.actions == []
+
+
+def test_J1_private_folders_of_runs_that_were_killed_whole_are_removed_when_their_lease_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(tmp_path, monkeypatch)
+    root = Path(run["private"]).parent
+    (root / "papyrus-not-ours").mkdir()
+    end = parse_rfc3339(run["expires_at"])
+    assert purge_stale(root, end - dt.timedelta(seconds=1)) == []
+    own = process(os.getpid())
+    assert own is not None
+    write_guard_process(run["private"], own)
+    assert purge_stale(root, end + dt.timedelta(seconds=1)) == []
+    write_guard_process(run["private"], Process(own.pid, "of another process"))
+    assert purge_stale(root, end + dt.timedelta(seconds=1)) == [Path(run["private"]).name]
+    assert [entry.name for entry in root.iterdir()] == ["papyrus-not-ours"]
