@@ -60,7 +60,7 @@ class Instance:
             seen.append(self.describe()["DBInstanceStatus"])
             return seen[-1] == status
 
-        until(look, f"{self.name} {status}", 30)
+        until(look, f"{self.name} {status}", 90)
         return list(dict.fromkeys(seen))
 
     def login(self, **more: Any) -> tuple[Any, ...]:
