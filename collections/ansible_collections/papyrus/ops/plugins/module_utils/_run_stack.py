@@ -35,6 +35,7 @@ from ._terraform import (
     outputs_of,
     why_failed,
 )
+from ._verdict import APPLY_PHASE
 
 # Of another run or of an operator; a copy which took them along would not be this run's own.
 _NOT_COPIED = shutil.ignore_patterns(
@@ -170,7 +171,7 @@ class StackRun:
             return self._applied({"ok": False, "error": str(exc), "outputs": {}, "seconds": 0.0})
         # Before the first create call, so that whoever comes after a crash knows that there is something to destroy.
         self.state.update(apply="running")
-        self.phase("terraform apply", "start")
+        self.phase(APPLY_PHASE, "start")
         terraform = self.terraform(log)
         versions: dict[str, Any] = {}
         outputs: dict[str, Any] = {}
@@ -187,7 +188,7 @@ class StackRun:
             ok, error = False, str(exc)
         self._keep_log("terraform_apply.log", "C1", log, ok, error, **versions)
         outputs = self._keep_state(terraform)
-        self.phase("terraform apply", "end")
+        self.phase(APPLY_PHASE, "end")
         seconds = round(self._clock() - start, 1)
         return self._applied({"ok": ok, "error": error, "outputs": outputs, "seconds": seconds, **versions})
 

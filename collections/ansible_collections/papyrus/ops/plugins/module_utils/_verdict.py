@@ -11,7 +11,8 @@ from typing import Any
 
 GONE_ITEM = "alb_sg_verify_gone.json"
 DESTROY_ITEM = "terraform_destroy.log"
-LEASE_ITEM = "lease.json"
+APPLY_ITEM = "terraform_apply.log"
+APPLY_PHASE = "terraform apply"
 
 _WORDS = {"ok": "OK", "ng": "NG", "skip": "SKIP", "info": "INFO"}
 
@@ -29,7 +30,7 @@ def verdict(
     `lines` are manifest lines; the check rows inside an item are its `meta.rows` (`id`, `status`, `reason`). `failure`
     is what ended the run: `step`, `task`, `cause`; it is the first failure unless an item was `ng` before. Items after
     its `after_seq`, where it has one, and those of the teardown are consequences of it, never the first. `dirty` None
-    means that the state of the tree is not known, which is not "clean". A run with a lease needs an `ok` gone-check.
+    means that the state of the tree is not known, which is not "clean". A run that applied needs an `ok` gone-check.
     """
     rows = [row for line in lines for row in check_rows(line)]
     counts = {status: sum(1 for row in rows if row["status"] == status) for status in ("ok", "ng", "skip", "info")}
@@ -137,11 +138,12 @@ def _text(value: Any) -> str:
 
 
 def _gone(lines: Sequence[Mapping[str, Any]]) -> str:
-    """`ok`, `ng`, `missing`, or `not needed` for a run that took no lease and so could create nothing."""
+    """`ok`, `ng`, `missing`, or `not needed` for a run in which no apply began: its phase is there before it does."""
     checks = [line["status"] for line in lines if line["name"] == GONE_ITEM]
     if checks:
         return str(checks[-1])
-    return "missing" if any(line["name"] == LEASE_ITEM for line in lines) else "not needed"
+    applied = any(line["name"] == APPLY_ITEM or (line.get("meta") or {}).get("phase") == APPLY_PHASE for line in lines)
+    return "missing" if applied else "not needed"
 
 
 def verdict_text(result: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], folder: str) -> str:

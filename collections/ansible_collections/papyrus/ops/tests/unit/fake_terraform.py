@@ -4,8 +4,8 @@
 
 """Stands in for the terraform binary: records what it is told and every signal, keeps a state, takes its time.
 
-Environment: FAKE_TF_RECORD (file, one line per event), FAKE_TF_APPLY_SECONDS, FAKE_TF_DESTROY_FAILURES (how many
-destroys fail), FAKE_TF_APPLY_ERROR (text of an error after the first resource was made).
+Environment: FAKE_TF_RECORD (file, one line per event), FAKE_TF_APPLY_SECONDS, FAKE_TF_DESTROY_SECONDS,
+FAKE_TF_DESTROY_FAILURES (how many destroys fail), FAKE_TF_APPLY_ERROR (text of an error after the first resource).
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def destroy() -> int:
             file=sys.stderr,
         )
         return 1
+    record("destroying")
+    time.sleep(float(os.environ.get("FAKE_TF_DESTROY_SECONDS", "0")))
     save([])
     print("aws_security_group.alb: Destruction complete after 1s\nDestroy complete! Resources: 2 destroyed.")
     return 0

@@ -251,6 +251,30 @@ def test_C6_controller_ends_during_apply(scene: Callable[..., Scene], endpoint: 
     assert opened["id"] in said and opened["folder"] in said and "FAILED" in said
 
 
+def test_C6_controller_ends_during_destroy_which_then_simply_ends(scene: Callable[..., Scene]) -> None:
+    run = scene(FAKE_TF_DESTROY_SECONDS="2")
+    opened = run.open()
+    wait_present(opened, 20)
+    Client(opened["private"]).ask("destroy")
+    until(lambda: "destroying" in run.events, "destroy is under way")
+    run.end_controller(signal.SIGKILL)
+    until(lambda: not Path(opened["private"]).exists(), "the guard has completed the run")
+    assert not [event for event in run.events if event.startswith("signal")]
+    assert run.events.count("destroying") == 1 and run.events[-1] == "end destroy 0"
+    assert run.verdict()["result"] == "FAILED" and run.verdict()["gone"] == "ok"
+    assert [line["name"] for line in run.lines()].count("terraform_destroy.log") == 1
+
+
+def test_C6_controller_ends_before_anything_was_created(scene: Callable[..., Scene]) -> None:
+    run = scene()
+    opened = run.open()
+    run.end_controller(signal.SIGKILL)
+    until(lambda: not Path(opened["private"]).exists(), "the guard has completed the run")
+    assert not [event for event in run.events if event.startswith(("apply", "destroy"))]
+    assert "before its first phase" in run.verdict()["first_failure"]["cause"]
+    until(lambda: not run.left_over(), "no process is left")
+
+
 def test_C2_variables_are_private_and_only_of_this_run(scene: Callable[..., Scene]) -> None:
     run = scene()
     opened = run.open()

@@ -29,14 +29,14 @@ OLD = """
 aws_security_group.alb: Creation complete after 0s [id=sg-1]
 
 Error: error creating ELBv2 Listener (arn:aws:elasticloadbalancing:…:loadbalancer/app/x/1): AccessDenied: not you
-	status code: 403, request id: 7a1b2c3d-0000-4000-8000-9e8d7c6b5a40
+\tstatus code: 403, request id: 7a1b2c3d-0000-4000-8000-9e8d7c6b5a40
 
   with aws_lb_listener.this,
   on main.tf line 90, in resource "aws_lb_listener" "this":
   90: resource "aws_lb_listener" "this" {
 
 Error: InvalidGroup.Duplicate: The security group 'x' already exists
-	status code: 400, request id: r-2
+\tstatus code: 400, request id: r-2
 
   with aws_security_group.alb,
   on main.tf line 20, in resource "aws_security_group" "alb":

@@ -65,12 +65,13 @@ def test_verdict_rows_inside_an_item_count_each() -> None:
 
 
 def test_verdict_without_a_gone_check_is_failed() -> None:
-    result = verdict(GOOD[:2])
-    assert (result["result"], result["gone"]) == ("FAILED", "missing")
+    for begun in (line("terraform_apply.log"), line("phase.json", "info", phase="terraform apply", event="start")):
+        result = verdict([*GOOD[:2], begun])
+        assert (result["result"], result["gone"]) == ("FAILED", "missing")
 
 
 def test_verdict_of_a_run_that_could_create_nothing_needs_no_gone_check() -> None:
-    assert verdict([line("schema.log")])["gone"] == "not needed"
+    assert verdict([line("schema.log")])["gone"] == verdict(GOOD[:2])["gone"] == "not needed"
 
 
 def test_verdict_without_any_check_is_failed() -> None:
