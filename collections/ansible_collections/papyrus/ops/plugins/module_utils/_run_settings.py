@@ -176,8 +176,17 @@ def write_guard_process(private: str | Path, own: Process) -> None:
     write_durable(Path(private) / GUARD_FILE, json.dumps(asdict(own)).encode(), mode=0o600, replace=True)
 
 
+_ROOM = 2 * 1024**3  # a provider is a binary of most of a gigabyte, and init puts it into the private folder
+
+
 def private_root(environ: Mapping[str, str]) -> str | None:
-    """Where run-private folders go: $XDG_RUNTIME_DIR when it is ours and writable, else the temporary folder (None)."""
+    """Where run-private folders go: $XDG_RUNTIME_DIR when it is ours and has room, else the temporary folder (None)."""
     root = environ.get("XDG_RUNTIME_DIR", "")
-    usable = root and os.path.isdir(root) and os.access(root, os.W_OK | os.X_OK) and os.stat(root).st_uid == os.getuid()
-    return root if usable and len(root) < 40 else None  # a socket's path has 107 bytes at most (unix(7))
+    if not root or len(root) >= 40:  # a socket's path has 107 bytes at most (unix(7))
+        return None
+    try:
+        ours = os.stat(root).st_uid == os.getuid() and os.access(root, os.W_OK | os.X_OK)
+        space = os.statvfs(root)
+    except OSError:
+        return None
+    return root if ours and space.f_bavail * space.f_frsize >= _ROOM else None
