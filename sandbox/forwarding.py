@@ -67,7 +67,7 @@ class Exchange:
     async def open(cls, address: str, port: int, connect_timeout: float, idle: float) -> Exchange:
         """Raises TargetError: 504 when nobody answers in time, 502 when the connection is refused.
 
-        An address outside 127.0.0.0/8 is some real host's: it is never connected to and counts as one that is not there.
+        An address outside 127.0.0.0/8 is a real host's: never connected to, it counts as one that is not there.
         """
         if not is_ours(address):
             raise TargetError(504, f"{address} lies outside the local AWS")
