@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.sandbox.support import Network, Sandbox, make_network
+from tests.sandbox.support import Network, Sandbox, make_network, open_folder
 
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
-    # Not among pytest's own folders, which every pytest that starts closes to others: the user that PostgreSQL runs as
-    # under root must reach its data.
-    root = Path(tempfile.mkdtemp(prefix="papyrus-sandbox-test-"))
-    root.chmod(0o755)
-    running = Sandbox(root)
-    try:
-        yield running.up()
-    finally:
-        running.down()
-        shutil.rmtree(root, ignore_errors=True)
+    with open_folder() as root:
+        running = Sandbox(root)
+        try:
+            yield running.up()
+        finally:
+            running.down()
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
 print("started", NAME, flush=True)
 http.server.ThreadingHTTPServer(("0.0.0.0", 5000), Handler).serve_forever()
 """
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that others can reach, as PostgreSQL's user must under root: pytest shuts its own at each start."""
+    folder = Path(tempfile.mkdtemp(prefix="papyrus-sandbox-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def until[Result](look: Callable[[], Result], what: str, seconds: float = 30) -> Result:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.support import PYTHON, SERVER, Sandbox, children_of_state, make_network, until
+from tests.sandbox.support import PYTHON, SERVER, Sandbox, children_of_state, make_network, open_folder, until
 
 
 @pytest.fixture
@@ -207,45 +207,15 @@ def test_the_sandbox_needs_only_its_own_environment(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "sandbox: is down\n"), done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
-def test_an_ordinary_user_can_have_one(tmp_path_factory: pytest.TempPathFactory) -> None:
-    root = tmp_path_factory.mktemp("ordinary")
-    for folder in root.parents[:2]:
-        folder.chmod(0o755)
-    os.chown(root, 65534, 65534)
-
-    def run(command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(PYTHON), "-m", "sandbox", command],
-            cwd=PYTHON.parents[3],
-            env={"PATH": "/usr/bin:/bin", "PAPYRUS_SANDBOX_ROOT": str(root)},
-            user=65534,
-            group=65534,
-            extra_groups=[],
-            capture_output=True,
-            text=True,
-        )
-
-    try:
-        assert run("up").returncode == 0
-        theirs = Sandbox(root, json.loads((root / ".sandbox" / "sandbox.json").read_text()))
-        start_service(theirs)
-        assert Path(f"/proc/{theirs.facts['pid']}").stat().st_uid == 65534
-    finally:
-        done = run("down")
-    assert done.returncode == 0
-    assert children_of_state(root / ".sandbox" / "state") == []
+@pytest.fixture
+def open_root() -> Iterator[Path]:
+    with open_folder() as folder:
+        yield folder
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make somebody else's folder")
-def test_somebody_elses_sandbox_is_told_in_one_line(tmp_path_factory: pytest.TempPathFactory) -> None:
-    root = tmp_path_factory.mktemp("foreign")
-    for folder in root.parents[:2]:
-        folder.chmod(0o755)
-    root.chmod(0o755)
-    (root / ".sandbox").mkdir()
-    done = subprocess.run(
-        [str(PYTHON), "-m", "sandbox", "up"],
+def as_nobody(root: Path, command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(PYTHON), "-m", "sandbox", command],
         cwd=PYTHON.parents[3],
         env={"PATH": "/usr/bin:/bin", "PAPYRUS_SANDBOX_ROOT": str(root)},
         user=65534,
@@ -254,6 +224,27 @@ def test_somebody_elses_sandbox_is_told_in_one_line(tmp_path_factory: pytest.Tem
         capture_output=True,
         text=True,
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_an_ordinary_user_can_have_one(open_root: Path) -> None:
+    os.chown(open_root, 65534, 65534)
+    try:
+        done = as_nobody(open_root, "up")
+        assert done.returncode == 0, done.stderr
+        theirs = Sandbox(open_root, json.loads((open_root / ".sandbox" / "sandbox.json").read_text()))
+        start_service(theirs)
+        assert Path(f"/proc/{theirs.facts['pid']}").stat().st_uid == 65534
+    finally:
+        done = as_nobody(open_root, "down")
+    assert done.returncode == 0, done.stderr
+    assert children_of_state(open_root / ".sandbox" / "state") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make somebody else's folder")
+def test_somebody_elses_sandbox_is_told_in_one_line(open_root: Path) -> None:
+    (open_root / ".sandbox").mkdir()
+    done = as_nobody(open_root, "up")
     assert done.returncode == 1
     assert "made by another one" in done.stderr
     assert len(done.stderr.splitlines()) == 1
