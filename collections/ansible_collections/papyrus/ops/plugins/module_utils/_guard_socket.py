@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,12 @@ class Server:
 
     def __init__(self, private: str | Path, handler: Handler) -> None:
         self._handler = handler
-        self._path = os.fspath(Path(private) / SOCKET_FILE)
+        self._path = Path(private) / SOCKET_FILE
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
-        self._socket.bind(self._path)
-        os.chmod(self._path, 0o600)
+        self._path.unlink(missing_ok=True)
+        with _address(private) as address:
+            self._socket.bind(address)
+        self._path.chmod(0o600)
         self._socket.listen(16)
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
 
@@ -54,7 +54,7 @@ class Server:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         with contextlib.suppress(OSError):
-            os.unlink(self._path)
+            self._path.unlink()
 
     def _accept(self) -> None:
         while True:
@@ -84,6 +84,20 @@ class Server:
             return self._handler(request)
         except Exception as exc:  # a fault in one request must not end the guard
             return {"ok": False, "error": f"{type(exc).__name__}: {exc}"}
+
+
+@contextlib.contextmanager
+def _address(private: str | Path) -> Iterator[str]:
+    """A name of the socket that is short enough: an address has 107 bytes (unix(7)), temporary folders can be deep."""
+    path = os.fspath(Path(private) / SOCKET_FILE)
+    if len(os.fsencode(path)) <= 100:
+        yield path
+        return
+    folder = os.open(private, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{SOCKET_FILE}"
+    finally:
+        os.close(folder)
 
 
 def _same_user(connection: socket.socket) -> bool:
@@ -120,7 +134,8 @@ class Client:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(timeout)
-                connection.connect(os.fspath(self._private / SOCKET_FILE))
+                with _address(self._private) as address:
+                    connection.connect(address)
                 connection.sendall(request)
                 with connection.makefile("rb") as lines:
                     line = lines.readline(_MAX_ANSWER)

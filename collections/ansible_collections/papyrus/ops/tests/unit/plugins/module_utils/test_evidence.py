@@ -91,7 +91,7 @@ def write_many(folder: str, writer: int, count: int) -> None:
 
 
 def test_J1_four_writers_of_two_hundred_items(bundle: Bundle) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=write_many, args=(str(bundle.folder), writer, 200)) for writer in range(4)]
     for process in writers:
         process.start()

@@ -43,7 +43,8 @@ if os.fork() == 0:
         json.dump(run, file)
     os.rename(sys.argv[3] + ".new", sys.argv[3])
     os._exit(0)
-os.wait()
+if os.wait()[1]:
+    sys.exit(1)
 if os.fork() == 0:
     os.setsid()
     module = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
@@ -370,6 +371,18 @@ def test_C6_guard_told_to_stop_takes_the_run_down(scene: Callable[..., Scene]) -
     until(lambda: not Path(opened["private"]).exists(), "the guard has ended")
     assert run.verdict()["result"] == "FAILED" and "SIGTERM" in run.verdict()["first_failure"]["cause"]
     assert run.events[-1] == "end destroy 0"
+
+
+def test_C6_a_deep_temporary_folder_does_not_matter(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = scene()
+    deep = run.private_root / ("d" * 120)
+    deep.mkdir()
+    monkeypatch.setenv("TMPDIR", str(deep))
+    opened = run.open()
+    assert len(opened["socket"]) > 120
+    assert wait_present(opened, 20)["changed"] and remove(opened, 20)["gone"]
 
 
 def test_C6_signals_of_the_terminal_do_not_end_the_guard(scene: Callable[..., Scene]) -> None:
