@@ -27,15 +27,9 @@ def planned_names(name_prefix: str, suffix: str) -> dict[str, str]:
     return {"load_balancer": name, "target_group": name, "security_group": name}
 
 
-def sweep_command(run_id: str) -> str:
-    """The one command that deletes what a run has left."""
-    return f"ansible-playbook papyrus.ops.sweep -e papyrus_sweep_run_id={run_id}"
-
-
 def write_lease(bundle: Bundle, lease: Mapping[str, Any]) -> dict[str, Any]:
     """Puts the lease into the bundle; `lease` has run_id, service, account_id, region, expires_at, tags, planned."""
-    content = {**lease, "sweep": sweep_command(str(lease["run_id"]))}
-    return bundle.append(LEASE_ITEM, content_bytes(content), status="info", step="N1")
+    return bundle.append(LEASE_ITEM, content_bytes(dict(lease)), status="info", step="N1")
 
 
 def require_lease(

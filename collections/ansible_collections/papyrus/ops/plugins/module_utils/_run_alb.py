@@ -13,10 +13,11 @@ from typing import Any
 from . import _leftovers
 from ._aws import AwsFailure, Clients, client_factory
 from ._guard_socket import Client, GuardError, GuardGone
-from ._lease import sweep_command
 from ._redaction import Redactor
 from ._run_end import destroy_without_guard
+from ._run_plan import planned
 from ._run_settings import Settings
+from ._terraform import TerraformError
 
 _LOG_LINES = 40
 
@@ -29,12 +30,17 @@ class AlbFailure(Exception):
         super().__init__(cause)
 
 
-def predict(run: Mapping[str, Any], state: str) -> dict[str, Any]:
-    """Check mode: names that would be created. Nothing is there in check mode that could go."""
+def predict(run: Mapping[str, Any], state: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check mode: names that would be created, with Terraform's plan for V(started). Nothing is there that could go."""
     created = state in ("started", "present")
     names = dict(run.get("names") or {})
-    after = "".join(f"{kind}: {name}\n" for kind, name in sorted(names.items())) if created else ""
-    return {"changed": created and bool(names), "names": names, "outputs": {}, "diff": {"before": "", "after": after}}
+    result = {"changed": created and bool(names), "names": names, "outputs": {}, "plan": ""}
+    if state == "started":
+        try:
+            result["plan"] = planned(run, options)
+        except (TerraformError, OSError) as exc:
+            raise AlbFailure("C1", f"the temporary ALB cannot be planned: {exc}") from exc
+    return {**result, "diff": {"before": "", "after": result["plan"]}}
 
 
 def start(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,14 +82,14 @@ def remove(run: Mapping[str, Any], timeout: float, *, clients: Callable[[], Clie
         client.ask("destroy", again=True)
         result = client.wait("destroy", timeout)
     except GuardError as exc:
-        raise AlbFailure("C6", str(exc), guard=guard, sweep=sweep_command(str(run["id"]))) from exc
+        raise AlbFailure("C6", str(exc), guard=guard) from exc
     except GuardGone:
         guard = "dead"
         result = _remove_here(run, clients)
     if result is None:
         cause = f"terraform destroy has not ended after {timeout:g} s; its guard goes on"
-        raise AlbFailure("C6", cause, guard=guard, sweep=sweep_command(str(run["id"])), log=_log(run, "destroy"))
-    keys = ("attempts", "gone", "left", "by_hand", "sweep", "seconds")
+        raise AlbFailure("C6", cause, guard=guard, log=_log(run, "destroy"))
+    keys = ("attempts", "gone", "left", "by_hand", "seconds")
     answer = {**{key: result.get(key) for key in keys}, "guard": guard, "log": _log(run, "destroy")}
     if not result.get("ok"):
         raise AlbFailure("C6", _cause(result), **{**answer, "changed": True})
@@ -94,10 +100,8 @@ def remove(run: Mapping[str, Any], timeout: float, *, clients: Callable[[], Clie
 
 def _cause(result: Mapping[str, Any]) -> str:
     text = f"the temporary ALB could not be removed: {result.get('error')}"
-    if result.get("sweep"):
-        text += f". Delete what is left with `{result['sweep']}`"
     if result.get("by_hand"):
-        text += ", or by hand: " + " && ".join(result["by_hand"])
+        text += ". Delete what is left by hand: " + " && ".join(result["by_hand"])
     return text
 
 
@@ -129,7 +133,6 @@ def _remove_here(run: Mapping[str, Any], clients: Callable[[], Clients]) -> dict
         "error": "" if found.gone else f"guard and private folder of the run are gone; {_leftovers.describe(found)}",
         "left": found.resources,
         "by_hand": by_hand,
-        "sweep": "" if found.gone else sweep_command(str(run["id"])),
         "attempts": [],
         "seconds": 0.0,
     }

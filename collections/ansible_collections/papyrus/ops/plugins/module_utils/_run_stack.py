@@ -20,11 +20,11 @@ from . import _leftovers
 from ._aws import Clients
 from ._evidence import Bundle, BundleError, content_bytes
 from ._guard_processes import process
-from ._lease import NoLease, require_lease, sweep_command
+from ._lease import NoLease, require_lease
 from ._locks import LockTimeout
 from ._names import rfc3339, utc_now
 from ._redaction import Redactor
-from ._run_settings import ChildFile, Settings, StateFile
+from ._run_settings import ChildFile, Settings, Stack, StateFile
 from ._terraform import (
     ProcessRunner,
     Ran,
@@ -41,6 +41,35 @@ from ._verdict import APPLY_PHASE
 _NOT_COPIED = shutil.ignore_patterns(
     ".terraform", "*.tfstate", "*.tfstate.*", "*.tfvars", "*.tfvars.json", "crash.log", "*.lock.info"
 )
+
+
+def stage(stack: Stack, folder: Path, run_id: str, expires_at: str) -> None:
+    """Copies the stack to folder with override files, backend and the run's variables. TerraformError when it cannot."""
+    source = Path(stack.source)
+    if not source.is_dir():
+        raise TerraformError(f"the stack's folder {source} does not exist")
+    shutil.copytree(source, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
+    for file in stack.override_files:
+        shutil.copy(file, folder / Path(file).name)
+    if stack.backend:
+        _write_private(folder / "run_backend_override.tf.json", {"terraform": {"backend": _backend(stack, run_id)}})
+    variables = {**stack.variables, "name": stack.name, "run_id": run_id, "expires_at": expires_at}
+    _write_private(folder / "run.auto.tfvars.json", variables)
+
+
+def _backend(stack: Stack, run_id: str) -> dict[str, Any]:
+    """`{type: config}` with `{run_id}` filled in: two runs must not share a state."""
+    text = json.dumps(stack.backend)
+    if "{run_id}" not in text:
+        raise TerraformError("the backend of a temporary stack must have {run_id} in its key: each run has a state")
+    return dict(json.loads(text.replace("{run_id}", run_id)))
+
+
+def _write_private(path: Path, content: Any) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        os.fchmod(fd, 0o600)
+        file.write(content_bytes(content))
 
 
 class Interruptible(ProcessRunner):
@@ -120,37 +149,10 @@ class StackRun:
 
     def prepare(self) -> None:
         """Makes the run's own copy of the stack, with its variables in a file that nobody else can read (C2)."""
-        source = Path(self.stack.source)
-        if not source.is_dir():
-            raise TerraformError(f"the stack's folder {source} does not exist")
-        shutil.copytree(source, self.folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
-        for file in self.stack.override_files:
-            shutil.copy(file, self.folder / Path(file).name)
-        if self.stack.backend:
-            self._write("run_backend_override.tf.json", {"terraform": {"backend": self._backend()}})
-        variables = {
-            **self.stack.variables,
-            "name": self.stack.name,
-            "run_id": self.settings.run_id,
-            "expires_at": self.settings.expires_at,
-        }
-        header = variables.get("header_value")
+        header = self.stack.variables.get("header_value")
         if isinstance(header, str) and header:
             Redactor.register(self.private, "run-header", header)
-        self._write("run.auto.tfvars.json", variables)
-
-    def _backend(self) -> dict[str, Any]:
-        """`{type: config}` with `{run_id}` filled in: two runs must not share a state."""
-        text = json.dumps(self.stack.backend)
-        if "{run_id}" not in text:
-            raise TerraformError("the backend of a temporary stack must have {run_id} in its key: each run has a state")
-        return dict(json.loads(text.replace("{run_id}", self.settings.run_id)))
-
-    def _write(self, name: str, content: Any) -> None:
-        fd = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(fd, 0o600)
-            file.write(content_bytes(content))
+        stage(self.stack, self.folder, self.settings.run_id, self.settings.expires_at)
 
     # Apply
 
@@ -221,13 +223,13 @@ class StackRun:
     def destroy(self) -> dict[str, Any]:
         """Destroys with bounded retries, then asks AWS what is left.
 
-        Returns `ok`, `error`, `attempts`, `gone`, `left`, `by_hand`, `sweep`, `seconds`; nothing of it raises.
+        Returns `ok`, `error`, `attempts`, `gone`, `left`, `by_hand`, `seconds`; nothing of it raises.
         """
         start = self._clock()
         known = self.state.read()
         if known.get("apply") is None:
             return {"ok": True, "created": False, "error": "", "attempts": [], "gone": True, "left": [], "by_hand": [],
-                    "sweep": "", "seconds": 0.0}  # fmt: skip
+                    "seconds": 0.0}  # fmt: skip
         self.state.update(destroy="running")
         self.phase("terraform destroy", "start")
         log = self.private / "destroy.log"
@@ -248,7 +250,6 @@ class StackRun:
             "error": error or gone["error"],
             "attempts": attempts,
             **{key: gone[key] for key in ("gone", "left", "by_hand")},
-            "sweep": "" if gone["gone"] else sweep_command(self.settings.run_id),
             "seconds": round(self._clock() - start, 1),
         }
         self.state.update(destroy="ok" if result["ok"] else "failed", destroyed=result)
@@ -310,7 +311,7 @@ class StackRun:
         content = {"at": rfc3339(utc_now(), microseconds=True), "reason": reason, **last.as_dict()}
         by_hand = _leftovers.by_hand(last.resources, self.settings.region)
         if by_hand:
-            content |= {"delete_by_hand": by_hand, "sweep": sweep_command(self.settings.run_id)}
+            content["delete_by_hand"] = by_hand
         self.keep(
             "alb_sg_verify_gone.json", content, status="ok" if last.gone else "ng", step="C7",
             reason=reason, request_ids=last.request_ids()[:50],

@@ -178,6 +178,9 @@ class Terraform:
     def init(self, timeout: float = 300) -> Ran:
         return self._run("init", "-input=false", "-no-color", timeout=timeout)
 
+    def plan(self, timeout: float = 300) -> Ran:
+        return self._run("plan", "-input=false", "-no-color", "-lock=false", timeout=timeout)
+
     def apply(self, timeout: float, lock_timeout: int = 60) -> Ran:
         return self._run(
             "apply", "-auto-approve", "-input=false", "-no-color", f"-lock-timeout={lock_timeout}s", timeout=timeout

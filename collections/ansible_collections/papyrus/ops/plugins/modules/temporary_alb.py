@@ -27,7 +27,9 @@ author:
 attributes:
   check_mode:
     support: full
-    description: Says which names would be created; neither asks the guard nor AWS.
+    description:
+      - O(state=started) runs C(terraform plan) of O(stack) in a folder that is removed afterwards and shows it as the diff.
+        It reads from AWS and writes nothing. The other states say which names would come or go.
   diff_mode:
     support: full
     description: Shows the AWS names that come or go.
@@ -47,6 +49,10 @@ options:
     type: str
     choices: [started, present, absent]
     default: present
+  stack:
+    description: The stack as M(papyrus.ops.run_open) takes it. Needed in check mode alone, as a real run's guard has it.
+    type: dict
+    default: {}
   timeout:
     description:
       - Seconds to wait. Default is 1200 for V(present) and 3600 for V(absent). The guard goes on when they are over.
@@ -75,6 +81,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+plan:
+  description: What Terraform would create.
+  returned: when O(state=started) in check mode
+  type: str
+  sample: "Terraform will perform the following actions:\n\n  # aws_lb.this will be created\n"
 outputs:
   description: Outputs of the stack without sensitive ones.
   returned: when O(state=present)
@@ -108,11 +119,6 @@ by_hand:
   type: list
   elements: str
   sample: []
-sweep:
-  description: The one command that deletes what is left. Empty when nothing is.
-  returned: when O(state=absent)
-  type: str
-  sample: ""
 seconds:
   description: Duration of the apply, or of the destroy with its proof.
   returned: when O(state=present) or O(state=absent)
@@ -151,14 +157,16 @@ def main() -> None:
         argument_spec={
             "run": {"type": "dict", "required": True},
             "state": {"type": "str", "choices": ["started", "present", "absent"], "default": "present"},
+            "stack": {"type": "dict", "default": {}},
             "timeout": {"type": "int"},
         },
         supports_check_mode=True,
     )
     run, state, timeout = module.params["run"], module.params["state"], module.params["timeout"]
-    if module.check_mode:
-        module.exit_json(**predict(run, state))
     try:
+        if module.check_mode:
+            module.exit_json(**predict(run, state, {"stack": module.params.pop("stack")}))
+        module.params.pop("stack")
         if state == "started":
             module.exit_json(**start(run))
         if state == "present":

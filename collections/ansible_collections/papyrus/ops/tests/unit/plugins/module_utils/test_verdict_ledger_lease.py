@@ -152,7 +152,7 @@ def test_N1_lease_is_in_bundle_and_ledger_before_anything_is_created(tmp_path: P
     ledger.close(RUN, "FAILED", "")
     with pytest.raises(NoLease, match="closed"):
         check()
-    assert RUN in json.loads(bundle.data(bundle.lines()[1]))["sweep"]
+    assert json.loads(bundle.data(bundle.lines()[1]))["run_id"] == RUN
     assert planned_names("papyrus-smoke", "abc234")["security_group"] == "papyrus-smoke-abc234"
 
 

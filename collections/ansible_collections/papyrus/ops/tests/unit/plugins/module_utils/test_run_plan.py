@@ -1,0 +1,66 @@
+"""Check mode of the temporary ALB: what Terraform is asked, what is shown, and that nothing stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.papyrus.ops.plugins.module_utils._run_plan import planned
+from ansible_collections.papyrus.ops.plugins.module_utils._terraform import Ran, TerraformError
+
+RUN = {"id": "20260131T120000Z-abc234", "name": "papyrus-smoke-abc234", "expires_at": "2026-01-31T13:00:00Z", "problems": []}
+PLAN = "Terraform will perform the following actions:\n\n  # aws_lb.this will be created\n\nPlan: 8 to add, 0 to change.\n"
+
+
+class Recorder:
+    """A runner that answers like Terraform and remembers commands, variables and folders."""
+
+    def __init__(self, code: int = 0, output: str = PLAN) -> None:
+        self.code, self.output = code, output
+        self.commands: list[str] = []
+        self.variables: dict[str, Any] = {}
+        self.folder = Path()
+
+    def run(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path, timeout: float) -> Ran:
+        self.commands.append(argv[1])
+        self.folder = cwd
+        self.variables = json.loads((cwd / "run.auto.tfvars.json").read_text("utf-8"))
+        output = "Initializing the backend...\n" if argv[1] == "init" else self.output
+        with log.open("a", encoding="utf-8") as file:
+            file.write(output)
+        code = self.code if argv[1] == "plan" else 0
+        return Ran(tuple(argv), code, 0.1, output)
+
+
+def options(tmp_path: Path) -> dict[str, Any]:
+    source = tmp_path / "20-alb"
+    source.mkdir()
+    (source / "main.tf").write_text("", "utf-8")
+    return {"stack": {"source": str(source), "variables": {"vpc_id": "vpc-1"}}}
+
+
+def test_C1_check_mode_shows_terraforms_plan_and_keeps_no_folder(tmp_path: Path) -> None:
+    runner = Recorder()
+    assert planned(RUN, options(tmp_path), runner) == PLAN
+    assert runner.commands == ["init", "plan"]
+    assert runner.variables == {
+        "vpc_id": "vpc-1", "name": RUN["name"], "run_id": RUN["id"], "expires_at": RUN["expires_at"]
+    }  # fmt: skip
+    assert not runner.folder.exists()
+
+
+def test_C1_a_plan_that_fails_says_why(tmp_path: Path) -> None:
+    runner = Recorder(1, "Error: Invalid value for variable\n\n  the whole internet is refused\n")
+    with pytest.raises(TerraformError, match="Invalid value for variable"):
+        planned(RUN, options(tmp_path), runner)
+    assert not runner.folder.exists()
+
+
+def test_C1_a_name_that_aws_refuses_is_not_planned(tmp_path: Path) -> None:
+    runner = Recorder()
+    with pytest.raises(TerraformError, match="too long"):
+        planned({**RUN, "problems": ["too long"]}, options(tmp_path), runner)
+    assert runner.commands == []
