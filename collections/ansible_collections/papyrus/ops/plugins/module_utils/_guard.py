@@ -192,7 +192,11 @@ class Guard:
             ended = _attempt(family.end, nobody, self._log)
             self._log(f"ended left-over processes: {[describe_process(member) for member in ended]}")
         result = self._destroy_everything()
-        left = "" if result.get("gone") else f" LEFT BEHIND: {result.get('error')}. Delete by hand: {' && '.join(result.get('by_hand') or [])}"
+        left = ""
+        if not result.get("gone"):
+            left = f" LEFT BEHIND: {result.get('error')}."
+            if result.get("by_hand"):
+                left += " Delete by hand: " + " && ".join(result["by_hand"])
         _attempt(lambda: self._keep_guard_log(cause), None, self._log)
         failure = {"step": "C6", "task": "", "cause": cause, "after_seq": lines[-1]["seq"] if lines else -1}
         end = _attempt(

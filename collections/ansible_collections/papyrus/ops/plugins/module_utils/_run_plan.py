@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Check mode of the temporary ALB: Terraform's own plan, made in a folder that is gone afterwards. It writes nothing."""
+"""Check mode of the temporary ALB: Terraform's own plan, made in a folder that is gone afterwards."""
 
 from __future__ import annotations
 

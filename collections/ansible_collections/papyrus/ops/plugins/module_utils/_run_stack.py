@@ -44,7 +44,7 @@ _NOT_COPIED = shutil.ignore_patterns(
 
 
 def stage(stack: Stack, folder: Path, run_id: str, expires_at: str) -> None:
-    """Copies the stack to folder with override files, backend and the run's variables. TerraformError when it cannot."""
+    """Copies the stack to folder with override files, backend and the run's variables; may raise TerraformError."""
     source = Path(stack.source)
     if not source.is_dir():
         raise TerraformError(f"the stack's folder {source} does not exist")

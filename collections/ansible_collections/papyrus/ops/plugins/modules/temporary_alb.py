@@ -28,8 +28,8 @@ attributes:
   check_mode:
     support: full
     description:
-      - O(state=started) runs C(terraform plan) of O(stack) in a folder that is removed afterwards and shows it as the diff.
-        It reads from AWS and writes nothing. The other states say which names would come or go.
+      - O(state=started) runs C(terraform plan) of O(stack) in a folder that is removed afterwards and shows it as
+        the diff. It reads from AWS and writes nothing. The other states say which names would come or go.
   diff_mode:
     support: full
     description: Shows the AWS names that come or go.
@@ -50,7 +50,7 @@ options:
     choices: [started, present, absent]
     default: present
   stack:
-    description: The stack as M(papyrus.ops.run_open) takes it. Needed in check mode alone, as a real run's guard has it.
+    description: The stack as M(papyrus.ops.run_open) takes it. Only check mode needs it, a real run's guard has it.
     type: dict
     default: {}
   timeout:

@@ -11,8 +11,13 @@ import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._run_plan import planned
 from ansible_collections.papyrus.ops.plugins.module_utils._terraform import Ran, TerraformError
 
-RUN = {"id": "20260131T120000Z-abc234", "name": "papyrus-smoke-abc234", "expires_at": "2026-01-31T13:00:00Z", "problems": []}
-PLAN = "Terraform will perform the following actions:\n\n  # aws_lb.this will be created\n\nPlan: 8 to add, 0 to change.\n"
+RUN = {
+    "id": "20260131T120000Z-abc234",
+    "name": "papyrus-smoke-abc234",
+    "expires_at": "2026-01-31T13:00:00Z",
+    "problems": [],
+}
+PLAN = "Terraform will perform the following actions:\n\n  # aws_lb.this will be created\n\nPlan: 8 to add.\n"
 
 
 class Recorder:
