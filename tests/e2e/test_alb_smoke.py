@@ -60,6 +60,15 @@ def test_smoke_passes_with_every_item_of_evidence(passed: harness.Smoke) -> None
     assert str(passed.bundle) in passed.output
 
 
+def test_J1_the_run_says_who_asked_with_what_and_from_which_commit(passed: harness.Smoke) -> None:
+    run = json.loads((passed.bundle / "run.json").read_text("utf-8"))
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=harness.CHECKOUT, capture_output=True, text=True, check=True)
+    assert run["caller_arn"] == f"arn:aws:iam::{harness.facts()['account_id']}:root"
+    assert run["git"] == {"commit": commit.stdout.strip(), "dirty": tree_is_dirty()}
+    assert run["endpoint"] == harness.facts()["endpoint"]
+    assert run["versions"]["terraform"]
+
+
 def test_D1_answers_are_kept_as_curl_prints_them(passed: harness.Smoke) -> None:
     assert re.search(r"^HTTP/1\.1 200 OK\r?$", passed.item("healthz.log"), re.MULTILINE)
     assert '{"ok":true}' in passed.item("healthz.log")
