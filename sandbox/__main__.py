@@ -24,8 +24,6 @@ from sandbox.processes import survivors
 UP_SECONDS = 60.0
 DOWN_SECONDS = 25.0
 LOCK_SECONDS = 120.0
-# At most this much, and as much again of the time before.
-LOG_BYTES = 10 * 1024 * 1024
 
 
 def main(arguments: list[str]) -> int:
@@ -62,8 +60,6 @@ def up() -> int:
             end(settings)
         clear(settings)
         settings = config.settings_to_start(root)
-        if settings.log_file.exists() and settings.log_file.stat().st_size > LOG_BYTES:
-            settings.log_file.replace(settings.log_file.with_suffix(".log.1"))
         log_start = settings.log_file.stat().st_size if settings.log_file.exists() else 0
         with settings.log_file.open("ab") as log:
             server = subprocess.Popen(
@@ -87,7 +83,7 @@ def up() -> int:
         server.wait()
         clear(settings)
     with settings.log_file.open("rb") as log:
-        log.seek(log_start)
+        log.seek(min(log_start, settings.log_file.stat().st_size))
         tail = log.read().decode(errors="replace").splitlines()[-15:]
     print(f"sandbox: did not come up; end of {settings.log_file}:", *tail, sep="\n  ", file=sys.stderr)
     return 1

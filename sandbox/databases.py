@@ -184,6 +184,7 @@ class Databases:
 
     def event(self, record: Record, message: str, category: str) -> None:
         """What DescribeEvents shows."""
+        log.info("database %s: %s", record["DBInstanceIdentifier"], message)
         rds = service("rds")
         with rds._shared_container_lock:
             rds._events[rds.new_uuid()] = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import time
 from contextlib import AbstractContextManager
+from datetime import datetime
 from types import ModuleType
 from typing import Any
 
@@ -42,6 +44,22 @@ def request_scope(account: str, region: str) -> AbstractContextManager[None]:
 def json_error(code: str, message: str, status: int = 400) -> Any:
     """(status, headers, body) of an error as the JSON protocols have it."""
     return core("responses").error_response_json(code, message, status)
+
+
+def now() -> str:
+    """The present as the emulator's records have it."""
+    text: str = core("responses").now_iso()
+    return text
+
+
+def epoch(stamp: Any) -> float:
+    """Seconds since 1970 of a time in a record; now, when there is none in it."""
+    if isinstance(stamp, int | float):
+        return float(stamp)
+    try:
+        return datetime.fromisoformat(str(stamp).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return time.time()
 
 
 def body_of(response: Any) -> dict[str, Any]:

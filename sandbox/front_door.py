@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -24,29 +25,29 @@ CONTROL = "/_sandbox/"
 EMULATOR_DOORS = ("/_ministack", "/_localstack", "/_aws", "/_alb", "/health")
 # Task metadata and credentials: for tasks, unsigned, of no interest to the record of calls.
 TASK_PATHS = re.compile(r"^/(v4/|v2/credentials/)")
-# ECS Exec's data channel (a websocket) will be served here.
-EXEC_CHANNEL = "/v1/data-channel/"
 # S3 objects are the largest bodies; image layers do not come this way.
 LARGEST_BODY = 512 * 1024 * 1024
 
+log = logging.getLogger("sandbox.faults")
 Asgi = Callable[["Scope", "Receive", "Send"], Any]
 
 
 class FrontDoor:
-    """Wraps the emulator's application. `websockets` maps a path prefix to what serves it."""
+    """Wraps the emulator's application."""
 
     def __init__(self, runtime: Runtime, emulator: Asgi, registry: Registry) -> None:
         self._runtime = runtime
         self._emulator = emulator
         self._registry = registry
-        self.websockets: dict[str, Asgi] = {}
         self.ready = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif scope["type"] == "websocket":
-            await self._websocket(scope, receive, send)
+            # None of the APIs here has one; ECS Exec's data channel is not served.
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
         else:
             try:
                 await self._http(scope, receive, send)
@@ -73,14 +74,6 @@ class FrontDoor:
             return message
 
         await self._emulator(scope, told, started)
-
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        for prefix, application in self.websockets.items():
-            if scope["path"].startswith(prefix):
-                await application(scope, receive, send)
-                return
-        await receive()
-        await send({"type": "websocket.close", "code": 1008})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         _to_origin_form(scope)
@@ -119,6 +112,8 @@ class FrontDoor:
             await self._emulator(scope, http.replay(body, receive), answer)
             return
         fault = self._runtime.faults.take(request.service, request.operation, request.parameters)
+        if fault is not None:
+            log.info("%s %s: %s", request.service, request.operation, fault.code or f"{fault.delay_seconds} s late")
         if fault is not None and fault.delay_seconds > 0:
             await asyncio.sleep(fault.delay_seconds)
         refusal = rules.refusal(self._runtime, request) if fault is None or fault.code is None else None
@@ -165,6 +160,7 @@ class FrontDoor:
         elif what == "faults" and method == "PUT":
             try:
                 faults.replace(json.loads(await http.body_of(receive, 1_000_000)))
+                log.info("faults: %s", ", ".join(f"{f['service']} {f['operation']}" for f in faults.listed()) or "none")
             except (FaultError, ValueError, TypeError) as error:
                 await http.respond_json(send, 400, {"message": str(error)})
                 return

@@ -47,6 +47,7 @@ READ_PREFIXES = (
     "Validate",
 )
 LONGEST_TEXT = 2_000
+LONGEST_LIST = 200
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def is_read_only(operation: str) -> bool:
 
 
 def without_secrets(value: Any, name: str = "") -> Any:
-    """The parameters with secret values replaced and long texts cut."""
+    """The parameters with secret values replaced, long texts and lists cut."""
     if name.lower() in SECRET_NAMES:
         return HIDDEN
     if isinstance(value, Mapping):
@@ -81,7 +82,8 @@ def without_secrets(value: Any, name: str = "") -> Any:
             for k, v in value.items()
         }
     if isinstance(value, list | tuple):
-        return [without_secrets(item) for item in value]
+        kept = [without_secrets(item) for item in value[:LONGEST_LIST]]
+        return kept if len(value) <= LONGEST_LIST else [*kept, f"… ({len(value)} items)"]
     if isinstance(value, bytes | bytearray):
         return f"({len(value)} bytes)"
     if isinstance(value, str) and len(value) > LONGEST_TEXT:

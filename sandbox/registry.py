@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -175,8 +176,6 @@ class Registry:
         raise Refused(401, "UNAUTHORIZED", "authentication required: user AWS, token of GetAuthorizationToken")
 
     async def _maybe_fail(self, operation: str, fields: dict[str, str]) -> None:
-        import asyncio
-
         fault = self._runtime.faults.take("ecr", operation, {"repositoryName": fields["name"]})
         if fault is not None:
             await asyncio.sleep(fault.delay_seconds)

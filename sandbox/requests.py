@@ -281,8 +281,14 @@ def _required_outside(operation: OperationModel) -> list[tuple[str, str]]:
     for name in shape.required_members:
         serialization = shape.members[name].serialization
         if (where := serialization.get("location")) in ("querystring", "header"):
-            found.append((where, str(serialization.get("name", name)).lower() if where == "header" else
-                          str(serialization.get("name", name))))
+            found.append(
+                (
+                    where,
+                    str(serialization.get("name", name)).lower()
+                    if where == "header"
+                    else str(serialization.get("name", name)),
+                )
+            )
     return found
 
 

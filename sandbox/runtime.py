@@ -55,7 +55,7 @@ class Runtime:
     addresses: Addresses
     faults: Faults
     recording: Recording
-    # Container kind ("ecs", "rds") → who makes it real. Seams put theirs in at install().
+    # Container kind ("ecs") → who makes it real. Seams put theirs in at install().
     backends: dict[str, Backend] = field(default_factory=dict)
     # Asked in turn, before a request is taken for an AWS API call.
     data_planes: list[DataPlane] = field(default_factory=list)

@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import IO, Any
 
-from sandbox import emulator, engine, rules, seams
+from sandbox import emulator, engine, logfile, rules, seams
 from sandbox.addresses import Addresses
 from sandbox.config import Settings, write_atomically
 from sandbox.faults import Faults
@@ -82,7 +82,7 @@ def emulator_environment(settings: Settings) -> dict[str, str]:
         "DOCKER_NETWORK": "sandbox",
         # Its own reaper of containers finds no socket and stays away.
         "DOCKER_HOST": "unix:///nonexistent",
-        "LOG_LEVEL": "INFO",
+        "LOG_LEVEL": "WARNING",
     }
 
 
@@ -107,15 +107,18 @@ def build(settings: Settings) -> tuple[Runtime, FrontDoor]:
     runtime.engine = engine.Engine(runtime)
     engine.install(runtime.engine)
     application = emulator.app()
-    # It tells of every file that it saves, every few seconds, and of itself in a banner.
-    for name in ("persistence", "ministack"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     runtime.registry = Registry(runtime)
-    log.info("seams: %s", ", ".join(seams.install_all(runtime)))
+    seams.install_all(runtime)
     rules.load()
     door = FrontDoor(runtime, application.app, runtime.registry)
-    runtime.at_start.append(lambda: write_facts(runtime))
+    runtime.at_start.append(lambda: _announce(runtime))
     return runtime, door
+
+
+def _announce(runtime: Runtime) -> None:
+    write_facts(runtime)
+    settings = runtime.settings
+    log.info("up at %s, VPC %s, pid %s", settings.endpoint, settings.vpc_cidr, os.getpid())
 
 
 def write_facts(runtime: Runtime) -> None:
@@ -153,6 +156,11 @@ def _keep_saving(runtime: Runtime, ended: threading.Event) -> None:
             save_now()
 
 
+def _end(number: signal.Signals, stop: asyncio.Event) -> None:
+    log.info("ending on %s", number.name)
+    stop.set()
+
+
 async def _serve(settings: Settings, door: FrontDoor) -> None:
     hypercorn: Any = emulator.module("hypercorn.asyncio")
     config = emulator.module("hypercorn.config").Config()
@@ -166,15 +174,13 @@ async def _serve(settings: Settings, door: FrontDoor) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _end, number, stop)
     await hypercorn.serve(door, config, shutdown_trigger=stop.wait)
 
 
 def main(settings: Settings) -> int:
     """Serve in the foreground until SIGTERM or SIGINT."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout
-    )
+    logfile.configure(settings.log_file)
     try:
         pid_file = hold_pid_file(settings)
         claim = claim_range(settings)
@@ -192,6 +198,7 @@ def main(settings: Settings) -> int:
             settings.facts_file.unlink(missing_ok=True)
             runtime.processes.close()
             runtime.recording.close()
+            log.info("down")
             settings.pid_file.unlink(missing_ok=True)
             # Threads of the emulator may still wait for something; what had to be saved is saved.
             sys.stdout.flush()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 
 from sandbox.addresses import is_ours
 
+log = logging.getLogger("sandbox.health")
 # How long a new target stays in Elb.RegistrationInProgress before its first check. AWS: a few seconds.
 REGISTRATION_SECONDS = 0.5
 TICK_SECONDS = 0.1
@@ -191,7 +193,11 @@ class TargetHealth:
         try:
             failure = await self.probe(group, address, port)
             if registration.drained_at is None and registration.finding != NOT_IN_USE:
+                before = registration.finding
                 registration.judge(failure, group)
+                if registration.finding.state != before.state:
+                    name, now = group.arn.rpartition(":targetgroup/")[2], registration.finding
+                    log.info("target %s:%s of %s: %s %s", address, port, name, now.state, now.description or "")
         finally:
             registration.checking = False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sandbox.tasks")
 TASK_LABEL = "com.amazonaws.ecs.task-arn"
-CLUSTER_LABEL = "com.amazonaws.ecs.cluster"
 SYSTEM_PATH = ["/usr/local/bin", "/usr/bin", "/bin"]
-
 
 
 @dataclass
@@ -34,7 +32,6 @@ class Plan:
     folder: Path
     image: Unpacked
     home: Path
-    ports: list[int] = field(default_factory=list)
 
 
 class TaskBackend:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from sandbox.config import write_atomically
 
 CA_LIFE = datetime.timedelta(days=3650)
 LEAF_LIFE = datetime.timedelta(days=397)
@@ -97,11 +98,7 @@ class Authority:
 
 def write_private(file: Path, text: str, mode: int = 0o600) -> None:
     """Write `text` so that nobody else can read it at any moment, replacing what was there."""
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.unlink(missing_ok=True)
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as stream:
-        stream.write(text)
-    scratch.replace(file)
+    write_atomically(file, text, mode)
 
 
 def _subject(common_name: str) -> x509.Name:

@@ -9,19 +9,10 @@ if TYPE_CHECKING:
     from sandbox.runtime import Runtime
 
 # In this order: a service's seams may build on those of the services before it.
-ORDER = ("iam", "s3", "secretsmanager", "ec2", "cloudwatch", "rds", "ecr", "ecs", "elbv2")
+ORDER = ("secretsmanager", "ec2", "cloudwatch", "rds", "ecr", "ecs", "elbv2")
 
 
-def install_all(runtime: Runtime) -> list[str]:
-    """Call install(runtime) of every seam that exists; the names installed."""
-    installed: list[str] = []
+def install_all(runtime: Runtime) -> None:
+    """Call install(runtime) of every service's seams."""
     for name in ORDER:
-        try:
-            module = importlib.import_module(f"{__name__}.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"{__name__}.{name}":
-                raise
-            continue
-        module.install(runtime)
-        installed.append(name)
-    return installed
+        importlib.import_module(f"{__name__}.{name}").install(runtime)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import ipaddress
 import secrets
 import time
@@ -294,14 +293,7 @@ def _matches(interface: Mapping[str, Any], filters: Mapping[str, list[str]]) -> 
         "attachment.instance-owner-id": [attachment.get("InstanceOwnerId", "")],
         "attachment.status": [attachment.get("Status", "")],
     }
-    for name, patterns in filters.items():
-        if name.startswith("tag:") or name in ("tag-key", "tag-value"):
-            continue
-        if name not in values:
-            raise Refused("InvalidParameterValue", f"The filter '{name}' is invalid")
-        if not any(fnmatch.fnmatchcase(value, pattern) for value in values[name] for pattern in patterns):
-            return False
-    return True
+    return ec2_groups.passes(values, filters)
 
 
 def _interface_xml(interface: Mapping[str, Any], tag: str = "item") -> str:

@@ -292,6 +292,14 @@ def _matches(record: Mapping[str, Any], filters: Mapping[str, list[str]]) -> boo
             f"{prefix}.to-port": [str(rule["ToPort"]) for rule in rules if "ToPort" in rule],
             f"{prefix}.protocol": [str(rule["IpProtocol"]) for rule in rules],
         }
+    return passes(values, filters)
+
+
+def passes(values: Mapping[str, list[str]], filters: Mapping[str, list[str]]) -> bool:
+    """Whether a resource with these values, by filter name, is meant. Tags are looked at by the emulator.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
+    """
     for name, patterns in filters.items():
         if name.startswith("tag:") or name in ("tag-key", "tag-value"):
             continue

@@ -44,9 +44,9 @@ class ServiceDeployments:
             "serviceDeploymentArn": self._arn(service, "service-deployment"),
             "serviceArn": service["serviceArn"],
             "clusterArn": service["clusterArn"],
-            "createdAt": _now(),
-            "startedAt": _now(),
-            "updatedAt": _now(),
+            "createdAt": emulator.now(),
+            "startedAt": emulator.now(),
+            "updatedAt": emulator.now(),
             "sourceServiceRevisions": [_revision_counts(current)] if current else [],
             "targetServiceRevision": _revision_counts(revision),
             "status": "IN_PROGRESS",
@@ -102,10 +102,10 @@ class ServiceDeployments:
                 self._close(record, "STOPPED", "The circuit breaker threshold was exceeded.")
                 continue
             record["status"], record["statusReason"] = "ROLLBACK_IN_PROGRESS", reason
-            record["updatedAt"] = _now()
+            record["updatedAt"] = emulator.now()
             record["rollback"] = {
                 "reason": reason,
-                "startedAt": _now(),
+                "startedAt": emulator.now(),
                 "serviceRevisionArn": back_to.get("_service_revision", ""),
             }
 
@@ -169,7 +169,7 @@ class ServiceDeployments:
             "loadBalancers": copy.deepcopy(service.get("loadBalancers") or []),
             "networkConfiguration": copy.deepcopy(service.get("networkConfiguration") or {}),
             "containerImages": images,
-            "createdAt": _now(),
+            "createdAt": emulator.now(),
         }
         service["_service_revisions"] = [revision, *service.get("_service_revisions", [])][:KEPT]
         return arn
@@ -182,7 +182,7 @@ class ServiceDeployments:
 
     def _close(self, record: Record, status: str, reason: str | None) -> None:
         record["status"] = status
-        record["finishedAt"] = record["updatedAt"] = _now()
+        record["finishedAt"] = record["updatedAt"] = emulator.now()
         if status == "STOPPED":
             record["stoppedAt"] = record["finishedAt"]
         if reason:
@@ -211,22 +211,13 @@ def _brief(record: Record) -> dict[str, Any]:
 
 def _shown(record: Record) -> dict[str, Any]:
     """Times as the JSON protocol has them: seconds since 1970."""
-    return {name: _epoch(value) if name.endswith("At") else _nested(value) for name, value in list(record.items())}
+    return {
+        name: emulator.epoch(value) if name.endswith("At") else _nested(value) for name, value in list(record.items())
+    }
 
 
 def _nested(value: Any) -> Any:
     return _shown(value) if isinstance(value, dict) else value
-
-
-def _epoch(stamp: str) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
-
-
-def _now() -> str:
-    text: str = emulator.core("responses").now_iso()
-    return text
 
 
 def _respond(document: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
 from sandbox.seams.ecs_deployments import ServiceDeployments
-from sandbox.seams.ecs_tasks import TaskLife, _nothing, _now, _seconds
+from sandbox.seams.ecs_tasks import TaskLife, nothing
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
@@ -41,7 +41,6 @@ class Scheduler:
         self._records = ServiceDeployments(ecs)
         self._end = threading.Event()
         self._lock = threading.RLock()
-        self._counted: set[str] = set()
 
     def install(self) -> None:
         ecs = self._ecs
@@ -58,10 +57,10 @@ class Scheduler:
         ecs._make_deployment = make_deployment
         ecs._reconcile_service_tasks = self.reconcile
         # Its scheduling of rollouts, piece by piece: ours looks at every service all the time.
-        ecs._complete_service_deployment = _nothing
-        ecs._schedule_service_deployment_completion = _nothing
-        ecs._record_service_task_failure = _nothing
-        ecs._record_service_task_healthy = _nothing
+        ecs._complete_service_deployment = nothing
+        ecs._schedule_service_deployment_completion = nothing
+        ecs._record_service_task_failure = nothing
+        ecs._record_service_task_healthy = nothing
         ecs._refresh_service_state = self.refresh
         ecs._ACTION_MAP["DeleteService"] = ecs._delete_service = self._delete(ecs._delete_service)
 
@@ -187,7 +186,7 @@ class Scheduler:
         states = self._target_states(service, task)
         if states:
             return all(state == "healthy" for state in states.values())
-        return checked or time.time() - _seconds(task.get("startedAt")) >= STEADY_SECONDS
+        return checked or time.time() - emulator.epoch(task.get("startedAt")) >= STEADY_SECONDS
 
     def _has_health_check(self, task: Task) -> bool:
         definition = self._ecs._task_defs.get(self._ecs._resolve_td_key(task["taskDefinitionArn"])) or {}
@@ -211,7 +210,7 @@ class Scheduler:
             if task.get("lastStatus") != "RUNNING":
                 continue
             reason = "Task failed container health checks" if task.get("healthStatus") == "UNHEALTHY" else None
-            if time.time() - _seconds(task.get("startedAt")) >= grace:
+            if time.time() - emulator.epoch(task.get("startedAt")) >= grace:
                 for group, state in self._target_states(service, task).items():
                     if state == "unhealthy":
                         reason = f"Task failed ELB health checks in (target-group {group})"
@@ -224,13 +223,11 @@ class Scheduler:
 
     def _count_failures(self, service: Service, primary: Deployment, tasks: list[Task]) -> None:
         for task in tasks:
-            arn = task["taskArn"]
             if task.get("desiredStatus") != "STOPPED" or task.get("_counted"):
                 continue
             task["_counted"] = True
             badly = task.get("_failed") or task.get("stopCode") in BAD_ENDS
             if badly and task.get("_deployment_id") == primary["id"]:
-                log.info("task %s: %s", arn, task.get("stoppedReason"))
                 self._failed(service, primary)
 
     def _failed(self, service: Service, deployment: Deployment) -> None:
@@ -240,7 +237,7 @@ class Scheduler:
         """
         failures = deployment["_failures"] = int(deployment.get("_failures", 0)) + 1
         deployment["_next_start"] = time.time() + min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures - 1))
-        deployment["updatedAt"] = _now()
+        deployment["updatedAt"] = emulator.now()
         if deployment.get("rolloutState") != "IN_PROGRESS":
             return
         deployment["failedTasks"] = int(deployment.get("failedTasks", 0)) + 1
@@ -263,7 +260,7 @@ class Scheduler:
         last_good["rolloutStateReason"] = (
             f"ECS deployment circuit breaker: rolling back to deploymentId {last_good['id']}."
         )
-        last_good["updatedAt"] = _now()
+        last_good["updatedAt"] = emulator.now()
         last_good["_failures"], last_good["_next_start"] = 0, 0
         service["taskDefinition"] = last_good["taskDefinition"]
         self._event(service, f"(deployment {failed['id']}) rolling back to (deployment {last_good['id']}).")
@@ -285,7 +282,7 @@ class Scheduler:
                 primary["rolloutState"] = "COMPLETED"
                 primary["rolloutStateReason"] = f"ECS deployment {primary['id']} completed."
                 primary["failedTasks"] = 0
-                primary["updatedAt"] = _now()
+                primary["updatedAt"] = emulator.now()
                 self._event(service, f"(deployment {primary['id']}) deployment completed.")
                 self._event(service, "has reached a steady state.")
                 self._runtime.changed()
@@ -317,7 +314,8 @@ class Scheduler:
 
     def _event(self, service: Service, text: str) -> None:
         message = f"(service {service['serviceName']}) {text}"
-        event = {"id": emulator.core("responses").new_uuid(), "createdAt": _now(), "message": message}
+        log.info("%s", message)
+        event = {"id": emulator.core("responses").new_uuid(), "createdAt": emulator.now(), "message": message}
         service["events"] = [event, *service.get("events", [])][:KEPT_EVENTS]
 
     def _delete(self, delete: Any) -> Any:

@@ -44,11 +44,9 @@ class TaskLife:
         self._run_task = ecs._run_task
         self._start_worker = ecs._start_task_worker
         self._build_run_kwargs = ecs._build_run_kwargs
-        self._run_container = ecs._run_docker_container
         self._attach_container = ecs._attach_started_container
         self._register_metadata = ecs._register_metadata
         self._mark_running = ecs._mark_task_running
-        self._mark_stopped = ecs._mark_task_stopped
         ecs._sanitize = shown
         ecs._run_task = self.run_task
         ecs._start_task_worker = self._start_after_launch
@@ -60,7 +58,7 @@ class TaskLife:
         ecs._mark_task_stopped = self._stopped
         ecs._cleanup_task_resources = self._cleanup
         # One thread looks at all tasks instead of one for each.
-        ecs._maybe_mark_stopped = ecs._watch_task_lifecycle = _nothing
+        ecs._maybe_mark_stopped = ecs._watch_task_lifecycle = nothing
         ecs._resolve_container_secrets = lambda definition: ecs_secrets.resolve(ecs, definition)
         ecs._ACTION_MAP["StopTask"] = ecs._stop_task = self.stop_task
         self._runtime.at_start.append(self._end_restored)
@@ -121,7 +119,7 @@ class TaskLife:
             metadata = emulator.service("ecs_metadata")._TOKEN_TO_CONTAINER.get(token)
             if metadata is not None:
                 metadata["ImageID"] = plan.image.digest
-                metadata["StartedAt"] = _now()
+                metadata["StartedAt"] = emulator.now()
                 networks = {"NetworkMode": "awsvpc", "IPv4Addresses": [container.ip]}
                 metadata["Networks"] = [networks]
             check = HealthCheck.parse(container.options.get("health_check"))
@@ -142,7 +140,7 @@ class TaskLife:
         payload["DockerName"] = f"{definition.get('family')}-{definition.get('revision')}-{container['name']}"
         payload["ImageID"] = container["image"].partition("@")[2]
         payload["ContainerARN"] = entry.get("containerArn", "")
-        payload["CreatedAt"] = _now()
+        payload["CreatedAt"] = emulator.now()
         payload["Limits"] = {"CPU": container.get("cpu", 0)}
         if options := (container.get("logConfiguration") or {}).get("options"):
             prefix = options.get("awslogs-stream-prefix", "")
@@ -178,7 +176,7 @@ class TaskLife:
             for agent in container.get("managedAgents", []):
                 agent["lastStatus"] = status
                 if status == "RUNNING":
-                    agent["lastStartedAt"] = _now()
+                    agent["lastStartedAt"] = emulator.now()
 
     def _healthy(self, task: Task, index: int, status: str) -> None:
         """A task is as healthy as its essential containers that have a check."""
@@ -246,7 +244,7 @@ class TaskLife:
                 return
             task["desiredStatus"] = "STOPPED"
             task["_was_running"] = task.get("lastStatus") == "RUNNING"
-            task["stoppingAt"] = _now()
+            task["stoppingAt"] = emulator.now()
             task["stoppedReason"], task["stopCode"] = reason, code
             task["version"] = int(task.get("version") or 1) + 1
             if task["lastStatus"] in self._ecs._PRE_STOP_STATUSES:
@@ -288,7 +286,7 @@ class TaskLife:
     def _settle(self, task: Task) -> None:
         task["lastStatus"] = "DEPROVISIONING"
         self._cleanup(task, None)
-        now = _now()
+        now = emulator.now()
         for container in task.get("containers", []):
             container["lastStatus"] = "STOPPED"
         task["executionStoppedAt"] = task.get("executionStoppedAt") or now
@@ -337,7 +335,7 @@ class TaskLife:
             task["_docker_ids"], task["_metadata_tokens"] = [], []
             if task.get("desiredStatus") != "STOPPED" or not task.get("stoppedAt"):
                 task["desiredStatus"] = "STOPPED"
-                task["stoppedAt"] = task["stoppingAt"] = task["executionStoppedAt"] = _now()
+                task["stoppedAt"] = task["stoppingAt"] = task["executionStoppedAt"] = emulator.now()
                 task["stoppedReason"] = task.get("stoppedReason") or "The sandbox was ended while the task ran."
                 task["stopCode"] = task.get("stopCode") or "TerminationNotice"
                 for container in task.get("containers", []):
@@ -353,11 +351,12 @@ class TaskLife:
         """Forget tasks that stopped long ago."""
         limit = time.time() - KEPT_STOPPED_SECONDS
         for key, task in list(self._ecs._tasks._data.items()):
-            if task.get("lastStatus") == "STOPPED" and _seconds(task.get("stoppedAt")) < limit:
+            if task.get("lastStatus") == "STOPPED" and emulator.epoch(task.get("stoppedAt")) < limit:
                 self._ecs._tasks._data.pop(key, None)
 
     def _announce(self, task: Task) -> None:
         """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html"""
+        log.info("task %s", _described(task))
         event = {
             "Source": "aws.ecs",
             "DetailType": "ECS Task State Change",
@@ -378,21 +377,14 @@ def shown(record: Any) -> Any:
     return [shown(item) for item in list(record)] if isinstance(record, list) else record
 
 
-def _nothing(*_: Any, **__: Any) -> None:
+def _described(task: Task) -> str:
+    """For the log: which task of whom, its state, and why it ends."""
+    text = f"{task['taskArn'].rpartition('/')[2]} ({task.get('group', '')}): {task.get('lastStatus')}"
+    if task.get("stoppedReason"):
+        text += f", {task.get('stopCode')}: {task['stoppedReason']}"
+    codes = [f"{c['name']} {c['exitCode']}" for c in task.get("containers", []) if c.get("exitCode") is not None]
+    return f"{text}; exit codes: {', '.join(codes)}" if codes else text
+
+
+def nothing(*_: Any, **__: Any) -> None:
     """In place of something of the emulator's that is done here in another way."""
-
-
-def _now() -> str:
-    text: str = emulator.core("responses").now_iso()
-    return text
-
-
-def _seconds(stamp: Any) -> float:
-    if isinstance(stamp, int | float):
-        return float(stamp)
-    from datetime import datetime
-
-    try:
-        return datetime.fromisoformat(str(stamp).replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        return time.time()

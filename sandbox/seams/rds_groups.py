@@ -6,7 +6,7 @@ from typing import Any
 
 from sandbox.databases import Databases
 from sandbox.emulator import service
-from sandbox.seams.refusal import Handler, Params, Refused, Response
+from sandbox.seams.refusal import Handler, Params, Refused, Response, guarded
 
 MAJORS = range(12, 19)
 # name → (default, apply type, data type). The ones that a release check or its operators touch, not all 400 of RDS.
@@ -48,18 +48,10 @@ def install(rds: Any, databases: Databases) -> None:
         "ModifyDBSubnetGroup": _check_zones,
         "DeleteDBSubnetGroup": _check_subnet_group_is_free,
     }.items():
-        actions[name] = _ruled(rds, rule, actions[name])
+        actions[name] = guarded(rds, rule, actions[name])
     modify, reset = actions["ModifyDBParameterGroup"], actions["ResetDBParameterGroup"]
     actions["ModifyDBParameterGroup"] = lambda p: _change(rds, databases, p, modify)
     actions["ResetDBParameterGroup"] = lambda p: _change(rds, databases, p, reset)
-
-
-def _ruled(rds: Any, rule: Any, handler: Handler) -> Handler:
-    def ruled(p: Params) -> Response:
-        rule(rds, p)
-        return handler(p)
-
-    return ruled
 
 
 def _parameters(family: str) -> list[dict[str, Any]]:
