@@ -11,11 +11,10 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import _names, _network, _routes
+from . import _names, _network, _processes, _routes
 from ._preflight import Ask, Check, Finding, ng, ok, skip
 
 TEARDOWN_SECONDS = 30 * 60
@@ -79,21 +78,14 @@ def terraform(ask: Ask) -> Finding:
         return ng(f"{ask.settings.terraform_binary} is not found: install Terraform or set papyrus_terraform_binary")
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
     try:
-        done = subprocess.run(
-            [binary, "version", "-json"],
-            env={**environment, "CHECKPOINT_DISABLE": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=20,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as exc:
+        environment["CHECKPOINT_DISABLE"] = "1"
+        answer = _processes.ask([binary, "version", "-json"], env=environment, timeout=20)
+    except OSError as exc:
         return ng(f"{binary} version does not answer: {exc}", binary=binary)
-    text = done.stdout.decode("utf-8", "replace")
-    version = terraform_version(text)
-    if done.returncode != 0 or not version:
-        said = (done.stderr.decode("utf-8", "replace") or text).strip().splitlines()
-        return ng(f"{binary} version ended with {done.returncode}: {said[-1] if said else 'no output'}", binary=binary)
+    version = terraform_version(answer.text)
+    if answer.returncode != 0 or not version:
+        said = (answer.complaint.splitlines() or ["no output"])[-1]
+        return ng(f"{binary} version ended with {answer.returncode}: {said}", binary=binary)
     return ok(version, version=version, binary=binary)
 
 

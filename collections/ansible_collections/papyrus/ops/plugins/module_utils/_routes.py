@@ -6,18 +6,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ._processes import Child
 
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\(\))?")
 OUTPUT_LIMIT = 64 * 1024
@@ -149,25 +148,13 @@ def _run(command: list[str], cwd: str, environment: dict[str, str], timeout: flo
     """Exit code (None: not started or too late) and the end of stdout and stderr together."""
     with tempfile.TemporaryFile() as sink:
         try:
-            child = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            child = Child(command, cwd=cwd, env=environment, output=sink, session=True)
         except OSError as exc:
             return None, f"cannot start {command[0]}: {exc.strerror or exc}"
         try:
-            exit_code: int | None = child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            exit_code = None
+            exit_code = child.returncode if child.ended(timeout) else None
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)  # threads and children of the application end with it
-            child.wait()
+            child.kill_group()  # threads and children of the application end with it
         size = sink.seek(0, os.SEEK_END)
         sink.seek(max(0, size - OUTPUT_LIMIT))
         return exit_code, sink.read().decode("utf-8", "replace")

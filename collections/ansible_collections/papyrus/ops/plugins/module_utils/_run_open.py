@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from ._guard_socket import Client
 from ._lease import planned_names, write_lease
 from ._ledger import Ledger
 from ._names import RunId, check_prefix, new_run_id, rfc3339, tags, utc_now
+from ._processes import Child, ask
 from ._redaction import Redactor
 from ._run_end import PRIVATE_PREFIX, finish, purge_stale, remove_private
 from ._run_settings import GUARD_LOG, SOCKET_FILE, Limits, Settings, Stack, private_root
@@ -165,14 +165,12 @@ def start_guard(settings: Settings, environ: Mapping[str, str]) -> None:
     packages = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     with (Path(settings.private) / GUARD_LOG).open("ab") as log:
         os.fchmod(log.fileno(), 0o600)
-        guard = subprocess.Popen(
+        guard = Child(
             [sys.executable, "-I", "-c", _BOOT, str(plugins), settings.private, *packages],
             cwd="/",
             env=environment(environ, {}),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
+            output=log,
+            session=True,
         )
     client = Client(settings.private)
     deadline = time.monotonic() + GUARD_START_SECONDS
@@ -236,12 +234,12 @@ def git_facts(folder: str) -> dict[str, Any]:
     """Commit of the checkout at `folder` and whether the tree differs from it; null for both outside of a checkout."""
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", folder, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=True
-        )
-        return done.stdout.decode("utf-8", "replace").strip()
+        answer = ask(["git", "-C", folder, *arguments], env=os.environ, timeout=20)
+        if answer.returncode != 0:
+            raise OSError(answer.complaint)
+        return answer.text.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
+    except OSError:
         return {"commit": None, "dirty": None}

@@ -10,13 +10,14 @@ import json
 import os
 import re
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from ._processes import Child, ask
 
 # What a child needs of the surrounding environment. TF_VAR_*, TF_CLI_ARGS*, TF_WORKSPACE and TF_LOG of the operator's
 # shell would change what a run does, and secrets of other programs are none of Terraform's business.
@@ -76,7 +77,7 @@ class ProcessRunner:
         self._on_interrupt = on_interrupt
         self._on_end = on_end
         self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._interrupted_at: float | None = None
 
     @property
@@ -104,15 +105,7 @@ class ProcessRunner:
                 with self._lock:
                     self._interrupted_at = None
                     # Straight into the file: what Terraform said is there even when this process is killed.
-                    self._child = child = subprocess.Popen(
-                        list(argv),
-                        cwd=cwd,
-                        env=dict(env),
-                        stdin=subprocess.DEVNULL,
-                        stdout=file,
-                        stderr=file,
-                        process_group=0,
-                    )
+                    self._child = child = Child(argv, cwd=cwd, env=env, output=file)
             except OSError as exc:
                 raise TerraformError(
                     f"{argv[0]} cannot be started: {exc.strerror or exc}. Install Terraform or OpenTofu, "
@@ -133,23 +126,19 @@ class ProcessRunner:
             output = file.read().decode("utf-8", "replace")
         return Ran(tuple(argv), child.returncode, time.monotonic() - start, output, interrupted, killed)
 
-    def _wait(self, child: subprocess.Popen[bytes], deadline: float) -> bool:
+    def _wait(self, child: Child, deadline: float) -> bool:
         while True:
             with self._lock:
                 interrupted_at = self._interrupted_at
             limit = deadline if interrupted_at is None else interrupted_at + self.grace
-            try:
-                child.wait(min(0.5, max(0.01, limit - time.monotonic())))
+            if child.ended(min(0.5, max(0.01, limit - time.monotonic()))):
                 return False
-            except subprocess.TimeoutExpired:
-                pass
             if time.monotonic() < limit:
                 continue
             if interrupted_at is None:
                 self.interrupt()
                 continue
-            os.killpg(child.pid, signal.SIGKILL)  # its provider plugins too
-            child.wait(10)
+            child.kill_group()  # its provider plugins too
             return True
 
 
@@ -228,22 +217,12 @@ class Terraform:
 def capture(argv: Sequence[str], *, cwd: Path | None, env: Mapping[str, str], timeout: float) -> bytes:
     """Standard output of a short command that only reads. TerraformError when it fails."""
     try:
-        done = subprocess.run(
-            list(argv),
-            cwd=cwd,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-            process_group=0,
-        )
-    except (OSError, subprocess.TimeoutExpired) as exc:
+        answer = ask(argv, cwd=cwd, env=env, timeout=timeout)
+    except OSError as exc:
         raise TerraformError(f"{' '.join(argv)} failed: {exc}") from exc
-    if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip()
-        raise TerraformError(f"{' '.join(argv)} failed with {done.returncode}: {one_line(said)}")
-    return done.stdout
+    if answer.returncode != 0:
+        raise TerraformError(f"{' '.join(argv)} failed with {answer.returncode}: {one_line(answer.complaint)}")
+    return answer.output
 
 
 def parse_version(raw: bytes) -> dict[str, Any]:
