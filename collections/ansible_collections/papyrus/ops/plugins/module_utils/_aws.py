@@ -198,5 +198,7 @@ def aws_call(operation: str, resource: str = "", hint: str = "") -> Iterator[Non
     """
     try:
         yield
-    except _errors("ClientError", "BotoCoreError") as exc:
+    except Exception as exc:
+        if not isinstance(exc, _errors("ClientError", "BotoCoreError")):
+            raise
         raise to_failure(exc, operation, resource, hint) from exc

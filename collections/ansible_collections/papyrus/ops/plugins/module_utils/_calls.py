@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from . import _aws
 
+T = TypeVar("T")
 
-def batches[T](items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Slices of at most `size` items, for APIs that take so many ids a call."""
     if size < 1:
         raise ValueError("a batch has at least one item")

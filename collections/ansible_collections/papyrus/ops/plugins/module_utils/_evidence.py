@@ -19,7 +19,6 @@ from typing import Any, Literal
 from ._locks import TEMPORARY_PREFIX, locked_file, sync_folder, write_all, write_durable
 from ._names import file_stamp, parse_rfc3339, rfc3339, utc_now
 from ._redaction import Redactor
-from ._verdict import verdict as verdict
 
 try:
     import rfc8785
@@ -166,7 +165,7 @@ class Bundle:
         """The complete lines, and the bytes of a torn last line (empty when there is none)."""
         with self._locked() as fd:
             raw = _read_range(fd, 0, os.fstat(fd).st_size)
-        complete, _, torn = raw.rpartition(b"\n")
+        complete, _newline, torn = raw.rpartition(b"\n")
         result = []
         for number, line in enumerate(complete.split(b"\n") if complete else []):
             result.append(_parse(line, f"line {number + 1} of {self.manifest}"))
@@ -203,7 +202,7 @@ class Bundle:
         """
         with self._locked() as fd:
             raw = _read_range(fd, 0, os.fstat(fd).st_size)
-            complete, _, torn = raw.rpartition(b"\n")
+            complete, _newline, torn = raw.rpartition(b"\n")
             listed = {json.loads(line)["path"] for line in complete.split(b"\n") if line}
             unlisted = []
             for entry in sorted(self.folder.iterdir()):

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from ._aws import Clients, client_factory
 from ._evidence import content_bytes
@@ -27,6 +27,8 @@ from ._names import rfc3339, utc_now
 from ._run_end import finish, last_phase, remove_private, short_values
 from ._run_settings import GUARD_LOG, Settings, write_guard_process
 from ._run_stack import StackRun
+
+T = TypeVar("T")
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the controller's processes."""
@@ -250,7 +252,7 @@ class Guard:
             self._terminal.say(text)
 
 
-def _attempt[T](work: Callable[[], T], otherwise: T, log: Callable[[str], None]) -> T:
+def _attempt(work: Callable[[], T], otherwise: T, log: Callable[[str], None]) -> T:
     """One step of the teardown: whatever goes wrong in it, the next steps are still done."""
     try:
         return work()

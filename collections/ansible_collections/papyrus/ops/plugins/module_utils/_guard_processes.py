@@ -59,7 +59,7 @@ class Watch:
 
     def ended(self) -> bool:
         if self._fd is not None:
-            readable, _, _ = select.select([self._fd], [], [], 0)
+            readable = select.select([self._fd], [], [], 0)[0]
             return bool(readable)
         return not self.watched.alive()
 

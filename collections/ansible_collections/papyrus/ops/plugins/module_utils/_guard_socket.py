@@ -59,7 +59,7 @@ class Server:
     def _accept(self) -> None:
         while True:
             try:
-                connection, _ = self._socket.accept()
+                connection = self._socket.accept()[0]
             except OSError:
                 return
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()

@@ -65,7 +65,7 @@ def new_run_id(moment: dt.datetime | None = None, suffix: str | None = None) -> 
     """A fresh run id: 30 random bits beside the second in which it was made."""
     moment = (moment or utc_now()).astimezone(dt.UTC).replace(microsecond=0)
     if suffix is None:
-        suffix = "".join(secrets.choice(_BASE32) for _ in range(6))
+        suffix = "".join(secrets.choice(_BASE32) for _position in range(6))
     return parse_run_id(f"{file_stamp(moment)}-{suffix}")
 
 

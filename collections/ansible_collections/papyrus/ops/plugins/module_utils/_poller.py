@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ class Hopeless:
     reason: str
 
 
-Judgement = Done | GoOn | Hopeless
+Judgement: TypeAlias = "Done | GoOn | Hopeless"
 
 
 @dataclass(frozen=True)
-class Outcome[T]:
+class Outcome(Generic[T]):
     """How the waiting ended. `elapsed` in seconds of the given clock; `reason` is that of the last judgement."""
 
     state: Literal["done", "hopeless", "timeout"]
@@ -51,7 +53,7 @@ class Outcome[T]:
         return self.state == "done"
 
 
-def poll[T](
+def poll(
     observe: Callable[[], T],
     judge: Callable[[T], Judgement],
     *,

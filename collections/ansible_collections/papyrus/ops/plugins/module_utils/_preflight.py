@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from . import _aws
 from ._calls import Calls
 from ._rows import Row, Status
+
+T = TypeVar("T")
 
 WORKERS = 8
 """Rows under way at once; each waits for AWS most of its time."""
@@ -133,7 +135,7 @@ class Ask:
         self.calls = Calls(facts.clients)
         self._shared: list[str] = []
 
-    def fact[T](self, name: str, make: Callable[[Ask], T]) -> T:
+    def fact(self, name: str, make: Callable[[Ask], T]) -> T:
         value: T
         value, ids = self.facts.get(name, make)
         self._shared += ids

@@ -32,7 +32,7 @@ def generate_password(length: int = PASSWORD_LENGTH) -> str:
 
     https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html
     """
-    rest = (secrets.choice(_ALPHABET) for _ in range(length - 1))
+    rest = (secrets.choice(_ALPHABET) for _position in range(length - 1))
     return secrets.choice(string.ascii_letters) + "".join(rest)
 
 

@@ -95,7 +95,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-keys:
+key_names:
   description: Names of all keys that the secret has now.
   returned: success
   type: list
@@ -171,7 +171,7 @@ def main() -> None:
         module.fail_json(msg=str(exc), request_ids=calls.request_ids)
     module.exit_json(
         changed=bool(kept.changes or kept.created),
-        keys=sorted(kept.document),
+        key_names=sorted(kept.document),
         changes=kept.changes,
         created=kept.created,
         exported=exported,

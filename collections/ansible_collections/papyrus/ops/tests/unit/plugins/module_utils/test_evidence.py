@@ -77,7 +77,7 @@ def test_J1_the_same_name_in_the_same_moment_gets_a_path_of_its_own(bundle: Bund
 def test_J1_a_clock_that_goes_back_changes_neither_order_nor_chain(tmp_path: Path) -> None:
     moments = iter([NOON, NOON, NOON - dt.timedelta(hours=1), NOON])
     bundle = Bundle.create(tmp_path / "run", {}, now=lambda: next(moments))
-    for _ in range(2):
+    for _writer in range(2):
         bundle.append("x.log", b"", status="ok", step="B")
     assert [line["seq"] for line in check_chain(bundle.folder)] == [0, 1, 2]
 

@@ -21,7 +21,7 @@ def test_C1_run_id_has_its_time_and_suffix() -> None:
     run = _names.new_run_id(NOON.astimezone(dt.timezone(dt.timedelta(hours=9))))
     assert run.text == f"20260131T120000Z-{run.suffix}" and run.started == NOON
     assert _names.parse_run_id(run.text) == run
-    assert len({_names.new_run_id(NOON).suffix for _ in range(50)}) == 50
+    assert len({_names.new_run_id(NOON).suffix for _attempt in range(50)}) == 50
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_f1_blobs_that_are_there_are_not_sent_again(server: RegistryServer) -> N
     pushed = _registry.push_image(client, "papyrus", "v2", built, client, "base/python")
     assert pushed.blobs == ()
     assert server.writes() == [("PUT", "/v2/papyrus/manifests/v2")]
-    assert not any(method == "GET" for method, _ in server.requests)
+    assert not any(method == "GET" for method, _path in server.requests)
 
 
 def test_f1_an_index_is_followed_to_the_platform(server: RegistryServer) -> None:

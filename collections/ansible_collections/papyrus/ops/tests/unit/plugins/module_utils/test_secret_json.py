@@ -60,7 +60,7 @@ class Stubbed:
 
 
 def test_generated_passwords_differ_and_hold_what_rds_allows() -> None:
-    passwords = {_secret_json.generate_password() for _ in range(50)}
+    passwords = {_secret_json.generate_password() for _attempt in range(50)}
     assert len(passwords) == 50
     assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9]{31}", password) for password in passwords)
 
@@ -86,14 +86,14 @@ def test_existing_password_and_foreign_keys_stay() -> None:
 def test_nothing_is_written_when_nothing_changes() -> None:
     stubbed = Stubbed().secret('{"host": "db", "password": "kept-password"}')
     kept = stubbed.keep(values={"host": "db"}, generate=["password"])
-    assert [operation for operation, _ in stubbed.sent] == ["DescribeSecret", "GetSecretValue"]
+    assert [operation for operation, _parameters in stubbed.sent] == ["DescribeSecret", "GetSecretValue"]
     assert kept.changes == {}
 
 
 def test_check_mode_predicts_and_writes_nothing() -> None:
     stubbed = Stubbed().missing()
     kept = stubbed.keep(check=True, values={"host": "db"}, generate=["password"], create=True)
-    assert [operation for operation, _ in stubbed.sent] == ["DescribeSecret"]
+    assert [operation for operation, _parameters in stubbed.sent] == ["DescribeSecret"]
     assert kept.created
     assert kept.changes == {"host": "added", "password": "generated"}
 

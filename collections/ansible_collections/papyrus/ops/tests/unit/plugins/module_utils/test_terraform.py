@@ -173,7 +173,7 @@ def test_C6_never_two_sigints_however_often_it_is_asked(tmp_path: Path) -> None:
     log = tmp_path / "log"
     while not log.exists() or "up" not in log.read_text():
         threading.Event().wait(0.01)
-    sent = [runner.interrupt() for _ in range(5)]
+    sent = [runner.interrupt() for _attempt in range(5)]
     thread.join(20)
     assert sent == [True, False, False, False, False]
     assert done[0].output.count("got") == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle, verdict
+from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence_items import item, phase_item
 from ansible_collections.papyrus.ops.plugins.module_utils._lease import (
     NoLease,
@@ -22,7 +22,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._lease import (
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._ledger import Ledger
 from ansible_collections.papyrus.ops.plugins.module_utils._run_end import finish, last_phase
-from ansible_collections.papyrus.ops.plugins.module_utils._verdict import verdict_text
+from ansible_collections.papyrus.ops.plugins.module_utils._verdict import verdict, verdict_text
 
 RUN = "20260131T120000Z-abc234"
 
