@@ -1,4 +1,4 @@
-"""One local AWS with the permanent stacks, started by scripts/test before pytest; services beside them for each case."""
+"""One local AWS with the permanent stacks, started by scripts/test before pytest; services beside them per case."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def left_behind(run_id: str) -> list[str]:
 
 
 def processes_of(run_id: str) -> list[str]:
-    """Command lines of processes that still belong to a run (its guard, its Terraform), by their arguments or working folder."""
+    """Command lines of processes of a run that are still there (guard, Terraform), by arguments or working folder."""
     suffix, found = run_id.rsplit("-", 1)[1], []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""Makes further services, secrets and databases beside the permanent ones, so that slow cases run side by side and break nothing."""
+"""Makes services, secrets and databases beside the permanent ones: slow cases run side by side and break nothing."""
 
 from __future__ import annotations
 
@@ -67,7 +67,10 @@ class Services:
         execute_command: bool = True,
         wait: bool = True,
     ) -> dict[str, Any]:
-        """A copy of the permanent service; container members, environment values and the secret can differ. Returns inventory variables."""
+        """A copy of the permanent service; container members, environment values and the secret can differ.
+
+        Returns inventory variables.
+        """
         ecs, name, base = harness.client("ecs"), unique(kind), permanent_service()
         definition = ecs.describe_task_definition(taskDefinition=base["taskDefinition"])["taskDefinition"]
         app = {**definition["containerDefinitions"][0], **(container or {})}
@@ -122,7 +125,7 @@ class Services:
         ]
 
     def secret(self, **changes: Any) -> dict[str, Any]:
-        """A copy of the permanent secret with other members (None drops one). Returns inventory variables and the ARN."""
+        """A copy of the permanent secret with other members (None drops one). Returns inventory variables and ARN."""
         manager, name = harness.client("secretsmanager"), unique("secret")
         value = json.loads(manager.get_secret_value(SecretId=SECRET)["SecretString"]) | changes
         arn = manager.create_secret(
@@ -139,7 +142,10 @@ class Services:
         return {"papyrus_secret_id": name}
 
     def database(self, *, force_ssl: str = "1", extra_cidr: str | None = None) -> dict[str, Any]:
-        """A database instance with the app's schema, role and secret of its own. Returns inventory variables and the secret's ARN."""
+        """A database instance with the app's schema, role and secret of its own.
+
+        Returns inventory variables and the secret's ARN.
+        """
         ec2, rds = harness.client("ec2"), harness.client("rds")
         name, master_password, password = unique("db"), secrets.token_hex(12), secrets.token_hex(12)
         base = rds.describe_db_instances(DBInstanceIdentifier=DATABASE)["DBInstances"][0]

@@ -17,7 +17,8 @@ SMOKE_ITEMS = {
     "preflight.json", "routes.log", "secrets_rds_drift.json", "rds_sg_inbound_after.json", "rds_parameters.json",
     "terraform_apply.log", "terraform_destroy.log", "terraform_outputs.json", "terraform.tfstate",
     "ecs_task.json", "register_targets.json", "target_health.jsonl", "healthz.log", "dbcheck.log", "no_header.log",
-    "alb_sg_leftover.json", "alb_sg_delete.log", "alb_sg_verify_gone.json", "papyrus_psql_insert_app.log", "verdict.json",
+    "alb_sg_leftover.json", "alb_sg_delete.log", "alb_sg_verify_gone.json", "papyrus_psql_insert_app.log",
+    "verdict.json",
 }  # fmt: skip
 
 
@@ -62,7 +63,8 @@ def test_smoke_passes_with_every_item_of_evidence(passed: harness.Smoke) -> None
 
 def test_J1_the_run_says_who_asked_with_what_and_from_which_commit(passed: harness.Smoke) -> None:
     run = json.loads((passed.bundle / "run.json").read_text("utf-8"))
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=harness.CHECKOUT, capture_output=True, text=True, check=True)
+    command = ["git", "rev-parse", "HEAD"]
+    commit = subprocess.run(command, cwd=harness.CHECKOUT, capture_output=True, text=True, check=True)
     assert run["caller_arn"] == f"arn:aws:iam::{harness.facts()['account_id']}:root"
     assert run["git"] == {"commit": commit.stdout.strip(), "dirty": tree_is_dirty()}
     assert run["endpoint"] == harness.facts()["endpoint"]

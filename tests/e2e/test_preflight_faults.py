@@ -1,4 +1,4 @@
-"""What the preflight must catch before anything is created: the right row NG, its cause in one line, a complete bundle."""
+"""What the preflight must catch before anything is created: right row NG, its cause in one line, complete bundle."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def answering(status: int, action: str = "pass") -> dict[str, Any]:
 
 
 def failed(smoke: harness.Smoke, *words: str) -> None:
-    """Require: exit code, FAILED with these words in the first cause, also in the terminal, nothing left, no process."""
+    """Require: exit code, FAILED with these words in the first cause and in the terminal, nothing left, no process."""
     assert smoke.exit_code not in (0, 4), smoke.output[-4000:]
     assert smoke.verdict["result"] == "FAILED"
     cause = smoke.verdict["first_failure"]["cause"]

@@ -14,7 +14,8 @@ OUTSIDE = ["172.31.16.5", "10.0.0.1", "192.168.1.1", "8.8.8.8", "172.31.0.0/16",
 def in_the_sandbox(code: str) -> str:
     """Run code where the package and what it needs are installed."""
     python = CHECKOUT / ".sandbox" / "venv" / "bin" / "python"
-    return subprocess.run([str(python), "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run([str(python), "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 @pytest.mark.parametrize("address", OUTSIDE)
