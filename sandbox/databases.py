@@ -72,13 +72,12 @@ class Database:
         self.record["_parameters"] = self._databases.group_values(self.record)
         self.record["_group"] = self.record["DBParameterGroups"][0]["DBParameterGroupName"]
         self.record["DBParameterGroups"][0]["ParameterApplyStatus"] = "in-sync"
-        fresh = not server.exists
-        if fresh:
+        if not server.exists:
             server.create()
         address = self.record["Endpoint"]["Address"]
         credential = self._databases.authority.issue(self.identifier, [self._databases.name_of(self.record)], [address])
         server.start(self.configuration(), credential)
-        if fresh:
+        if not server.has_master:
             name, password = self.record["MasterUsername"], self.record["_MasterUserPassword"]
             server.make_master(name, password, self.record.get("DBName") or None)
         self.wanted = True

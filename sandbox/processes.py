@@ -175,16 +175,21 @@ class Processes:
         self._thread.join(timeout=5)
 
     def _work(self) -> None:
+        sweep_at = time.monotonic() + SWEEP_SECONDS
         while True:
             try:
-                job = self._jobs.get(timeout=SWEEP_SECONDS)
+                job = self._jobs.get(timeout=max(0.0, sweep_at - time.monotonic()))
             except queue.Empty:
+                job = _nothing
+            if job is not None:
+                job()
+            # By the clock, not only when nothing is to be started: a server that is started again and again, because
+            # left-overs of its last life are in its way, would else wait for them for ever.
+            if job is None or time.monotonic() >= sweep_at:
                 self._sweep()
-                continue
+                sweep_at = time.monotonic() + SWEEP_SECONDS
             if job is None:
-                self._sweep()
                 return
-            job()
 
     def _spawn(
         self, argv: list[str], env: dict[str, str], cwd: str, output: Path | None, user: str | None, name: str
@@ -246,6 +251,10 @@ class Processes:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(below, signal.SIGKILL)
                 os.waitpid(pid, os.WNOHANG)
+
+
+def _nothing() -> None:
+    """The job of a sweep alone."""
 
 
 def survivors(state: Path) -> list[int]:
