@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _leftovers
-from ._aws import Clients
+from ._aws import AwsFailure, Clients, aws_call
 from ._evidence import Bundle, BundleError, content_bytes
 from ._guard_processes import process
 from ._lease import NoLease, require_lease
@@ -234,6 +234,8 @@ class StackRun:
         self.phase("terraform destroy", "start")
         log = self.private / "destroy.log"
         terraform = self.terraform(log)
+        if known.get("apply") != "ok":
+            self._delete_lost(terraform)
         nothing = self._nothing_to_destroy(terraform, known)
         attempts = [] if nothing else self._attempts(terraform)
         ok = not attempts or attempts[-1]["ok"]
@@ -255,6 +257,28 @@ class StackRun:
         self.state.update(destroy="ok" if result["ok"] else "failed", destroyed=result)
         self._log(f"destroy: {'ok' if result['ok'] else result['error']}")
         return result
+
+    def _delete_lost(self, terraform: Terraform) -> None:
+        """Deletes a load balancer that bears this run's tags and is not in Terraform's state.
+
+        Terraform was killed while AWS made it, which takes minutes. Left alone it would hold the security group, and
+        each attempt to destroy that would wait for it in vain. Whatever else is lost, the gone-check names.
+        """
+        try:
+            known = json.dumps(terraform.state())
+            clients = self._clients()
+            found = _leftovers.find(clients, self.settings.scope())
+            lost = [r for r in found.resources if r["kind"] == "load_balancer" and r["id"] not in known]
+            for resource in lost:
+                with aws_call("DeleteLoadBalancer", resource["id"]):
+                    clients("elbv2").delete_load_balancer(LoadBalancerArn=resource["id"])
+        except (TerraformError, AwsFailure) as exc:
+            self._log(f"before the destroy: {exc}")
+            return
+        if lost:
+            reason = f"deleted, as Terraform had lost it: {', '.join(str(resource['name']) for resource in lost)}"
+            self._log(reason)
+            self.keep("terraform_lost.json", lost, status="info", step="C6", reason=reason)
 
     def _nothing_to_destroy(self, terraform: Terraform, known: Mapping[str, Any]) -> str:
         """Why a destroy has nothing to do, or "". It would fail where already the plan did (a missing variable)."""

@@ -60,6 +60,9 @@ class AwsEndpoint:
             return 200, f"<{action}Response><requestId>ec2-{len(self.actions)}</requestId><{item}/></{action}Response>"
         if action == "DescribeLoadBalancers" and form.get("LoadBalancerArns.member.1", "") not in ("", *self.left):
             return 400, _error("LoadBalancerNotFound", "One or more load balancers not found")
+        if action == "DeleteLoadBalancer":
+            self.left.pop(form["LoadBalancerArn"], None)
+            return 200, _result(action, "", len(self.actions))
         content = ""
         for arn, tags in self.left.items() if action != "DescribeTargetGroups" else ():
             name = arn.split("/")[-2]

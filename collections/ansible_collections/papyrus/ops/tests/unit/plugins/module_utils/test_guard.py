@@ -317,6 +317,23 @@ def test_C6_destroy_that_fails_always_names_what_is_left(scene: Callable[..., Sc
     assert "DependencyViolation" in closed["verdict"]["failed_destroy"]["cause"]
 
 
+def test_C6_load_balancer_that_terraform_lost_is_deleted_by_its_tags(
+    scene: Callable[..., Scene], endpoint: AwsEndpoint
+) -> None:
+    run = scene(FAKE_TF_APPLY_ERROR="\nError: killed\n")
+    opened = run.open()
+    arn = "arn:aws:elasticloadbalancing:us-west-2:123456789012:loadbalancer/app/{}/50dc6c495c0c9188"
+    lost, of_another_run = arn.format(opened["name"]), arn.format("papyrus-smoke-other2")
+    endpoint.left[lost] = opened["tags"]
+    endpoint.left[of_another_run] = {**opened["tags"], "papyrus:run-id": "20260101T000000Z-other2"}
+    with pytest.raises(AlbFailure):
+        wait_present(opened, 20)
+    assert remove(opened, 20)["gone"] is True
+    assert list(endpoint.left) == [of_another_run]
+    assert [resource["id"] for resource in json.loads(run.item("terraform_lost.json"))] == [lost]
+    assert close_run(opened, {"step": "C1", "task": "Wait", "cause": "killed"}, [])["verdict"]["result"] == "FAILED"
+
+
 def test_C7_a_describe_that_fails_is_never_gone(scene: Callable[..., Scene], endpoint: AwsEndpoint) -> None:
     run = scene()
     opened = run.open()
