@@ -69,7 +69,13 @@ class ActionModule(ActionBase):
                 "versions": versions(),
             }
             run = open_run(options, facts, controller=process(os.getppid()), environ=environ)
-        except (OpenError, BundleError, OSError, ValueError) as exc:
+        except OSError as exc:
+            raise AnsibleActionFail(
+                f"The evidence of the run cannot be kept in {options['evidence_root']} with its ledger in "
+                f"{options['ledger']}, so nothing was begun: {exc}. Set papyrus_evidence_root and papyrus_ledger to "
+                "folders that this user can write to"
+            ) from exc
+        except (OpenError, BundleError, ValueError) as exc:
             raise AnsibleActionFail(str(exc)) from exc
         return {**result, "changed": True, "run": run}
 

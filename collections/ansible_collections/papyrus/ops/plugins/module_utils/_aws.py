@@ -185,6 +185,9 @@ def to_failure(exc: BaseException, operation: str = "", resource: str = "", hint
             hint=hint,
             missing=is_missing(exc),
         )
+    if isinstance(exc, _errors("HTTPClientError", "ConnectionError")):
+        # Whatever the call was about, it is not to blame: AWS was never asked, or did not answer.
+        hint = "Check that this endpoint can be reached from here (network, proxy, AWS_ENDPOINT_URL)."
     return AwsFailure(
         str(exc) or type(exc).__name__, code=type(exc).__name__, operation=operation, resource=resource, hint=hint
     )

@@ -60,6 +60,15 @@ def test_C7_no_connection_is_not_missing() -> None:
     assert failed.value.code == "EndpointConnectionError" and not failed.value.missing
 
 
+def test_an_endpoint_out_of_reach_is_not_blamed_on_credentials() -> None:
+    with (
+        pytest.raises(_aws.AwsFailure) as failed,
+        _aws.aws_call("GetCallerIdentity", "the caller", "Check credentials."),
+    ):
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9/")
+    assert "AWS_ENDPOINT_URL" in str(failed.value) and "credentials" not in str(failed.value)
+
+
 def test_faults_of_the_program_pass() -> None:
     with pytest.raises(KeyError), _aws.aws_call("DescribeSecurityGroups"):
         raise KeyError("x")
