@@ -82,6 +82,10 @@ class AwsFailure(Exception):
         }
 
 
+# The first question of a run is who is asking. An endpoint that swallows it must not cost minutes.
+_FIRST_QUESTION: dict[str, Any] = {"retries": {"mode": "standard", "max_attempts": 2}, "read_timeout": 8}
+
+
 def retry_config(**overrides: Any) -> Any:
     """botocore Config with bounded time-outs (seconds) and `standard` retries.
 
@@ -112,11 +116,11 @@ def client_factory(session_kwargs: Mapping[str, Any] | None = None, **config: An
     lock = threading.Lock()
     clients: dict[str, Any] = {}
     session: Any = boto3.session.Session(**dict(session_kwargs or {}))
-    settings = retry_config(**config)
 
     def client(service: str) -> Any:
         with lock:  # making clients from one session is not thread-safe, using them is
             if service not in clients:
+                settings = retry_config(**{**(_FIRST_QUESTION if service == "sts" else {}), **config})
                 clients[service] = session.client(service, config=settings)
             return clients[service]
 
@@ -131,7 +135,8 @@ def module_clients(module: _ClientModule) -> Clients:
     def client(service: str) -> Any:
         with lock:
             if service not in clients:
-                clients[service] = module.client(service, config=retry_config())
+                settings = retry_config(**(_FIRST_QUESTION if service == "sts" else {}))
+                clients[service] = module.client(service, config=settings)
             return clients[service]
 
     return client

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ._printable import printable
+
 Status = Literal["ok", "ng", "skip"]
 WORDS: dict[Status, str] = {"ok": "OK", "ng": "NG", "skip": "SKIP"}
 
@@ -63,8 +65,8 @@ def without_metadata(response: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """One line a row: status, id, title, reason; columns aligned, line breaks of a reason folded."""
-    lines = [(WORDS[row.status], row.id, row.title, " ".join(row.reason.split())) for row in rows]
+    """One line a row: status, id, title, reason; columns aligned, a reason on one line and fit for a terminal."""
+    lines = [(WORDS[row.status], row.id, row.title, printable(" ".join(row.reason.split()))) for row in rows]
     if not lines:
         return ""
     widths = [max(len(line[column]) for line in lines) for column in range(3)]

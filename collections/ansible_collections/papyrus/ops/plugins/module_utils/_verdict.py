@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ._printable import printable
+
 GONE_ITEM = "alb_sg_verify_gone.json"
 DESTROY_ITEM = "terraform_destroy.log"
 APPLY_ITEM = "terraform_apply.log"
@@ -165,4 +167,4 @@ def verdict_text(result: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], 
         text.append(f"Failed destroy: {failed_destroy['cause']}")
     text += [f"Warning: {warning}" for warning in result["warnings"]]
     text.append(f"{result['result']}  evidence: {folder}")
-    return "\n".join(text)
+    return printable("\n".join(text))

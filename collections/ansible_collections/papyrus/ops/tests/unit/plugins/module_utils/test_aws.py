@@ -81,6 +81,8 @@ def test_a_client_is_made_once_and_retries_within_bounds() -> None:
     config = client.meta.config
     assert (config.connect_timeout, config.read_timeout) == (5, 20)
     assert config.retries["mode"] == "standard" and config.retries["total_max_attempts"] == 9
+    first = clients("sts").meta.config
+    assert (first.connect_timeout + first.read_timeout) * first.retries["total_max_attempts"] < 60
 
 
 def test_module_clients_pass_the_retries_on() -> None:
