@@ -59,6 +59,10 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, given = self.validate_argument_spec(ARGUMENTS)
         options = json.loads(json.dumps(given, default=str))  # plain types: templating leaves tagged ones
+        for name, value in options.items():
+            text = json.dumps(value, ensure_ascii=False)
+            if text != text.encode("utf-8", "replace").decode():
+                raise AnsibleActionFail(f"{name} holds bytes that are no UTF-8, so nothing was begun: {text!a}")
         try:
             if self._task.check_mode:
                 return {**result, "changed": True, "run": plan(options)}
