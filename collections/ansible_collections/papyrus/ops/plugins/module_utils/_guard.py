@@ -188,7 +188,10 @@ class Guard:
         during = last_phase(lines)
         last = lines[-1]["name"] if lines else "none"
         cause = f"{cause} during: {during}; last item before: {last}"
-        self._say(f"papyrus.ops: {cause}. Taking run {settings.run_id} down; evidence: {settings.folder}")
+        self._say(
+            f"papyrus.ops: {cause}. Taking run {settings.run_id} down. This goes on by itself, no Ctrl-C stops it; "
+            f"a last line says how it ended. Evidence: {settings.folder}"
+        )
         if family is not None:
             nobody: list[Process] = []
             ended = _attempt(family.end, nobody, self._log)
