@@ -134,6 +134,23 @@ def test_starting_from_many_short_lived_threads_is_safe(processes: Processes) ->
     assert [process.poll() for process in started] == [None] * 5, "they outlive the thread that asked for them"
 
 
+def test_what_a_killed_init_left_is_ended_while_programs_are_being_started(
+    processes: Processes, tmp_path: Path
+) -> None:
+    noted = tmp_path / "pid"
+    process = processes.start(["sh", "-c", f"setsid sleep 600 & echo $! >{noted}; wait"], env=ENV)
+    left = Path("/proc") / until(
+        lambda: noted.exists() and noted.read_text().strip(), "a child in a session of its own"
+    )
+    os.kill(process.init, signal.SIGKILL)
+
+    def gone() -> bool:
+        processes.run(["true"], env=ENV)
+        return not left.exists()
+
+    until(gone, "the end of what the program left", 12)
+
+
 def test_addresses_are_not_used_again_soon_and_not_those_of_aws() -> None:
     addresses = Addresses(first=lambda usable: usable - 2)
     taken = [addresses.take("127.9.0.0/28") for _ in range(11)]
@@ -238,7 +255,7 @@ def test_what_is_no_api_call_is_left_alone() -> None:
 
 @pytest.mark.parametrize("protocol", ["query", "ec2", "json", "rest-json", "rest-xml"])
 def test_an_errors_code_is_found_in_what_we_write(protocol: str) -> None:
-    status, headers, body = error_response(protocol, 400, "Some.Code", "a < b & \"c\"")
+    status, headers, body = error_response(protocol, 400, "Some.Code", 'a < b & "c"')
     assert status == 400
     assert error_code({}, body) == "Some.Code"
     assert error_code(dict(headers), body) == "Some.Code"
