@@ -132,6 +132,8 @@ class ProcessRunner:
                 interrupted_at = self._interrupted_at
             limit = deadline if interrupted_at is None else interrupted_at + self.grace
             if child.ended(min(0.5, max(0.01, limit - time.monotonic()))):
+                if child.returncode < 0:
+                    child.kill_group()  # a provider plugin outlives a Terraform that was killed
                 return False
             if time.monotonic() < limit:
                 continue
@@ -324,6 +326,8 @@ def why_failed(ran: Ran) -> str:
     found = problems(ran.output)
     command = ran.argv[1] if len(ran.argv) > 1 else ran.argv[0]
     how = "was killed after its time limit" if ran.killed else f"ended with exit code {ran.returncode}"
+    if ran.returncode < 0 and not ran.killed:
+        how = f"was ended from outside by {signal.Signals(-ran.returncode).name}"
     if ran.interrupted and not ran.killed:
         how = f"was interrupted (exit code {ran.returncode})"
     if found:
