@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -213,13 +214,13 @@ def end(settings: Settings) -> None:
     except ProcessLookupError:
         return
     try:
+        # Whoever has this number now is the server only while the pid file's lock is held.
         if is_up(settings):
             signal.pidfd_send_signal(handle, signal.SIGTERM)
-        deadline = time.monotonic() + DOWN_SECONDS
-        while is_up(settings) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if is_up(settings):
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            # Its pidfd becomes readable when the process is gone; its lock is given back a moment before.
+            if not select.select([handle], [], [], DOWN_SECONDS)[0]:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                select.select([handle], [], [], DOWN_SECONDS)
     finally:
         os.close(handle)
 
