@@ -94,7 +94,7 @@ def test_C6_one_line_says_how_a_command_ended() -> None:
     assert "InvalidGroup.Duplicate" in why_failed(ran)
     assert "killed" in why_failed(Ran(("terraform", "destroy"), -9, 2.0, "", killed=True))
     assert why_failed(Ran(("terraform", "init"), 1, 0.1, "a\nlast words\n")).endswith(": last words")
-    assert why_failed(Ran(("terraform", "apply"), -9, 2.0, "")).startswith("terraform apply was ended from outside by SIGKILL")
+    assert "apply was ended from outside by SIGKILL" in why_failed(Ran(("terraform", "apply"), -9, 2.0, ""))
 
 
 class FakeRunner:
