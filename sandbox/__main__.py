@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from sandbox import config
+from sandbox import behaviours, config
 from sandbox.config import Settings
 from sandbox.processes import survivors
 
@@ -71,6 +71,7 @@ def up() -> int:
                     "LANG": "C.UTF-8",
                     "PYTHONUNBUFFERED": "1",
                     config.ROOT_VARIABLE: str(root),
+                    **{name: os.environ[name] for name in (behaviours.VARIABLE,) if name in os.environ},
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -86,10 +86,6 @@ class Faults:
         with self._lock:
             self._faults = parsed
 
-    def clear(self) -> None:
-        with self._lock:
-            self._faults = []
-
     def listed(self) -> list[dict[str, Any]]:
         with self._lock:
             return [fault.as_dict() for fault in self._faults]

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-from sandbox import http, requests, rules
+from sandbox import http, iam, operations, requests, rules, shapes
 from sandbox.faults import FaultError
 from sandbox.requests import ApiRequest
-from sandbox.responses import error_code, error_response
+from sandbox.responses import RawResponse, error_code, error_response, json_response
+from sandbox.switches import SwitchError
 
 if TYPE_CHECKING:
     from sandbox.registry import Registry
@@ -114,16 +115,27 @@ class FrontDoor:
         fault = self._runtime.faults.take(request.service, request.operation, request.parameters)
         if fault is not None:
             log.info("%s %s: %s", request.service, request.operation, fault.code or f"{fault.delay_seconds} s late")
-        if fault is not None and fault.delay_seconds > 0:
             await asyncio.sleep(fault.delay_seconds)
-        refusal = rules.refusal(self._runtime, request) if fault is None or fault.code is None else None
         if fault is not None and fault.code is not None:
             await _send(answer, error_response(request.protocol, fault.status, fault.code, fault.message))
-        elif refusal is not None:
-            await _send(answer, error_response(request.protocol, refusal.status, refusal.code, refusal.message))
+        elif (response := self._own_response(request, headers, body)) is not None:
+            await _send(answer, response)
         else:
             await self._emulator(scope, http.replay(body, receive), answer)
         self._record(request, headers, answer)
+
+    def _own_response(self, request: ApiRequest, headers: dict[str, str], body: bytes) -> RawResponse | None:
+        """What the sandbox answers itself, in the order in which AWS looks; None leaves it to the emulator."""
+        runtime = self._runtime
+        found = (
+            iam.refusal(runtime, request, headers, body)
+            or shapes.refusal(request)
+            or rules.refusal(runtime, request)
+            or operations.answer(runtime, request)
+        )
+        if isinstance(found, rules.Refusal):
+            return error_response(request.protocol, found.status, found.code, found.message)
+        return None if found is None else json_response(request.protocol, found)
 
     def _record(self, request: ApiRequest, headers: dict[str, str], answer: Answer) -> None:
         call = self._runtime.recording.add(
@@ -152,21 +164,38 @@ class FrontDoor:
                 await http.respond_json(send, 400, {"message": "`after` is the number of a call"})
                 return
             await http.respond_json(send, 200, self._runtime.recording.after(int(after)))
-        elif what == "faults" and method == "GET":
-            await http.respond_json(send, 200, faults.listed())
-        elif what == "faults" and method == "DELETE":
-            faults.clear()
-            await http.respond_json(send, 200, [])
-        elif what == "faults" and method == "PUT":
-            try:
-                faults.replace(json.loads(await http.body_of(receive, 1_000_000)))
-                log.info("faults: %s", ", ".join(f"{f['service']} {f['operation']}" for f in faults.listed()) or "none")
-            except (FaultError, ValueError, TypeError) as error:
-                await http.respond_json(send, 400, {"message": str(error)})
-                return
-            await http.respond_json(send, 200, faults.listed())
+        elif what == "faults":
+            await self._settle(faults.listed, faults.replace, [], method, receive, send)
+        elif what == "switches":
+            switches = self._runtime.switches
+            await self._settle(switches.as_dict, switches.replace, {}, method, receive, send)
         else:
             await http.respond_json(send, 404, {"message": f"no {method} {scope['path']} in the control API"})
+
+    async def _settle(
+        self,
+        show: Callable[[], Any],
+        replace: Callable[[Any], None],
+        nothing: Any,
+        method: str,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """GET shows what is set, PUT replaces it, DELETE sets it back; each answers with what is set then."""
+        try:
+            if method == "PUT":
+                replace(json.loads(await http.body_of(receive, 1_000_000)))
+            elif method == "DELETE":
+                replace(nothing)
+            elif method != "GET":
+                await http.respond_json(send, 405, {"message": "GET, PUT or DELETE"})
+                return
+        except (FaultError, SwitchError, ValueError, TypeError) as error:
+            await http.respond_json(send, 400, {"message": str(error)})
+            return
+        if method != "GET":
+            log.info("set: %s", json.dumps(show()))
+        await http.respond_json(send, 200, show())
 
 
 class Answer:
@@ -202,6 +231,6 @@ def _to_origin_form(scope: Scope) -> None:
         scope["path"], scope["raw_path"] = unquote(raw_path), raw_path.encode("latin-1")
 
 
-async def _send(answer: Answer, response: tuple[int, list[tuple[str, str]], bytes]) -> None:
+async def _send(answer: Answer, response: RawResponse) -> None:
     status, headers, body = response
     await http.respond(answer, status, body, headers, content_type=None)

@@ -6,14 +6,19 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 from xml.sax.saxutils import escape
+
+# (status, headers, body)
+RawResponse = tuple[int, list[tuple[str, str]], bytes]
 
 CODE_IN_XML = re.compile(rb"<Code>([^<]+)</Code>")
 CODE_IN_JSON = re.compile(rb'"(?:__type|code)"\s*:\s*"(?:[^"]*#)?([^"]+)"')
 
 
-def error_response(protocol: str, status: int, code: str, message: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    """(status, headers, body) of an error; `protocol` as botocore's models name it.
+def error_response(protocol: str, status: int, code: str, message: str) -> RawResponse:
+    """An error; `protocol` as botocore's models name it.
 
     Shapes: https://smithy.io/2.0/aws/protocols/index.html, and the EC2 API's own.
     """
@@ -45,3 +50,16 @@ def error_code(headers: Mapping[str, str], body: bytes) -> str | None:
         return code.partition(":")[0].rpartition("#")[2]
     found = CODE_IN_XML.search(body) or CODE_IN_JSON.search(body)
     return found.group(1).decode() if found else None
+
+
+def json_response(protocol: str, document: Mapping[str, Any]) -> RawResponse:
+    """The answer of an operation of a JSON protocol; times are seconds since 1970, as those protocols have them."""
+    content_type = "application/json" if protocol == "rest-json" else "application/x-amz-json-1.1"
+    headers = [("x-amzn-requestid", str(uuid.uuid4())), ("content-type", content_type)]
+    return 200, headers, json.dumps(document, default=_plain).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sandbox.processes import Processes
     from sandbox.recording import Recording
     from sandbox.registry import Registry
+    from sandbox.switches import Switches
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -55,6 +56,7 @@ class Runtime:
     addresses: Addresses
     faults: Faults
     recording: Recording
+    switches: Switches
     # Container kind ("ecs") → who makes it real. Seams put theirs in at install().
     backends: dict[str, Backend] = field(default_factory=dict)
     # Asked in turn, before a request is taken for an AWS API call.

@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import IO, Any
 
-from sandbox import emulator, engine, logfile, rules, seams
+from sandbox import behaviours, emulator, engine, logfile, operations, rules, seams
 from sandbox.addresses import Addresses
 from sandbox.config import Settings, write_atomically
 from sandbox.faults import Faults
@@ -23,6 +23,7 @@ from sandbox.processes import Processes
 from sandbox.recording import Recording
 from sandbox.registry import Registry
 from sandbox.runtime import Runtime
+from sandbox.switches import Switches
 
 SAVE_SECONDS = 3.0
 log = logging.getLogger("sandbox")
@@ -88,7 +89,7 @@ def emulator_environment(settings: Settings) -> dict[str, str]:
 
 def build(settings: Settings) -> tuple[Runtime, FrontDoor]:
     """Everything but the listening socket. The process's environment is replaced."""
-    environment = emulator_environment(settings)
+    environment, without = emulator_environment(settings), os.environ.get(behaviours.VARIABLE)
     os.environ.clear()
     os.environ.update(environment)
     for name in ("HOME", "TMPDIR", "STATE_DIR", "S3_DATA_DIR"):
@@ -102,6 +103,7 @@ def build(settings: Settings) -> tuple[Runtime, FrontDoor]:
         addresses=Addresses(),
         faults=Faults(),
         recording=Recording(settings.state / "calls.jsonl"),
+        switches=Switches(),
     )
     shutil.rmtree(settings.state / "logs", ignore_errors=True)
     runtime.engine = engine.Engine(runtime)
@@ -110,6 +112,9 @@ def build(settings: Settings) -> tuple[Runtime, FrontDoor]:
     runtime.registry = Registry(runtime)
     seams.install_all(runtime)
     rules.load()
+    operations.load()
+    if without:
+        behaviours.take_out(without.split(","))
     door = FrontDoor(runtime, application.app, runtime.registry)
     runtime.at_start.append(lambda: _announce(runtime))
     return runtime, door
@@ -188,7 +193,11 @@ def main(settings: Settings) -> int:
         print(f"sandbox: cannot start: {error}", file=sys.stderr)
         return 1
     with pid_file, claim:
-        runtime, door = build(settings)
+        try:
+            runtime, door = build(settings)
+        except behaviours.UnknownBehaviour as error:
+            print(f"sandbox: cannot start: {error}", file=sys.stderr)
+            return 1
         ended = threading.Event()
         threading.Thread(target=_keep_saving, args=(runtime, ended), name="saver", daemon=True).start()
         try:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sandbox.behaviours import behaviour
+
 if TYPE_CHECKING:
     from sandbox.requests import ApiRequest
     from sandbox.runtime import Runtime
@@ -26,13 +28,14 @@ Rule = Callable[["Runtime", "ApiRequest"], Refusal | None]
 _RULES: dict[tuple[str, str], list[Rule]] = {}
 
 
-def rule(service: str, *operations: str) -> Callable[[Rule], Rule]:
-    """Register a rule for operations of a botocore service; the docstring names the API reference page."""
+def rule(service: str, *operations: str, code: str = "", stateful: bool = True) -> Callable[[Rule], Rule]:
+    """Register a rule for operations of a botocore service: a behaviour (sandbox.behaviours) that refuses by `code`."""
 
     def register(function: Rule) -> Rule:
+        known = behaviour(service, code=code, stateful=stateful)(function)
         for operation in operations:
-            _RULES.setdefault((service, operation), []).append(function)
-        return function
+            _RULES.setdefault((service, operation), []).append(known)
+        return known
 
     return register
 

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PYTHON = CHECKOUT / ".sandbox" / "venv" / "bin" / "python"
@@ -60,6 +62,17 @@ def until[Result](look: Callable[[], Result], what: str, seconds: float = 30) ->
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {seconds} s; last seen: {result!r}")
         time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def refused(code: str, match: str = "", status: int | None = None) -> Iterator[None]:
+    """The call within is refused by this error code, with a message that holds `match`."""
+    with pytest.raises(ClientError) as caught:
+        yield
+    answer = caught.value.response
+    assert answer["Error"]["Code"] == code, answer
+    assert match in answer["Error"]["Message"]
+    assert status in (None, answer["ResponseMetadata"]["HTTPStatusCode"])
 
 
 @dataclass
@@ -124,6 +137,16 @@ class Sandbox:
     def faults(self, *faults: dict[str, Any]) -> None:
         status, _, body = self.http("PUT", "/_sandbox/faults", json.dumps(list(faults)).encode())
         assert status == 200, body
+
+    @contextlib.contextmanager
+    def switched(self, **switches: Any) -> Iterator[None]:
+        """Within it these switches are set (sandbox.switches), afterwards none."""
+        status, _, body = self.http("PUT", "/_sandbox/switches", json.dumps(switches).encode())
+        assert status == 200, body
+        try:
+            yield
+        finally:
+            self.http("DELETE", "/_sandbox/switches")
 
     def push(
         self,

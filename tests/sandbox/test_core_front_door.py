@@ -25,9 +25,7 @@ def test_calls_are_recorded_as_boto3_named_them(sandbox: Sandbox) -> None:
             TargetGroupArn="arn:aws:elasticloadbalancing:us-west-2:123456789012:targetgroup/none/0123456789abcdef"
         )
     sandbox.client("sts").get_caller_identity()
-    calls = [
-        (c["service"], c["operation"], c["status"], c["error_code"], c["read_only"]) for c in sandbox.calls(start)
-    ]
+    calls = [(c["service"], c["operation"], c["status"], c["error_code"], c["read_only"]) for c in sandbox.calls(start)]
     assert calls == [
         ("ec2", "DescribeVpcs", 200, None, True),
         ("s3", "CreateBucket", 200, None, False),

@@ -114,9 +114,7 @@ def test_two_ups_at_the_same_time_make_one_sandbox(other: Sandbox) -> None:
     other.up()
 
 
-@pytest.mark.parametrize(
-    "content", ["", "999999\n", "rubbish", pytest.param(str(os.getpid()), id="a living process")]
-)
+@pytest.mark.parametrize("content", ["", "999999\n", "rubbish", pytest.param(str(os.getpid()), id="a living process")])
 def test_stale_files_are_no_hindrance(other: Sandbox, content: str) -> None:
     home = other.root / ".sandbox"
     (home / "state" / "emulator").mkdir(parents=True)

@@ -34,9 +34,7 @@ def test_oras_pushes_with_the_token_and_the_digest_is_read_back(sandbox: Sandbox
     client = oras.client.OrasClient(hostname=host, insecure=True, auth_backend="basic")
     client.login(username=user, password=password, hostname=host, config_path=str(tmp_path / "auth"))
     (tmp_path / "file").write_text("content")
-    response = client.push(
-        target=f"{host}/by/oras:v1", files=[str(tmp_path / "file")], disable_path_validation=True
-    )
+    response = client.push(target=f"{host}/by/oras:v1", files=[str(tmp_path / "file")], disable_path_validation=True)
     pushed = response.headers["Docker-Content-Digest"]
     detail = ecr.describe_images(repositoryName="by/oras", imageIds=[{"imageTag": "v1"}])["imageDetails"][0]
     assert detail["imageDigest"] == pushed

@@ -53,9 +53,7 @@ class Installed:
 
     def play(self, *arguments: str) -> str:
         """What ansible-playbook prints in the empty folder."""
-        return ansible(
-            "ansible-playbook", "-i", "localhost,", *arguments, cwd=self.empty, collections=self.collections
-        )
+        return ansible("ansible-playbook", "-i", "localhost,", *arguments, cwd=self.empty, collections=self.collections)
 
 
 @pytest.fixture(scope="module")
