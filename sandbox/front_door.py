@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 from sandbox import http, iam, operations, requests, rules, shapes
+from sandbox.answers import answer_response
 from sandbox.faults import FaultError
 from sandbox.requests import ApiRequest
-from sandbox.responses import RawResponse, error_code, error_response, json_response
+from sandbox.responses import RawResponse, error_code, error_response
 from sandbox.switches import SwitchError
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class FrontDoor:
         )
         if isinstance(found, rules.Refusal):
             return error_response(request.protocol, found.status, found.code, found.message)
-        return None if found is None else json_response(request.protocol, found)
+        return None if found is None else answer_response(request, found)
 
     def _record(self, request: ApiRequest, headers: dict[str, str], answer: Answer) -> None:
         call = self._runtime.recording.add(

@@ -23,6 +23,9 @@ from botocore.model import (
     StructureShape,
 )
 
+from sandbox import cbor
+from sandbox.responses import CBOR
+
 # Signing name (of the credential scope) → botocore's service, where the two differ.
 SERVICE_OF_SIGNING_NAME = {
     "elasticloadbalancing": "elbv2",
@@ -47,6 +50,7 @@ SERVICE_OF_TARGET = {
     "GraniteServiceVersion20100801": "cloudwatch",
     "ResourceGroupsTaggingAPI_20170126": "resourcegroupstaggingapi",
 }
+RPC_PATH = re.compile(r"/service/(?P<service>\w+)/operation/(?P<operation>\w+)")
 CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]*)/([^/]+)/aws4_request")
 # Until a request names itself: what a query API's Version says.
 SERVICE_OF_QUERY_VERSION = {
@@ -102,6 +106,7 @@ def parse(method: str, path: str, query: str, headers: Mapping[str, str], body: 
     access_key_id, region, signing_name = scope.groups() if scope else (None, None, None)
     found = (
         _by_target(headers, body)
+        or _by_rpc(path, headers, body)
         or _by_query(signing_name, query, headers, body)
         or _by_rest(signing_name, method, path, query, headers, body)
     )
@@ -128,6 +133,20 @@ def _by_target(headers: Mapping[str, str], body: bytes) -> Found | None:
     if not service or not name:
         return None
     return service, name, "json", _json_object(body), _operation(service, name)
+
+
+def _by_rpc(path: str, headers: Mapping[str, str], body: bytes) -> Found | None:
+    """https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html"""
+    named = RPC_PATH.fullmatch(path)
+    service = SERVICE_OF_TARGET.get(named["service"]) if named and "smithy-protocol" in headers else None
+    if named is None or service is None:
+        return None
+    try:
+        document = cbor.loads(body) if body else {}
+    except cbor.CborError:
+        document = {}
+    parameters = document if isinstance(document, dict) else {}
+    return service, named["operation"], CBOR, parameters, _operation(service, named["operation"])
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

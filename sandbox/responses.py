@@ -10,8 +10,12 @@ from datetime import datetime
 from typing import Any
 from xml.sax.saxutils import escape
 
+from sandbox import cbor
+
 # (status, headers, body)
 RawResponse = tuple[int, list[tuple[str, str]], bytes]
+# As botocore's models name the protocol.
+CBOR = "smithy-rpc-v2-cbor"
 
 CODE_IN_XML = re.compile(rb"<Code>([^<]+)</Code>")
 CODE_IN_JSON = re.compile(rb'"(?:__type|code)"\s*:\s*"(?:[^"]*#)?([^"]+)"')
@@ -24,7 +28,17 @@ def error_response(protocol: str, status: int, code: str, message: str) -> RawRe
     """
     request_id = str(uuid.uuid4())
     headers = [("x-amzn-requestid", request_id)]
-    if protocol in ("json", "rest-json", "smithy-rpc-v2-cbor"):
+    if protocol == CBOR:
+        # The code of the Query protocol, which the service spoke before, travels in a header.
+        # https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait
+        headers += [
+            ("content-type", "application/cbor"),
+            ("smithy-protocol", "rpc-v2-cbor"),
+            ("x-amzn-errortype", code),
+        ]
+        headers.append(("x-amzn-query-error", f"{code};{'Sender' if status < 500 else 'Receiver'}"))
+        return status, headers, cbor.dumps({"__type": code, "message": message})
+    if protocol in ("json", "rest-json"):
         version = "1.1" if protocol == "json" else "1.0"
         content_type = f"application/x-amz-json-{version}" if protocol == "json" else "application/json"
         headers += [("content-type", content_type), ("x-amzn-errortype", code)]
