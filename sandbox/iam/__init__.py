@@ -1,15 +1,18 @@
-"""IAM mode: who calls, and whether identity policies let them."""
+"""IAM mode: who calls, and whether policies let them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sandbox.iam.principals import identity
 from sandbox.rules import Refusal
 
 if TYPE_CHECKING:
     from sandbox.requests import ApiRequest
     from sandbox.runtime import Runtime
+
+__all__ = ["identity", "refusal"]
 
 
 def refusal(runtime: Runtime, request: ApiRequest, headers: Mapping[str, str], body: bytes) -> Refusal | None:

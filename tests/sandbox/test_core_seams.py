@@ -20,6 +20,8 @@ MODULES = {
     "cloudwatch": "services.cloudwatch",
     "secrets": "services.secretsmanager",
     "metadata": "services.ecs_metadata",
+    "iam": "services.iam",
+    "sts": "services.sts",
     "application": "app",
 }
 CHECK = """
