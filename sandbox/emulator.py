@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from types import ModuleType
 from typing import Any
@@ -39,6 +40,15 @@ def request_scope(account: str, region: str) -> AbstractContextManager[None]:
     """Within it, ministack's stores show what this account has in this region. Needed on threads of our own."""
     scope: AbstractContextManager[None] = core("responses").request_scope(account, region)
     return scope
+
+
+@contextmanager
+def tenant_scope(access_key_id: str | None, account: str, region: str) -> Iterator[None]:
+    """As request_scope(), for a request: the account that ministack takes its key for, or `account` without a key."""
+    with request_scope(account, region):
+        if access_key_id:
+            core("responses").set_request_account_id(access_key_id)
+        yield
 
 
 def json_error(code: str, message: str, status: int = 400) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sandbox import emulator
 from sandbox.behaviours import behaviour
 
 if TYPE_CHECKING:
@@ -51,8 +52,13 @@ def registered() -> dict[tuple[str, str], list[Rule]]:
 
 
 def refusal(runtime: Runtime, request: ApiRequest) -> Refusal | None:
-    """What the first rule says that objects to the request; None lets it through."""
-    for function in _RULES.get((request.service, request.operation), ()):
-        if (objection := function(runtime, request)) is not None:
-            return objection
-    return None
+    """What the first rule says that objects to the request; None lets it through.
+
+    Rules run in the scope of whoever asks: the emulator's stores show what that account has in that region.
+    """
+    found = _RULES.get((request.service, request.operation), ())
+    if not found:
+        return None
+    settings = runtime.settings
+    with emulator.tenant_scope(request.access_key_id, settings.account, request.region or settings.region):
+        return next((objection for function in found if (objection := function(runtime, request)) is not None), None)
