@@ -1,0 +1,91 @@
+"""S3 on ministack: locks that hold and last, buckets closed to the public, URLs that expire."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sandbox import emulator
+from sandbox.behaviours import behaviour
+
+if TYPE_CHECKING:
+    from sandbox.runtime import Runtime
+
+Headers = dict[str, str]
+Handler = Callable[..., Any]
+LOCK_HEADERS = "x-amz-object-lock-"
+UPLOAD_ID = re.compile(rb"<UploadId>([^<]+)</UploadId>")
+
+
+def install(runtime: Runtime) -> None:
+    s3 = emulator.service("s3")
+    # Kept in memory alone by the emulator: a restart would free what is locked.
+    s3._PERSISTED_BUCKET_DICTS.update(object_retention=s3._object_retention, object_legal_hold=s3._object_legal_hold)
+    stock = s3._new_bucket_public_access_block
+    s3._new_bucket_public_access_block = lambda: new_buckets_are_closed(s3, stock)
+    verify = s3._verify_presigned_sigv4
+    s3._verify_presigned_sigv4 = lambda *given: presigned_urls_expire(s3, given[-1]) or verify(*given)
+    begin, complete, copy = s3._create_multipart_upload, s3._complete_multipart_upload, s3._copy_object
+    s3._create_multipart_upload = lambda bucket, key, headers: _begin(s3, begin(bucket, key, headers), headers)
+    s3._complete_multipart_upload = lambda *given: _complete(s3, complete, *given)
+    s3._copy_object = lambda bucket, key, headers: _copy(s3, copy(bucket, key, headers), bucket, key, headers)
+
+
+@behaviour("s3", otherwise=lambda s3, stock: stock())
+def new_buckets_are_closed(s3: Any, stock: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A new bucket blocks public access, and so refuses a public policy, until that is changed.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
+    """
+    return {"_public_access_block": s3._NEW_BUCKET_PUBLIC_ACCESS_BLOCK}
+
+
+@behaviour("s3", code="AccessDenied")
+def presigned_urls_expire(s3: Any, query: dict[str, Any]) -> Any:
+    """A presigned URL is good for the seconds that are written in it.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
+    """
+    made, seconds = s3._qp(query, "X-Amz-Date"), s3._qp(query, "X-Amz-Expires")
+    if not re.fullmatch(r"\d{8}T\d{6}Z", made) or not seconds.isdigit():
+        return None
+    begin = datetime.strptime(made, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    if datetime.now(UTC) < begin + timedelta(seconds=int(seconds)):
+        return None
+    return s3._error("AccessDenied", "Request has expired", 403)
+
+
+def _begin(s3: Any, response: Any, headers: Headers) -> Any:
+    """The lock of an upload is given at its beginning, and counts at its end."""
+    if found := UPLOAD_ID.search(response[2]):
+        lock = {name: value for name, value in headers.items() if name.startswith(LOCK_HEADERS)}
+        s3._multipart_uploads[found.group(1).decode()]["_lock"] = lock
+    return response
+
+
+def _complete(s3: Any, complete: Handler, bucket: str, key: str, body: bytes, query: Any, *rest: Any) -> Any:
+    upload = s3._multipart_uploads.get(s3._qp(query, "uploadId"))
+    response = complete(bucket, key, body, query, *rest)
+    if upload is not None and response[0] == 200:
+        uploads_and_copies_are_locked(s3, bucket, key, upload.get("_lock", {}))
+    return response
+
+
+def _copy(s3: Any, response: Any, bucket: str, key: str, headers: Headers) -> Any:
+    if response[0] == 200:
+        uploads_and_copies_are_locked(s3, bucket, key, headers)
+    return response
+
+
+@behaviour("s3")
+def uploads_and_copies_are_locked(s3: Any, bucket: str, key: str, headers: Headers) -> None:
+    """Copies and uploads in parts are locked as asked for, else by the bucket's default, never as their source was.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
+    """
+    version = s3._buckets[bucket]["objects"][key].get("version_id")
+    for store in (s3._object_retention, s3._object_legal_hold):
+        store.pop((bucket, key, version), None)
+    s3._apply_object_lock_from_headers(bucket, key, headers, version)
