@@ -11,6 +11,7 @@ from typing import Any
 import h11
 
 from sandbox.addresses import is_ours
+from sandbox.behaviours import behaviour
 
 Headers = list[tuple[bytes, bytes]]
 CHUNK = 64 * 1024
@@ -34,6 +35,22 @@ class TargetError(Exception):
     def __init__(self, status: int, what: str) -> None:
         super().__init__(what)
         self.status = status
+
+
+@behaviour("elbv2", otherwise=lambda: 500)
+def broken_answer_is_502() -> int:
+    """A target that refuses or closes the connection, or answers no HTTP, makes the load balancer answer 502.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html
+    """
+    return 502
+
+
+@behaviour("elbv2", otherwise=lambda: 500)
+def silent_target_is_504() -> int:
+    """A target that cannot be connected to in 10 s, or is silent for the idle timeout, makes it answer 504.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html
+    """
+    return 504
 
 
 class ClientGone(Exception):
@@ -70,14 +87,16 @@ class Exchange:
         An address outside 127.0.0.0/8 is a real host's: never connected to, it counts as one that is not there.
         """
         if not is_ours(address):
-            raise TargetError(504, f"{address} lies outside the local AWS")
+            raise TargetError(silent_target_is_504(), f"{address} lies outside the local AWS")
         try:
             async with asyncio.timeout(connect_timeout):
                 reader, writer = await asyncio.open_connection(address, port)
         except TimeoutError as error:
-            raise TargetError(504, f"no connection to {address}:{port} within {connect_timeout} s") from error
+            raise TargetError(
+                silent_target_is_504(), f"no connection to {address}:{port} within {connect_timeout} s"
+            ) from error
         except OSError as error:
-            raise TargetError(502, f"no connection to {address}:{port}: {error}") from error
+            raise TargetError(broken_answer_is_502(), f"no connection to {address}:{port}: {error}") from error
         return cls(reader, writer, idle)
 
     async def ask(
@@ -123,7 +142,7 @@ class Exchange:
             await self._write(h11.EndOfMessage())
         except (OSError, h11.LocalProtocolError) as error:
             # The target closed: what it said before is still read.
-            raise TargetError(502, f"the target closed the connection: {error}") from error
+            raise TargetError(broken_answer_is_502(), f"the target closed the connection: {error}") from error
 
     async def _write(self, event: h11.Event) -> None:
         data = self._state.send(event)
@@ -146,11 +165,11 @@ class Exchange:
                 if isinstance(event, h11.Response):
                     return event
                 if not isinstance(event, h11.InformationalResponse):
-                    raise TargetError(502, "the target closed the connection without an answer")
+                    raise TargetError(broken_answer_is_502(), "the target closed the connection without an answer")
         except TimeoutError as error:
-            raise TargetError(504, f"no answer within {self._idle} s") from error
+            raise TargetError(silent_target_is_504(), f"no answer within {self._idle} s") from error
         except (OSError, h11.RemoteProtocolError) as error:
-            raise TargetError(502, f"no HTTP answer: {error}") from error
+            raise TargetError(broken_answer_is_502(), f"no HTTP answer: {error}") from error
 
     async def _body(self) -> AsyncIterator[bytes]:
         """Raises TargetError when the body breaks off."""
@@ -158,4 +177,4 @@ class Exchange:
             while isinstance(event := await self._event(), h11.Data):
                 yield bytes(event.data)
         except (OSError, TimeoutError, h11.RemoteProtocolError) as error:
-            raise TargetError(502, f"the answer broke off: {error}") from error
+            raise TargetError(broken_answer_is_502(), f"the answer broke off: {error}") from error

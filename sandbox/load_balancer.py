@@ -16,8 +16,9 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from sandbox import network
+from sandbox.behaviours import behaviour
 from sandbox.emulator import request_scope, service
-from sandbox.forwarding import ClientGone, Exchange, Headers, TargetError, end_to_end
+from sandbox.forwarding import ClientGone, Exchange, Headers, TargetError, end_to_end, silent_target_is_504
 from sandbox.http import headers_of, host_of
 from sandbox.https_listeners import listeners_for
 from sandbox.listener_rules import Request, choose, redirect_location
@@ -26,8 +27,9 @@ from sandbox.seams.elbv2_rules import target_groups_of
 from sandbox.target_health import TargetHealth
 
 if TYPE_CHECKING:
-    from sandbox.runtime import Receive, Scope, Send
+    from sandbox.runtime import Receive, Runtime, Scope, Send
 
+Target = tuple[str, int]
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html#http-504-issues
 CONNECT_SECONDS = 10.0
 # Linux gives up connecting after about this time when its packets are dropped.
@@ -46,7 +48,8 @@ REASONS = {
 class LoadBalancers:
     """The sandbox.runtime.DataPlane of all load balancers."""
 
-    def __init__(self, health: TargetHealth) -> None:
+    def __init__(self, runtime: Runtime, health: TargetHealth) -> None:
+        self._runtime = runtime
         self._health = health
         self._turn = itertools.count()
 
@@ -56,7 +59,7 @@ class LoadBalancers:
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
         found = _find(host_of(headers)) or _find_by_certificate(host_of(headers), scope.get("scheme", "http"))
-        if found is None:
+        if found is None or _name_is_not_known_yet(self._runtime, found[2]):
             await _close(send)
             return
         account, region, balancer = found
@@ -105,14 +108,10 @@ class LoadBalancers:
         receive: Receive,
         send: Send,
     ) -> None:
-        weighted = [(arn, weight) for arn, weight in target_groups_of(actions) if weight > 0]
-        if not weighted:
-            await _say(send, 503)
-            return
-        arn = random.choices([group for group, _ in weighted], [weight for _, weight in weighted])[0]
-        target = self._choose_target(arn)
-        if target is None:
-            await _say(send, 503)
+        arn = _weighted(target_groups_of(actions))
+        target = self._choose_target(arn) if arn else None
+        if arn is None or target is None:
+            await _say(send, _no_target_is_503())
             return
         address, port = target
         idle = float(_attribute(balancer, "idle_timeout.timeout_seconds", "60"))
@@ -121,7 +120,7 @@ class LoadBalancers:
         try:
             if not elbv2_groups.reaches(arn, address, port):
                 await asyncio.sleep(CONNECT_SECONDS)
-                raise TargetError(504, f"packets to {address}:{port} are dropped")
+                raise TargetError(silent_target_is_504(), f"packets to {address}:{port} are dropped")
             exchange = await Exchange.open(address, port, CONNECT_SECONDS, idle)
             outgoing = _target_headers(balancer, listener, request, scope)
             answer = await exchange.ask(scope["method"].encode("latin-1"), _raw_target(scope), outgoing, receive)
@@ -147,8 +146,49 @@ class LoadBalancers:
         if not registered:
             return None
         healthy = [t for t in registered if self._health.finding(arn, *t).state == "healthy"]
-        usable = healthy or registered
-        return usable[next(self._turn) % len(usable)]
+        usable = _only_healthy_ones(registered, healthy) or _fails_open(registered)
+        return usable[next(self._turn) % len(usable)] if usable else None
+
+
+@behaviour("elbv2", otherwise=lambda *_: False)
+def _name_is_not_known_yet(runtime: Runtime, balancer: Mapping[str, Any]) -> bool:
+    """A new load balancer's name does not resolve for a while (`dns_seconds`): its connections are closed unanswered.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html#dns-name
+    """
+    return time.time() < float(balancer.get("_created", 0)) + runtime.switches.dns_seconds
+
+
+@behaviour("elbv2", otherwise=lambda groups: groups[0][0] if groups else None)
+def _weighted(groups: list[tuple[str, int]]) -> str | None:
+    """A forward action with several target groups shares the requests out by weight; weight 0 gets none.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_ForwardActionConfig.html
+    """
+    usable = [(arn, weight) for arn, weight in groups if weight > 0]
+    return random.choices([arn for arn, _ in usable], [weight for _, weight in usable])[0] if usable else None
+
+
+@behaviour("elbv2", otherwise=lambda: 500)
+def _no_target_is_503() -> int:
+    """A forward to a target group without registered targets is answered with 503.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html
+    """
+    return 503
+
+
+@behaviour("elbv2", otherwise=lambda registered, healthy: registered)
+def _only_healthy_ones(registered: list[Target], healthy: list[Target]) -> list[Target]:
+    """Requests go to healthy targets only, as long as there is one.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+    """
+    return healthy
+
+
+@behaviour("elbv2", otherwise=lambda _: [])
+def _fails_open(registered: list[Target]) -> list[Target]:
+    """Without a healthy target, requests go to all registered ones.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+    """
+    return registered
 
 
 def _balancers() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -201,17 +241,49 @@ def _raw_target(scope: Scope) -> bytes:
     return path + b"?" + query if query else path
 
 
-def _listener(balancer: Mapping[str, Any], request: Request) -> dict[str, Any] | None:
-    if balancer["State"] != "active":
-        return None
-    for listener in service("alb")._listeners.values():
-        if listener["LoadBalancerArn"] == balancer["LoadBalancerArn"] and listener["Port"] == request.port:
-            found: dict[str, Any] = listener
-            return found if found["Protocol"].lower() == request.scheme else None
-    return None
+Record = Mapping[str, Any]
 
 
-def _admitted(balancer: Mapping[str, Any], request: Request) -> bool:
+def _listener(balancer: Record, request: Request) -> Record | None:
+    listeners = [
+        listener
+        for listener in service("alb")._listeners.values()
+        if listener["LoadBalancerArn"] == balancer["LoadBalancerArn"]
+    ]
+    found = _listener_of_the_port(listeners, request)
+    usable = found is not None and _speaks_its_protocol(found, request) and _serves_once_active(balancer)
+    return found if usable else None
+
+
+@behaviour("elbv2", otherwise=lambda listeners, _: listeners[0] if listeners else None)
+def _listener_of_the_port(listeners: list[Record], request: Request) -> Record | None:
+    """A connection to a port without a listener is closed.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-listeners.html
+    """
+    return next((listener for listener in listeners if listener["Port"] == request.port), None)
+
+
+@behaviour("elbv2", otherwise=lambda *_: True)
+def _speaks_its_protocol(listener: Record, request: Request) -> bool:
+    """A listener speaks HTTP or HTTPS, not both.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-listeners.html
+    """
+    return str(listener["Protocol"]).lower() == request.scheme
+
+
+@behaviour("elbv2", otherwise=lambda _: True)
+def _serves_once_active(balancer: Record) -> bool:
+    """A load balancer that is still `provisioning` serves nobody.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html#load-balancer-state
+    """
+    return str(balancer["State"]) == "active"
+
+
+@behaviour("elbv2", otherwise=lambda *_: True)
+def _admitted(balancer: Record, request: Request) -> bool:
+    """A client that no rule of the load balancer's security groups admits gets no answer at all.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-update-security-groups.html
+    """
     return network.admits(
         service("ec2")._security_groups, balancer["SecurityGroups"], source_ip=request.client, port=request.port
     )

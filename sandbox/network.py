@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sandbox.behaviours import behaviour
+
 Records = Mapping[str, Mapping[str, Any]]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -31,12 +33,20 @@ def connects(groups: Records, source: Party, destination: Party, port: int, prot
 
     Groups are stateful, so answers need no rule. A source outside the VPC has nothing to pass on its way out.
     """
-    leaves = not source.groups or _passes(groups, source.groups, "IpPermissionsEgress", destination, port, protocol)
-    return leaves and admits(
+    return _lets_out(groups, source, destination, port, protocol) and admits(
         groups, destination.groups, source_groups=source.groups, source_ip=source.address, port=port, protocol=protocol
     )
 
 
+@behaviour("ec2", otherwise=lambda *_: True)
+def _lets_out(groups: Records, source: Party, destination: Party, port: int, protocol: str) -> bool:
+    """A connection leaves an interface only where an egress rule of one of its security groups allows it.
+    https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html
+    """
+    return not source.groups or _passes(groups, source.groups, "IpPermissionsEgress", destination, port, protocol)
+
+
+@behaviour("ec2", otherwise=lambda *_, **__: True)
 def admits(
     groups: Records,
     destination: Iterable[str],
@@ -46,7 +56,8 @@ def admits(
     port: int,
     protocol: str = "tcp",
 ) -> bool:
-    """Whether a connection to `port` passes the ingress rules of any of the `destination` groups.
+    """A connection reaches an interface only where an ingress rule of one of its security groups allows it.
+    https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html
 
     `groups` maps group id to EC2's record (IpPermissions as DescribeSecurityGroups returns them). The source is known
     by the groups of its network interface (a rule naming one of them, the own group included, admits it) and by its
@@ -60,7 +71,8 @@ def _passes(groups: Records, judging: Iterable[str], direction: str, other: Part
     named = set(other.groups)
     address = _address(other.address)
     return any(
-        _covers(rule, port, protocol) and (_names(rule, named) or (address is not None and _contains(rule, address)))
+        _covers(rule, port, protocol)
+        and (_names_a_group(rule, named) or (address is not None and _contains(rule, address)))
         for group in judging
         for rule in groups.get(group, {}).get(direction, [])
     )
@@ -107,7 +119,11 @@ def _covers(rule: Mapping[str, Any], port: int, protocol: str) -> bool:
     return first == -1 or first <= port <= last
 
 
-def _names(rule: Mapping[str, Any], groups: set[str]) -> bool:
+@behaviour("ec2", otherwise=lambda *_: False)
+def _names_a_group(rule: Mapping[str, Any], groups: set[str]) -> bool:
+    """A rule that names a security group is about the interfaces that have that group, whatever their addresses.
+    https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html
+    """
     return any(pair.get("GroupId") in groups for pair in rule.get("UserIdGroupPairs", []))
 
 

@@ -11,11 +11,15 @@ import contextlib
 import logging
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from sandbox.addresses import is_ours
+from sandbox.behaviours import behaviour
 
+# Target group ARN, address, port.
+Key = tuple[str, str, int]
 log = logging.getLogger("sandbox.health")
 # How long a new target stays in Elb.RegistrationInProgress before its first check. AWS: a few seconds.
 REGISTRATION_SECONDS = 0.5
@@ -68,13 +72,40 @@ class Finding:
 NOT_REGISTERED = Finding.of("unused", "Target.NotRegistered")
 NOT_IN_USE = Finding.of("unused", "Target.NotInUse")
 REGISTERING = Finding.of("initial", "Elb.RegistrationInProgress")
+# How long a target is remembered that is registered no more, in seconds, and how many states of each.
+REMEMBERED_SECONDS = 3600.0
+REMEMBERED_STATES = 50
+
+
+@behaviour("elbv2", otherwise=lambda: Finding.of("healthy"))
+def first_finding() -> Finding:
+    """A target that is being registered, or not checked yet, is `initial`.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+    """
+    return REGISTERING
+
+
+@behaviour("elbv2", otherwise=lambda: Finding.of("healthy"))
+def not_registered() -> Finding:
+    """A target that is not registered is `unused`, Target.NotRegistered.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+    """
+    return NOT_REGISTERED
+
+
+@behaviour("elbv2", otherwise=lambda _: False)
+def _not_in_use(group: Group) -> bool:
+    """Targets of a group to which no load balancer forwards are `unused`, Target.NotInUse, and not checked.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+    """
+    return not group.in_use
 
 
 @dataclass
 class Registration:
     """One target in one group, from its registration on; a new registration starts from the beginning."""
 
-    finding: Finding = REGISTERING
+    finding: Finding = field(default_factory=first_finding)
     successes: int = 0
     failures: int = 0
     due: float = 0.0
@@ -83,19 +114,39 @@ class Registration:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def judge(self, failure: Finding | None, group: Group) -> None:
-        """Take in the result of one check (None: passed).
-
-        A new target is healthy after one check that passed, an unhealthy one after `healthy_threshold` in a row;
-        either becomes unhealthy after `unhealthy_threshold` failures in a row.
-        """
+        """Take in the result of one check (None: passed)."""
         if failure is None:
             self.successes, self.failures = self.successes + 1, 0
-            if self.finding.state == "initial" or self.successes >= group.healthy_threshold:
+            if _one_pass_is_enough_at_first(self) or _healthy_threshold(self, group):
                 self.finding = Finding.of("healthy")
             return
         self.successes, self.failures = 0, self.failures + 1
-        if self.failures >= group.unhealthy_threshold or self.finding.state == "unhealthy":
+        if self.finding.state == "unhealthy" or _unhealthy_threshold(self, group):
             self.finding = failure
+
+
+@behaviour("elbv2", otherwise=lambda _: False)
+def _one_pass_is_enough_at_first(registration: Registration) -> bool:
+    """A newly registered target is healthy after one check that passed.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+    """
+    return registration.finding.state == "initial"
+
+
+@behaviour("elbv2", otherwise=lambda *_: True)
+def _healthy_threshold(registration: Registration, group: Group) -> bool:
+    """An unhealthy target is healthy again after HealthyThresholdCount passed checks in a row.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+    """
+    return registration.successes >= group.healthy_threshold
+
+
+@behaviour("elbv2", otherwise=lambda *_: True)
+def _unhealthy_threshold(registration: Registration, group: Group) -> bool:
+    """A target is unhealthy after UnhealthyThresholdCount failed checks in a row.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+    """
+    return registration.failures >= group.unhealthy_threshold
 
 
 def code_matches(code: int, matcher: str) -> bool:
@@ -122,12 +173,27 @@ class TargetHealth:
         self._groups = groups
         self._reaches = reaches
         self._clock = clock
-        self._registrations: dict[tuple[str, str, int], Registration] = {}
+        self._registrations: dict[Key, Registration] = {}
+        # Findings with the time from which they were true, the oldest first.
+        self._past: dict[Key, deque[tuple[float, Finding]]] = {}
 
     def finding(self, group: str, address: str, port: int) -> Finding:
-        """Current health; NOT_REGISTERED for an unknown target. From any thread."""
+        """Current health; that of a target that is not registered for an unknown one. From any thread."""
         registration = self._registrations.get((group, address, port))
-        return registration.finding if registration else NOT_REGISTERED
+        return registration.finding if registration else not_registered()
+
+    def finding_before(self, group: str, address: str, port: int, seconds: float) -> Finding | None:
+        """Health so many seconds ago; the oldest known one when it was not known then, None when it never was."""
+        moment, past = self._clock() - seconds, list(self._past.get((group, address, port), ()))
+        return next((finding for since, finding in reversed(past) if since <= moment), past[0][1] if past else None)
+
+    def known_before(self, group: str, seconds: float) -> list[tuple[str, int]]:
+        """Targets that were registered, or draining, so many seconds ago."""
+        return [
+            (address, port)
+            for arn, address, port in list(self._past)
+            if arn == group and self.finding_before(arn, address, port, seconds) not in (None, NOT_REGISTERED)
+        ]
 
     def draining(self, group: str) -> list[tuple[str, int]]:
         """Targets that were deregistered and are not through with it."""
@@ -146,7 +212,7 @@ class TargetHealth:
     def tick(self) -> None:
         """Follow registrations and start the checks that are due."""
         now = self._clock()
-        seen: set[tuple[str, str, int]] = set()
+        seen: set[Key] = set()
         known: dict[str, Group] = {}
         for group in self._groups():
             known[group.arn] = group
@@ -158,13 +224,27 @@ class TargetHealth:
             if key in seen:
                 continue
             gone = known.get(key[0])
-            self._drain(key, registration, gone, now)
+            self._leave(key, registration, gone, now)
+        self._remember(now)
 
-    def _follow(self, key: tuple[str, str, int], group: Group, now: float) -> None:
+    def _remember(self, now: float) -> None:
+        for key, registration in self._registrations.items():
+            past = self._past.setdefault(key, deque(maxlen=REMEMBERED_STATES))
+            if not past or past[-1][1] != registration.finding:
+                past.append((now, registration.finding))
+        for key, past in list(self._past.items()):
+            if key in self._registrations:
+                continue
+            if past[-1][1] != NOT_REGISTERED:
+                past.append((now, NOT_REGISTERED))
+            elif now - past[-1][0] > REMEMBERED_SECONDS:
+                del self._past[key]
+
+    def _follow(self, key: Key, group: Group, now: float) -> None:
         registration = self._registrations.get(key)
         if registration is None or registration.drained_at is not None:
             registration = self._registrations[key] = Registration(due=now + REGISTRATION_SECONDS)
-        if not group.in_use:
+        if _not_in_use(group):
             if registration.finding != NOT_IN_USE:
                 registration.finding = NOT_IN_USE
                 registration.successes = registration.failures = 0
@@ -181,11 +261,9 @@ class TargetHealth:
             registration.tasks.add(task)
             task.add_done_callback(registration.tasks.discard)
 
-    def _drain(self, key: tuple[str, str, int], registration: Registration, group: Group | None, now: float) -> None:
-        """AWS shows a deregistered target as draining until the delay has passed, whether it had requests or not."""
-        if registration.drained_at is None and group is not None and registration.finding.state != "unused":
-            registration.drained_at = now + group.deregistration_delay
-            registration.finding = Finding.of("draining", "Target.DeregistrationInProgress")
+    def _leave(self, key: Key, registration: Registration, group: Group | None, now: float) -> None:
+        if registration.drained_at is None and group is not None:
+            _draining(registration, group, now)
         if group is None or registration.drained_at is None or registration.drained_at <= now:
             self._registrations.pop(key, None)
 
@@ -203,21 +281,70 @@ class TargetHealth:
 
     async def probe(self, group: Group, address: str, port: int) -> Finding | None:
         """One health check: None when it passed, else the finding that an unhealthy target would have."""
-        checked = port if group.port == "traffic-port" else int(group.port)
+        checked = _checked_port(group, port)
         try:
             async with asyncio.timeout(group.timeout):
                 # An address outside 127.0.0.0/8 is some real host's, never ours: nobody answers there.
-                if not is_ours(address) or not self._reaches(group.arn, address, checked):
+                if not is_ours(address) or _kept_out(self._reaches, group, address, checked):
                     await asyncio.sleep(group.timeout + 1)
                 code = await status_of(address, checked, group.path, group.protocol == "HTTPS")
         except TimeoutError:
-            return Finding.of("unhealthy", "Target.Timeout")
+            return _check_timeout()
         except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            return Finding.of("unhealthy", "Target.FailedHealthChecks")
-        if code_matches(code, group.matcher):
-            return None
-        text = f"Health checks failed with these codes: [{code}]"
-        return Finding.of("unhealthy", "Target.ResponseCodeMismatch", text)
+            return _check_refused()
+        return _code_mismatch(code, group)
+
+
+@behaviour("elbv2")
+def _draining(registration: Registration, group: Group, now: float) -> None:
+    """A deregistered target is `draining` until the deregistration delay of its group has passed.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#deregistration-delay
+    """
+    if registration.finding.state != "unused":
+        registration.drained_at = now + group.deregistration_delay
+        registration.finding = Finding.of("draining", "Target.DeregistrationInProgress")
+
+
+@behaviour("elbv2", otherwise=lambda group, port: port)
+def _checked_port(group: Group, port: int) -> int:
+    """Checks go to the target's own port, or to HealthCheckPort when that is a number.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroup.html
+    """
+    return port if group.port == "traffic-port" else int(group.port)
+
+
+@behaviour("elbv2", otherwise=lambda *_: False)
+def _kept_out(reaches: Callable[[str, str, int], bool], group: Group, address: str, port: int) -> bool:
+    """Checks pass the security groups of load balancer and target; where a rule lacks, they time out.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+    """
+    return not reaches(group.arn, address, port)
+
+
+@behaviour("elbv2", otherwise=lambda: None)
+def _check_timeout() -> Finding | None:
+    """A check without an answer within HealthCheckTimeoutSeconds fails: Target.Timeout.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+    """
+    return Finding.of("unhealthy", "Target.Timeout")
+
+
+@behaviour("elbv2", otherwise=lambda: None)
+def _check_refused() -> Finding | None:
+    """A check whose connection is refused, or not answered in HTTP, fails: Target.FailedHealthChecks.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+    """
+    return Finding.of("unhealthy", "Target.FailedHealthChecks")
+
+
+@behaviour("elbv2", otherwise=lambda *_: None)
+def _code_mismatch(code: int, group: Group) -> Finding | None:
+    """A check whose status the Matcher does not name fails: Target.ResponseCodeMismatch, with the code in its words.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+    """
+    if code_matches(code, group.matcher):
+        return None
+    return Finding.of("unhealthy", "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{code}]")
 
 
 async def status_of(address: str, port: int, path: str, tls: bool) -> int:

@@ -8,10 +8,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sandbox.background import Background
-from sandbox.emulator import service
+from sandbox.behaviours import behaviour
+from sandbox.emulator import request_scope, service
 from sandbox.https_listeners import HttpsListeners
 from sandbox.load_balancer import LoadBalancers
-from sandbox.seams import ec2, elbv2_groups, elbv2_rules
+from sandbox.seams import ec2, elbv2_groups, elbv2_pages, elbv2_rules
 from sandbox.seams.refusal import Handler, Params, Refused, Response, answered
 from sandbox.target_health import TargetHealth
 from sandbox.tls import Authority
@@ -29,23 +30,25 @@ def install(runtime: Runtime) -> None:
     elbv2_rules.install(alb)
     health = TargetHealth(elbv2_groups.groups_for_health, elbv2_groups.reaches)
     runtime.target_state = lambda group, address, port: health.finding(group, address, port).state
-    elbv2_groups.install(alb, health)
+    elbv2_groups.install(runtime, alb, health)
     alb._lb_xml = lambda record: _balancer_xml(alb, record)
     actions = alb._ACTION_MAP
-    attributes = actions["ModifyLoadBalancerAttributes"]
+    attributes, groups, subnets = (
+        actions[name] for name in ("ModifyLoadBalancerAttributes", "SetSecurityGroups", "SetSubnets")
+    )
     actions.update(
         CreateLoadBalancer=lambda p: _create(runtime, alb, p),
         DeleteLoadBalancer=lambda p: _delete(runtime, alb, p),
         DescribeLoadBalancers=lambda p: _describe(alb, p),
         ModifyLoadBalancerAttributes=lambda p: _modify_attributes(alb, p, attributes),
-        SetSecurityGroups=lambda p: _set_groups(alb, p),
-        SetSubnets=lambda p: _set_subnets(runtime, alb, p),
+        SetSecurityGroups=lambda p: _set_groups(alb, p, groups),
+        SetSubnets=lambda p: _set_subnets(runtime, alb, p, subnets),
     )
     for name, handler in list(actions.items()):
         actions[name] = answered(alb, handler)
     # The emulator's own data plane would answer for hosts that end in .alb.localhost.
     alb.find_lb_for_host = lambda host: None
-    balancers = LoadBalancers(health)
+    balancers = LoadBalancers(runtime, health)
     runtime.data_planes.append(balancers)
     https = HttpsListeners(runtime, balancers, Authority(runtime.settings.ca_file.parent))
     runtime.at_start.append(https.start)
@@ -59,6 +62,11 @@ def _start(runtime: Runtime, alb: Any, background: Background, health: TargetHea
     for record in alb._lbs._data.values():
         if record["State"] == "provisioning":
             record["State"] = "active"
+    # Interfaces whose time was not up when the sandbox ended.
+    for (account, region, identifier), interface in list(service("ec2")._network_interfaces._data.items()):
+        if until := interface.get("_until"):
+            with request_scope(account, region):
+                _remove_interface_at(runtime, identifier, until)
     background.submit(health.run())
 
 
@@ -75,7 +83,11 @@ def _description(record: dict[str, Any]) -> str:
     return f"ELB {record['LoadBalancerArn'].partition(':loadbalancer/')[2]}"
 
 
-def _add_interface(runtime: Runtime, record: dict[str, Any], subnet: str) -> None:
+@behaviour("elbv2")
+def _interface_in_each_subnet(runtime: Runtime, record: dict[str, Any], subnet: str) -> None:
+    """A load balancer has a network interface in each of its subnets, made by amazon-elb with its security groups.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html
+    """
     address = runtime.addresses.take(service("ec2")._subnets[subnet]["CidrBlock"])
     ec2.create_interface(
         subnet,
@@ -88,9 +100,38 @@ def _add_interface(runtime: Runtime, record: dict[str, Any], subnet: str) -> Non
     )
 
 
-def _remove_interface(runtime: Runtime, identifier: str, interface: dict[str, Any]) -> None:
-    ec2.delete_interface(identifier)
-    runtime.addresses.release(interface["PrivateIpAddress"])
+@behaviour("elbv2")
+def _interfaces_go_with_it(runtime: Runtime, identifier: str) -> None:
+    """The network interfaces of a deleted load balancer, or of a subnet that it left, go by themselves.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeleteLoadBalancer.html
+    """
+    interface = service("ec2")._network_interfaces[identifier]
+    interface["_until"] = time.time() + _interfaces_outlive_it(runtime)
+    _remove_interface_at(runtime, identifier, interface["_until"])
+
+
+@behaviour("elbv2", otherwise=lambda _: 0.0)
+def _interfaces_outlive_it(runtime: Runtime) -> float:
+    """A deleted load balancer's interfaces stay for minutes and hold its group and subnets (`alb_interface_seconds`).
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-delete.html
+    """
+    return runtime.switches.alb_interface_seconds
+
+
+def _remove_interface_at(runtime: Runtime, identifier: str, moment: float) -> None:
+    interface = service("ec2")._network_interfaces.get(identifier)
+
+    def remove() -> None:
+        ec2.delete_interface(identifier)
+        if interface is not None:
+            runtime.addresses.release(interface["PrivateIpAddress"])
+        runtime.changed()
+
+    if moment <= time.time():
+        remove()
+        return
+    # The loop's callback keeps this context: the account and region that the interface is in.
+    (runtime.loop or asyncio.get_running_loop()).call_later(moment - time.time(), remove)
 
 
 def _subnets_of(alb: Any, p: Params) -> list[str]:
@@ -100,42 +141,28 @@ def _subnets_of(alb: Any, p: Params) -> list[str]:
     return subnets
 
 
-def _check_subnets(subnets: list[str], scheme: str) -> str:
-    """The VPC of a load balancer's subnets. https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html#subnets-load-balancer"""
-    state = service("ec2")
-    for subnet in subnets:
-        if subnet not in state._subnets:
-            raise Refused("SubnetNotFound", f"The subnet ID '{subnet}' does not exist")
-    vpcs = {state._subnets[subnet]["VpcId"] for subnet in subnets}
-    if len(vpcs) > 1:
-        raise Refused("InvalidConfigurationRequest", "All subnets must belong to the same VPC")
-    zones = [state._subnets[subnet]["AvailabilityZone"] for subnet in subnets]
-    if len(set(zones)) < len(zones):
-        raise Refused(
-            "InvalidConfigurationRequest",
-            "A load balancer cannot be attached to multiple subnets in the same Availability Zone",
-        )
-    if len(zones) < 2:
-        raise Refused("ValidationError", "At least two subnets in two different Availability Zones must be specified")
-    vpc = str(vpcs.pop())
-    if scheme == "internet-facing" and not any(
-        link["VpcId"] == vpc for gateway in state._internet_gateways.values() for link in gateway["Attachments"]
-    ):
-        raise Refused("InvalidSubnet", f"VPC {vpc} has no internet gateway")
-    return vpc
+@behaviour("elbv2", otherwise=lambda *_: [])
+def _default_group_when_none_is_named(vpc: str) -> list[str]:
+    """A load balancer for which no security group is named gets the VPC's default one.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-update-security-groups.html
+    """
+    return ec2.default_groups(vpc)
 
 
-def _check_groups(groups: list[str], vpc: str) -> list[str]:
-    state = service("ec2")
-    if not groups:
-        return ec2.default_groups(vpc)
-    for group in groups:
-        record = state._security_groups.get(group)
-        if record is None:
-            raise Refused("InvalidSecurityGroup", f"The security group '{group}' does not exist")
-        if record["VpcId"] != vpc:
-            raise Refused("InvalidConfigurationRequest", f"Security group '{group}' is not in VPC '{vpc}'")
-    return groups
+@behaviour("elbv2")
+def _load_balancer_creation_is_idempotent(alb: Any, name: str) -> dict[str, Any] | None:
+    """CreateLoadBalancer with the same name and settings again gives the load balancer that there is.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html
+    """
+    return next((record for record in alb._lbs.values() if record["LoadBalancerName"] == name), None)
+
+
+@behaviour("elbv2", otherwise=lambda: "active")
+def _provisioning_first() -> str:
+    """A new load balancer is `provisioning`, and `active` only when it is set up.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerState.html
+    """
+    return "provisioning"
 
 
 def _create(runtime: Runtime, alb: Any, p: Params) -> Response:
@@ -149,19 +176,10 @@ def _create(runtime: Runtime, alb: Any, p: Params) -> Response:
     scheme = alb._p(p, "Scheme") or "internet-facing"
     if scheme not in ("internet-facing", "internal"):
         raise Refused("InvalidScheme", f"The scheme '{scheme}' is not valid")
-    subnets = _subnets_of(alb, p)
-    vpc = _check_subnets(subnets, scheme)
-    groups = _check_groups(alb._parse_member_list(p, "SecurityGroups"), vpc)
-    wanted = {"Scheme": scheme, "Subnets": sorted(subnets), "SecurityGroups": sorted(groups)}
-    for other in alb._lbs.values():
-        if other["LoadBalancerName"] == name:
-            have = {key: sorted(other[key]) if isinstance(other[key], list) else other[key] for key in wanted}
-            if have != wanted:
-                raise Refused(
-                    "DuplicateLoadBalancerName",
-                    f"A load balancer with the same name '{name}' exists, but with different settings",
-                )
-            return _shown(alb, "CreateLoadBalancer", [other])
+    if (same := _load_balancer_creation_is_idempotent(alb, name)) is not None:
+        return _shown(alb, "CreateLoadBalancer", [same])
+    subnets = [subnet for subnet in _subnets_of(alb, p) if subnet in service("ec2")._subnets]
+    vpc = str(service("ec2")._subnets[subnets[0]]["VpcId"]) if subnets else ""
     identifier = secrets.token_hex(8)
     arn = f"arn:aws:elasticloadbalancing:{alb.get_region()}:{alb.get_account_id()}:loadbalancer/app/{name}/{identifier}"
     prefix = "internal-" if scheme == "internal" else ""
@@ -171,18 +189,19 @@ def _create(runtime: Runtime, alb: Any, p: Params) -> Response:
         "DNSName": f"{prefix}{name}-{int(identifier[:8], 16)}.{alb.get_region()}.elb.amazonaws.com",
         "Scheme": scheme,
         "VpcId": vpc,
-        "State": "provisioning",
+        "State": _provisioning_first(),
         "Type": "application",
         "Subnets": subnets,
-        "SecurityGroups": groups,
+        "SecurityGroups": alb._parse_member_list(p, "SecurityGroups") or _default_group_when_none_is_named(vpc),
         "IpAddressType": alb._p(p, "IpAddressType") or "ipv4",
         "CreatedTime": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
+        "_created": time.time(),
     }
     alb._lbs[arn] = record
     alb._tags[arn] = alb._parse_tags(p)
     alb._lb_attrs[arn] = _default_attributes()
     for subnet in subnets:
-        _add_interface(runtime, record, subnet)
+        _interface_in_each_subnet(runtime, record, subnet)
     _activate_later(runtime, record)
     return _shown(alb, "CreateLoadBalancer", [record])
 
@@ -223,55 +242,47 @@ def _default_attributes() -> list[dict[str, str]]:
 
 
 def _modify_attributes(alb: Any, p: Params, modify: Handler) -> Response:
-    """Access logs need a bucket that lets the log delivery in.
-
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
-    """
-    arn = alb._p(p, "LoadBalancerArn")
-    if arn not in alb._lbs:
-        raise Refused("LoadBalancerNotFound", f"Load balancer '{arn}' not found")
-    values = {item["Key"]: item["Value"] for item in alb._lb_attrs[arn]}
-    known = set(values)
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html"""
+    known = {item["Key"] for item in alb._lb_attrs.get(alb._p(p, "LoadBalancerArn"), [])}
     place = 1
-    while key := alb._p(p, f"Attributes.member.{place}.Key"):
+    while known and (key := alb._p(p, f"Attributes.member.{place}.Key")):
+        value = alb._p(p, f"Attributes.member.{place}.Value")
         if key not in known:
             raise Refused("ValidationError", f"Load balancer attribute key '{key}' is not recognized")
-        values[key] = alb._p(p, f"Attributes.member.{place}.Value")
+        if key == "idle_timeout.timeout_seconds" and not (value.isdigit() and 1 <= int(value) <= 4000):
+            raise Refused("ValidationError", "'idle_timeout.timeout_seconds' must be between 1 and 4000")
         place += 1
-    if not 1 <= int(values["idle_timeout.timeout_seconds"] or 0) <= 4000:
-        raise Refused("ValidationError", "'idle_timeout.timeout_seconds' must be between 1 and 4000")
-    if values["access_logs.s3.enabled"] == "true":
-        bucket = values["access_logs.s3.bucket"]
-        s3 = service("s3")
-        if bucket not in s3._buckets or bucket not in s3._bucket_policies:
-            raise Refused(
-                "InvalidConfigurationRequest", f"Access Denied for bucket: {bucket}. Please check S3bucket permission"
-            )
     return modify(p)
 
 
-def _delete(runtime: Runtime, alb: Any, p: Params) -> Response:
-    """Listeners and rules go with it; asked again, it succeeds.
-
+@behaviour("elbv2", otherwise=lambda *_: False)
+def _deletion_is_idempotent(alb: Any, arn: str) -> bool:
+    """DeleteLoadBalancer of one that does not exist, or was deleted before, succeeds.
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeleteLoadBalancer.html
     """
+    return arn not in alb._lbs
+
+
+@behaviour("elbv2")
+def _listeners_go_with_it(alb: Any, arn: str) -> None:
+    """Deleting a load balancer deletes its listeners and their rules.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeleteLoadBalancer.html
+    """
+    for listener in [key for key, value in alb._listeners.items() if value["LoadBalancerArn"] == arn]:
+        alb._delete_listener({"ListenerArn": listener})
+
+
+def _delete(runtime: Runtime, alb: Any, p: Params) -> Response:
     arn = alb._p(p, "LoadBalancerArn")
     record = alb._lbs.get(arn)
     if record is not None:
-        protected = any(
-            item["Key"] == "deletion_protection.enabled" and item["Value"] == "true" for item in alb._lb_attrs[arn]
-        )
-        if protected:
-            raise Refused(
-                "OperationNotPermitted",
-                f"Load balancer '{arn}' cannot be deleted because deletion protection is enabled",
-            )
-        for listener in [key for key, value in alb._listeners.items() if value["LoadBalancerArn"] == arn]:
-            alb._delete_listener({"ListenerArn": listener})
-        for identifier, interface in _interfaces(record).items():
-            _remove_interface(runtime, identifier, interface)
+        _listeners_go_with_it(alb, arn)
+        for identifier in _interfaces(record):
+            _interfaces_go_with_it(runtime, identifier)
         for store in (alb._lbs, alb._lb_attrs, alb._tags):
             store.pop(arn, None)
+    elif not _deletion_is_idempotent(alb, arn):
+        raise Refused("LoadBalancerNotFound", f"Load balancer '{arn}' not found")
     answer: Response = alb._empty("DeleteLoadBalancer")
     return answer
 
@@ -281,25 +292,17 @@ def _describe(alb: Any, p: Params) -> Response:
     arns, names = alb._parse_member_list(p, "LoadBalancerArns"), alb._parse_member_list(p, "Names")
     if arns and names:
         raise Refused("ValidationError", "Load balancer names and ARNs cannot be specified at the same time")
-    found = list(alb._lbs.values())
-    for wanted, key in ((arns, "LoadBalancerArn"), (names, "LoadBalancerName")):
-        missing = [value for value in wanted if value not in {record[key] for record in found}]
-        if missing:
-            what = (
-                "One or more load balancers" if key == "LoadBalancerArn" else f"Load balancers '[{', '.join(missing)}]'"
-            )
-            raise Refused("LoadBalancerNotFound", f"{what} not found")
-        if wanted:
-            found = [record for record in found if record[key] in wanted]
-    start, size = int(alb._p(p, "Marker") or 0), int(alb._p(p, "PageSize") or 400)
-    return _shown(
-        alb, "DescribeLoadBalancers", found[start : start + size], start + size if start + size < len(found) else None
-    )
+    found = [
+        record
+        for record in alb._lbs.values()
+        if (not arns or record["LoadBalancerArn"] in arns) and (not names or record["LoadBalancerName"] in names)
+    ]
+    page, more = elbv2_pages.page(alb, p, found)
+    return _shown(alb, "DescribeLoadBalancers", page, more)
 
 
-def _shown(alb: Any, operation: str, records: list[dict[str, Any]], marker: int | None = None) -> Response:
+def _shown(alb: Any, operation: str, records: list[dict[str, Any]], more: str = "") -> Response:
     inner = "".join(alb._lb_xml(record) for record in records)
-    more = f"<NextMarker>{marker}</NextMarker>" if marker else ""
     answer: Response = alb._xml(200, operation, f"<LoadBalancers>{inner}</LoadBalancers>{more}")
     return answer
 
@@ -327,37 +330,34 @@ def _balancer_xml(alb: Any, record: dict[str, Any]) -> str:
     )
 
 
-def _known(alb: Any, p: Params) -> dict[str, Any]:
-    record: dict[str, Any] | None = alb._lbs.get(alb._p(p, "LoadBalancerArn"))
-    if record is None:
-        raise Refused("LoadBalancerNotFound", f"Load balancer '{alb._p(p, 'LoadBalancerArn')}' not found")
-    return record
-
-
-def _set_groups(alb: Any, p: Params) -> Response:
-    record = _known(alb, p)
-    record["SecurityGroups"] = _check_groups(alb._parse_member_list(p, "SecurityGroups"), record["VpcId"])
-    held = service("ec2")._security_groups
-    for interface in _interfaces(record).values():
-        interface["Groups"] = [
-            {"GroupId": group, "GroupName": held[group]["GroupName"]} for group in record["SecurityGroups"]
-        ]
-    members = "".join(f"<member>{group}</member>" for group in record["SecurityGroups"])
-    answer: Response = alb._xml(200, "SetSecurityGroups", f"<SecurityGroupIds>{members}</SecurityGroupIds>")
+def _set_groups(alb: Any, p: Params, work: Handler) -> Response:
+    answer = work(p)
+    record = alb._lbs.get(alb._p(p, "LoadBalancerArn"))
+    if record is not None:
+        record["SecurityGroups"] = record["SecurityGroups"] or _default_group_when_none_is_named(record["VpcId"])
+        _interfaces_take_its_groups(record)
     return answer
 
 
-def _set_subnets(runtime: Runtime, alb: Any, p: Params) -> Response:
-    record = _known(alb, p)
+@behaviour("elbv2")
+def _interfaces_take_its_groups(record: dict[str, Any]) -> None:
+    """SetSecurityGroups changes the groups of the load balancer's network interfaces, which lets the old ones go.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetSecurityGroups.html
+    """
+    held = service("ec2")._security_groups
+    for interface in _interfaces(record).values():
+        interface["Groups"] = [
+            {"GroupId": group, "GroupName": (held.get(group) or {}).get("GroupName", group)}
+            for group in record["SecurityGroups"]
+        ]
+
+
+def _set_subnets(runtime: Runtime, alb: Any, p: Params, work: Handler) -> Response:
+    record = alb._lbs.get(alb._p(p, "LoadBalancerArn"))
+    if record is None:
+        return work(p)
     subnets = _subnets_of(alb, p)
-    if _check_subnets(subnets, record["Scheme"]) != record["VpcId"]:
-        raise Refused("InvalidConfigurationRequest", "Subnets must belong to the VPC of the load balancer")
-    for identifier, interface in _interfaces(record).items():
-        if interface["SubnetId"] not in subnets:
-            _remove_interface(runtime, identifier, interface)
-    for subnet in subnets:
-        if subnet not in record["Subnets"]:
-            _add_interface(runtime, record, subnet)
+    _interfaces_follow_its_subnets(runtime, record, subnets)
     record["Subnets"] = subnets
     answer: Response = alb._xml(
         200,
@@ -366,3 +366,16 @@ def _set_subnets(runtime: Runtime, alb: Any, p: Params) -> Response:
         f"<IpAddressType>{record['IpAddressType']}</IpAddressType>",
     )
     return answer
+
+
+@behaviour("elbv2")
+def _interfaces_follow_its_subnets(runtime: Runtime, record: dict[str, Any], subnets: list[str]) -> None:
+    """SetSubnets replaces the subnets: interfaces come in the new ones and go from those that are left.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_SetSubnets.html
+    """
+    for identifier, interface in _interfaces(record).items():
+        if interface["SubnetId"] not in subnets:
+            _interfaces_go_with_it(runtime, identifier)
+    for subnet in subnets:
+        if subnet not in record["Subnets"]:
+            _interface_in_each_subnet(runtime, record, subnet)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from sandbox import network
+from sandbox.behaviours import behaviour
 from sandbox.emulator import request_scope, service
+from sandbox.seams.elbv2_pages import page
 from sandbox.seams.elbv2_rules import users_of
 from sandbox.seams.refusal import Handler, Params, Refused, Response
-from sandbox.target_health import NOT_IN_USE, NOT_REGISTERED, REGISTERING, Finding, Group, TargetHealth
+from sandbox.target_health import NOT_IN_USE, NOT_REGISTERED, Finding, Group, TargetHealth, first_finding
+
+if TYPE_CHECKING:
+    from sandbox.runtime import Runtime
 
 Target = tuple[str, int]
 HEALTH_LIMITS = {
@@ -21,31 +26,35 @@ HEALTH_LIMITS = {
     "HealthyThresholdCount": (2, 10),
     "UnhealthyThresholdCount": (2, 10),
 }
-# Private ranges that may be targets though they lie outside the VPC (RFC 1918, RFC 6598).
-ROUTABLE = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")]
 NAME = re.compile(r"[A-Za-z0-9-]+")
 
 
-def install(alb: Any, health: TargetHealth) -> None:
+def install(runtime: Runtime, alb: Any, health: TargetHealth) -> None:
     actions = alb._ACTION_MAP
     show = alb._tg_xml
     alb._tg_xml = lambda group: show({**group, "LoadBalancerArns": users_of(alb, group["TargetGroupArn"])})
-    create, modify, delete, describe = (
-        actions[name]
-        for name in ("CreateTargetGroup", "ModifyTargetGroup", "DeleteTargetGroup", "DescribeTargetGroups")
-    )
-    attributes = actions["ModifyTargetGroupAttributes"]
-    actions.update(
-        CreateTargetGroup=lambda p: _create(alb, p, create),
-        ModifyTargetGroup=lambda p: _modify(alb, p, modify),
-        DeleteTargetGroup=lambda p: _delete(alb, p, delete),
-        DescribeTargetGroups=lambda p: _describe(alb, p, describe),
-        ModifyTargetGroupAttributes=lambda p: _modify_attributes(alb, p, attributes),
-        RegisterTargets=lambda p: _register(alb, p),
-        DeregisterTargets=lambda p: _deregister(alb, p),
-        DescribeTargetHealth=lambda p: _describe_health(alb, p, health),
-    )
+    for name, replacement in {
+        "CreateTargetGroup": _create,
+        "ModifyTargetGroup": _modify,
+        "DeleteTargetGroup": _delete,
+        "DescribeTargetGroups": _describe,
+        "ModifyTargetGroupAttributes": _modify_attributes,
+        "RegisterTargets": _register,
+        "DeregisterTargets": _deregister,
+        "DescribeTargetHealth": lambda alb, p, _: _describe_health(runtime, alb, p, health),
+    }.items():
+        actions[name] = _with(alb, replacement, actions[name])
     alb.set_targets_for_group = lambda arn, targets, previous_ids=(): _publish(alb, arn, targets, previous_ids)
+
+
+def _with(alb: Any, replacement: Callable[[Any, Params, Handler], Response], original: Handler) -> Handler:
+    """A handler of ours; what names a group that does not exist is the emulator's to answer."""
+
+    def handler(p: Params) -> Response:
+        arn = alb._p(p, "TargetGroupArn")
+        return replacement(alb, p, original) if not arn or arn in alb._tgs else original(p)
+
+    return handler
 
 
 def check_name(kind: str, name: str) -> None:
@@ -153,6 +162,14 @@ def _check_health_settings(alb: Any, p: Params, record: dict[str, Any]) -> None:
         )
 
 
+@behaviour("elbv2")
+def _target_group_creation_is_idempotent(alb: Any, name: str) -> dict[str, Any] | None:
+    """CreateTargetGroup with the same name and settings again gives the target group that there is.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html
+    """
+    return next((group for group in alb._tgs.values() if group["TargetGroupName"] == name), None)
+
+
 def _create(alb: Any, p: Params, create: Handler) -> Response:
     """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html"""
     name, kind = alb._p(p, "Name"), alb._p(p, "TargetType") or "instance"
@@ -164,20 +181,8 @@ def _create(alb: Any, p: Params, create: Handler) -> Response:
             if not alb._p(p, needed):
                 words = {"Protocol": "protocol", "Port": "port", "VpcId": "VPC ID"}[needed]
                 raise Refused("ValidationError", f"A {words} must be specified")
-        if alb._p(p, "VpcId") not in service("ec2")._vpcs:
-            raise Refused("ValidationError", f"The VPC ID '{alb._p(p, 'VpcId')}' is not found")
-    same = [group for group in alb._tgs.values() if group["TargetGroupName"] == name]
-    if same and not all(
-        str(same[0][key]) == (alb._p(p, key) or str(same[0][key]))
-        for key in ("Protocol", "Port", "VpcId", "TargetType")
-    ):
-        raise Refused(
-            "DuplicateTargetGroupName",
-            f"A target group with the same name '{name}' exists, but with different settings",
-        )
-    if same:
-        # Asked again for the same thing, AWS gives what there is.
-        answer: Response = alb._xml(200, "CreateTargetGroup", f"<TargetGroups>{alb._tg_xml(same[0])}</TargetGroups>")
+    if (same := _target_group_creation_is_idempotent(alb, name)) is not None:
+        answer: Response = alb._xml(200, "CreateTargetGroup", f"<TargetGroups>{alb._tg_xml(same)}</TargetGroups>")
         return answer
     response = create(p)
     for group in alb._tgs.values():
@@ -207,22 +212,13 @@ def _default_attributes() -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in values.items()]
 
 
-def _known(alb: Any, arn: str) -> dict[str, Any]:
-    record: dict[str, Any] | None = alb._tgs.get(arn)
-    if record is None:
-        raise Refused("TargetGroupNotFound", "One or more target groups not found")
-    return record
-
-
 def _modify(alb: Any, p: Params, modify: Handler) -> Response:
-    _check_health_settings(alb, p, _known(alb, alb._p(p, "TargetGroupArn")))
+    _check_health_settings(alb, p, alb._tgs[alb._p(p, "TargetGroupArn")])
     return modify(p)
 
 
 def _modify_attributes(alb: Any, p: Params, modify: Handler) -> Response:
-    arn = alb._p(p, "TargetGroupArn")
-    _known(alb, arn)
-    known = {item["Key"] for item in alb._tg_attrs.get(arn, [])}
+    known = {item["Key"] for item in alb._tg_attrs.get(alb._p(p, "TargetGroupArn"), [])}
     place = 1
     while key := alb._p(p, f"Attributes.member.{place}.Key"):
         value = alb._p(p, f"Attributes.member.{place}.Value")
@@ -234,83 +230,90 @@ def _modify_attributes(alb: Any, p: Params, modify: Handler) -> Response:
     return modify(p)
 
 
-def _delete(alb: Any, p: Params, delete: Handler) -> Response:
-    """Deleting what is not there succeeds: ResourceInUse is the only error that the API reference knows.
-
+@behaviour("elbv2", otherwise=lambda *_: False)
+def _target_group_deletion_is_idempotent(alb: Any, arn: str) -> bool:
+    """DeleteTargetGroup of one that does not exist succeeds: ResourceInUse is the only error that its page knows.
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeleteTargetGroup.html
     """
-    arn = alb._p(p, "TargetGroupArn")
-    if users_of(alb, arn):
-        raise Refused("ResourceInUse", f"Target group '{arn}' is currently in use by a listener or a rule")
+    return arn not in alb._tgs
+
+
+def _delete(alb: Any, p: Params, delete: Handler) -> Response:
     empty: Response = alb._empty("DeleteTargetGroup")
-    return delete(p) if arn in alb._tgs else empty
+    return empty if _target_group_deletion_is_idempotent(alb, alb._p(p, "TargetGroupArn")) else delete(p)
 
 
 def _describe(alb: Any, p: Params, describe: Handler) -> Response:
-    names = {group["TargetGroupName"] for group in alb._tgs.values()}
-    if any(name not in names for name in alb._parse_member_list(p, "Names")) or any(
-        arn not in alb._tgs for arn in alb._parse_member_list(p, "TargetGroupArns")
-    ):
-        raise Refused("TargetGroupNotFound", "One or more target groups not found")
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html"""
+    names, arns = alb._parse_member_list(p, "Names"), alb._parse_member_list(p, "TargetGroupArns")
     balancer = alb._p(p, "LoadBalancerArn")
-    if not balancer:
-        return describe(p)
-    if balancer not in alb._lbs:
-        raise Refused("LoadBalancerNotFound", "One or more load balancers not found")
-    found = "".join(alb._tg_xml(group) for arn, group in alb._tgs.items() if balancer in users_of(alb, arn))
-    answer: Response = alb._xml(200, "DescribeTargetGroups", f"<TargetGroups>{found}</TargetGroups>")
+    found = [
+        group
+        for arn, group in alb._tgs.items()
+        if (not names or group["TargetGroupName"] in names)
+        and (not arns or arn in arns)
+        and (not balancer or _receives_from(alb, arn, balancer))
+    ]
+    shown, more = page(alb, p, found)
+    inner = "".join(alb._tg_xml(group) for group in shown)
+    answer: Response = alb._xml(200, "DescribeTargetGroups", f"<TargetGroups>{inner}</TargetGroups>{more}")
     return answer
 
 
-def _register(alb: Any, p: Params) -> Response:
-    """A target is its address and port. https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html"""
+@behaviour("elbv2", otherwise=lambda *_: True)
+def _receives_from(alb: Any, arn: str, balancer: str) -> bool:
+    """Target groups of a load balancer are those to which its listeners and rules forward now.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html
+    """
+    return balancer in users_of(alb, arn)
+
+
+def _register(alb: Any, p: Params, register: Handler) -> Response:
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html"""
     arn = alb._p(p, "TargetGroupArn")
-    record = _known(alb, arn)
+    record = alb._tgs[arn]
     wanted = alb._parse_targets_param(p)
     if not wanted:
         raise Refused("ValidationError", "You must specify at least one target")
-    vpc = service("ec2")._vpcs.get(record["VpcId"]) or {}
     for target in wanted:
-        if record["TargetType"] == "ip":
-            _check_address(target["Id"], vpc.get("CidrBlock", ""))
         if not 1 <= int(target.get("Port") or record["Port"]) <= 65535:
             raise Refused("ValidationError", f"Port '{target['Port']}' must be between 1 and 65535")
     have = alb._targets.setdefault(arn, [])
-    known = set(targets_of(alb, record))
     for target in wanted:
         entry = (target["Id"], int(target.get("Port") or record["Port"]))
-        if entry not in known:
-            known.add(entry)
+        if not _is_registered(alb, record, entry):
             have.append({"Id": entry[0], "Port": entry[1]})
     answer: Response = alb._empty("RegisterTargets")
     return answer
 
 
-def _check_address(text: str, cidr: str) -> None:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError as error:
-        raise Refused("ValidationError", f"The IP address '{text}' is not a valid IPv4 or IPv6 address") from error
-    inside = bool(cidr) and address in ipaddress.ip_network(cidr)
-    if not inside and not any(address in block for block in ROUTABLE):
-        raise Refused(
-            "InvalidTarget", f"The following targets are not in the target group VPC CIDR or a routable range: '{text}'"
-        )
-
-
-def _deregister(alb: Any, p: Params) -> Response:
-    """Deregistering what is not registered succeeds.
-
-    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
+@behaviour("elbv2", otherwise=lambda alb, record, target: target[0] in {one[0] for one in targets_of(alb, record)})
+def _is_registered(alb: Any, record: dict[str, Any], target: Target) -> bool:
+    """A target is its address and port: the same one again changes nothing, another port is another target.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html
     """
+    return target in targets_of(alb, record)
+
+
+def _deregister(alb: Any, p: Params, deregister: Handler) -> Response:
     arn = alb._p(p, "TargetGroupArn")
-    record = _known(alb, arn)
-    gone = {(target["Id"], int(target.get("Port") or record["Port"])) for target in alb._parse_targets_param(p)}
+    record = alb._tgs[arn]
+    gone = [(target["Id"], int(target.get("Port") or record["Port"])) for target in alb._parse_targets_param(p)]
+    if not _deregistering_the_unknown_succeeds(alb, record, gone):
+        raise Refused("InvalidTarget", f"The following targets are not registered: {gone}")
     alb._targets[arn] = [
         {"Id": address, "Port": port} for address, port in targets_of(alb, record) if (address, port) not in gone
     ]
     answer: Response = alb._empty("DeregisterTargets")
     return answer
+
+
+@behaviour("elbv2", otherwise=lambda alb, record, gone: set(gone) <= set(targets_of(alb, record)))
+def _deregistering_the_unknown_succeeds(alb: Any, record: dict[str, Any], gone: list[Target]) -> bool:
+    """DeregisterTargets of a target that is not registered succeeds.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DeregisterTargets.html
+    """
+    return True
 
 
 def _publish(alb: Any, arn: str, targets: Any, previous: Any) -> bool:
@@ -332,19 +335,31 @@ def finding_of(alb: Any, health: TargetHealth, record: dict[str, Any], target: T
     finding = health.finding(arn, *target)
     if target in targets_of(alb, record):
         if finding.state == "draining" or finding == NOT_REGISTERED:
-            finding = REGISTERING if users_of(alb, arn) else NOT_IN_USE
+            finding = first_finding() if users_of(alb, arn) else NOT_IN_USE
         if finding == NOT_IN_USE and users_of(alb, arn):
-            finding = REGISTERING
+            finding = first_finding()
     return finding
 
 
-def _describe_health(alb: Any, p: Params, health: TargetHealth) -> Response:
+@behaviour("elbv2", otherwise=lambda _: 0.0)
+def _health_is_shown_late(runtime: Runtime) -> float:
+    """DescribeTargetHealth may show a state that targets had a while ago (`health_lag_seconds`).
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+    """
+    return runtime.switches.health_lag_seconds
+
+
+def _describe_health(runtime: Runtime, alb: Any, p: Params, health: TargetHealth) -> Response:
     """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetHealth.html"""
-    record = _known(alb, alb._p(p, "TargetGroupArn"))
+    record = alb._tgs[alb._p(p, "TargetGroupArn")]
+    arn, lag = record["TargetGroupArn"], _health_is_shown_late(runtime)
     asked = [(target["Id"], int(target.get("Port") or record["Port"])) for target in alb._parse_targets_param(p)]
     registered = targets_of(alb, record)
-    shown = asked or [*registered, *(t for t in health.draining(record["TargetGroupArn"]) if t not in registered)]
-    inner = "".join(_health_xml(record, target, finding_of(alb, health, record, target)) for target in shown)
+    others = health.known_before(arn, lag) if lag else health.draining(arn)
+    inner = ""
+    for target in asked or [*registered, *(target for target in others if target not in registered)]:
+        late = health.finding_before(arn, *target, lag) if lag else None
+        inner += _health_xml(record, target, late or finding_of(alb, health, record, target))
     answer: Response = alb._xml(
         200, "DescribeTargetHealth", f"<TargetHealthDescriptions>{inner}</TargetHealthDescriptions>"
     )

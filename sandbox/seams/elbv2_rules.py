@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
-from sandbox.https_listeners import domains_of
-from sandbox.listener_rules import place_of
+from sandbox.listener_rules import in_order
+from sandbox.seams.elbv2_pages import page
 from sandbox.seams.refusal import Handler, Params, Refused, Response
 
 # Field of a condition → its typed config. https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RuleCondition.html
@@ -44,7 +44,6 @@ def install(alb: Any) -> None:
         "DescribeListeners": _describe_listeners,
         "CreateRule": _create_rule,
         "ModifyRule": _modify_rule,
-        "DeleteRule": _delete_rule,
         "DescribeRules": _describe_rules,
         "SetRulePriorities": _set_priorities,
     }.items():
@@ -182,7 +181,7 @@ def _condition_xml(condition: dict[str, Any]) -> str:
     return f"<member>{xml}<{CONFIGS[field]}>{inner}</{CONFIGS[field]}></member>"
 
 
-def _check_actions(alb: Any, actions: list[dict[str, Any]], load_balancer: str) -> None:
+def _check_actions(actions: list[dict[str, Any]]) -> None:
     """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateListener.html, section Errors"""
     if not actions:
         raise Refused("ValidationError", "You must specify at least one action")
@@ -193,137 +192,93 @@ def _check_actions(alb: Any, actions: list[dict[str, Any]], load_balancer: str) 
         code = str((final[0].get("FixedResponseConfig") or {}).get("StatusCode", ""))
         if not re.fullmatch(r"[245]\d\d", code):
             raise Refused("ValidationError", f"The fixed-response status code '{code}' must match 2XX, 4XX or 5XX")
-    for arn, weight in target_groups_of(actions):
-        group = alb._tgs.get(arn)
-        if group is None:
-            raise Refused("TargetGroupNotFound", "One or more target groups not found")
+    for _, weight in target_groups_of(actions):
         if not 0 <= weight <= 999:
             raise Refused("ValidationError", "Target group weight must be between 0 and 999")
-        if any(user != load_balancer for user in users_of(alb, arn)):
-            raise Refused(
-                "TargetGroupAssociationLimit",
-                f"The following target groups cannot be associated with more than one load balancer: {arn}",
-            )
-        if group["TargetType"] != "lambda" and group["VpcId"] != alb._lbs[load_balancer]["VpcId"]:
-            raise Refused(
-                "InvalidConfigurationRequest",
-                f"The following target groups are not in the same VPC as the load balancer: {arn}",
-            )
 
 
-def _check_listener(alb: Any, p: Params, load_balancer: str, own: str | None) -> None:
+def _check_listener(alb: Any, p: Params, own: dict[str, Any] | None) -> None:
     port = alb._p(p, "Port")
-    protocol = alb._p(p, "Protocol") or (alb._listeners[own]["Protocol"] if own else "")
+    protocol = alb._p(p, "Protocol") or (own["Protocol"] if own else "")
     if protocol not in ("HTTP", "HTTPS"):
         raise Refused("UnsupportedProtocol", f"Protocol '{protocol}' is not supported by application load balancers")
-    if port:
-        if not port.isdigit() or not 1 <= int(port) <= 65535:
-            raise Refused("ValidationError", f"Port '{port}' must be between 1 and 65535")
-        for arn, other in alb._listeners.items():
-            if other["LoadBalancerArn"] == load_balancer and other["Port"] == int(port) and arn != own:
-                raise Refused(
-                    "DuplicateListener",
-                    f"A listener already exists on this port for this load balancer '{load_balancer}'",
-                )
-    elif own is None:
+    if port and (not port.isdigit() or not 1 <= int(port) <= 65535):
+        raise Refused("ValidationError", f"Port '{port}' must be between 1 and 65535")
+    if own is None and not port:
         raise Refused("ValidationError", "A listener port must be specified")
-    had = alb._listeners[own].get("Certificates") if own else None
-    if protocol == "HTTPS" and not (had or alb._parse_certificate_arns(p)):
+    if protocol == "HTTPS" and not ((own or {}).get("Certificates") or alb._parse_certificate_arns(p)):
         raise Refused("ValidationError", "A certificate must be specified for HTTPS listeners")
-    for certificate in alb._parse_certificate_arns(p):
-        if not domains_of(certificate):
-            raise Refused("CertificateNotFound", f"Certificate '{certificate}' not found")
     actions = alb._parse_actions(p, "DefaultActions")
     if own is None or actions:
-        _check_actions(alb, actions, load_balancer)
+        _check_actions(actions)
 
 
 def _create_listener(alb: Any, p: Params, create: Handler) -> Response:
-    load_balancer = alb._p(p, "LoadBalancerArn")
-    if load_balancer not in alb._lbs:
-        raise Refused("LoadBalancerNotFound", f"Load balancer '{load_balancer}' not found")
-    _check_listener(alb, p, load_balancer, None)
+    _check_listener(alb, p, None)
     return create(p)
 
 
 def _modify_listener(alb: Any, p: Params, modify: Handler) -> Response:
-    arn = alb._p(p, "ListenerArn")
-    if arn not in alb._listeners:
-        raise Refused("ListenerNotFound", "One or more listeners not found")
-    _check_listener(alb, p, alb._listeners[arn]["LoadBalancerArn"], arn)
+    if listener := alb._listeners.get(alb._p(p, "ListenerArn")):
+        _check_listener(alb, p, listener)
     return modify(p)
 
 
 def _describe_listeners(alb: Any, p: Params, describe: Handler) -> Response:
-    load_balancer = alb._p(p, "LoadBalancerArn")
-    if load_balancer and load_balancer not in alb._lbs:
-        raise Refused("LoadBalancerNotFound", f"Load balancer '{load_balancer}' not found")
-    if any(arn not in alb._listeners for arn in alb._parse_member_list(p, "ListenerArns")):
-        raise Refused("ListenerNotFound", "One or more listeners not found")
-    return describe(p)
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeListeners.html"""
+    balancer, arns = alb._p(p, "LoadBalancerArn"), alb._parse_member_list(p, "ListenerArns")
+    if not balancer and not arns:
+        raise Refused("ValidationError", "You must specify either listener ARNs or a load balancer ARN")
+    found = [
+        listener
+        for arn, listener in alb._listeners.items()
+        if (not balancer or listener["LoadBalancerArn"] == balancer) and (not arns or arn in arns)
+    ]
+    shown, more = page(alb, p, found)
+    inner = "".join(alb._listener_xml(listener) for listener in shown)
+    answer: Response = alb._xml(200, "DescribeListeners", f"<Listeners>{inner}</Listeners>{more}")
+    return answer
 
 
-def _check_priority(alb: Any, listener: str, priority: str, own: set[str]) -> None:
+def _check_priority(priority: str) -> None:
     if not priority.isdigit() or not 1 <= int(priority) <= 50000:
         raise Refused("ValidationError", f"Priority '{priority}' must be between 1 and 50000")
-    for arn, rule in alb._rules.items():
-        if rule["ListenerArn"] == listener and str(rule["Priority"]) == priority and arn not in own:
-            raise Refused("PriorityInUse", f"Priority '{priority}' is currently in use")
 
 
 def _create_rule(alb: Any, p: Params, create: Handler) -> Response:
     """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateRule.html"""
-    listener = alb._p(p, "ListenerArn")
-    if listener not in alb._listeners:
-        raise Refused("ListenerNotFound", "One or more listeners not found")
     if not alb._parse_conditions(p):
         raise Refused("ValidationError", "A rule must have at least one condition")
-    _check_actions(alb, alb._parse_actions(p, "Actions"), alb._listeners[listener]["LoadBalancerArn"])
-    _check_priority(alb, listener, alb._p(p, "Priority"), set())
+    _check_actions(alb._parse_actions(p, "Actions"))
+    _check_priority(alb._p(p, "Priority"))
     return create(p)
 
 
 def _modify_rule(alb: Any, p: Params, modify: Handler) -> Response:
-    arn = alb._p(p, "RuleArn")
-    rule = alb._rules.get(arn)
-    if rule is None:
-        raise Refused("RuleNotFound", "One or more rules not found")
     if actions := alb._parse_actions(p, "Actions"):
-        _check_actions(alb, actions, alb._listeners[rule["ListenerArn"]]["LoadBalancerArn"])
+        _check_actions(actions)
     return modify(p)
 
 
-def _delete_rule(alb: Any, p: Params, delete: Handler) -> Response:
-    if alb._p(p, "RuleArn") not in alb._rules:
-        raise Refused("RuleNotFound", "One or more rules not found")
-    return delete(p)
-
-
 def _describe_rules(alb: Any, p: Params, describe: Handler) -> Response:
-    """By priority, the default rule last. https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeRules.html"""
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeRules.html"""
     listener, wanted = alb._p(p, "ListenerArn"), alb._parse_member_list(p, "RuleArns")
     if not listener and not wanted:
         raise Refused("ValidationError", "You must specify either listener rule ARNs or a listener ARN")
-    if listener and listener not in alb._listeners:
-        raise Refused("ListenerNotFound", "One or more listeners not found")
-    if any(arn not in alb._rules for arn in wanted):
-        raise Refused("RuleNotFound", "One or more rules not found")
     found = [
         rule
         for arn, rule in alb._rules.items()
         if (not listener or rule["ListenerArn"] == listener) and (not wanted or arn in wanted)
     ]
-    inner = "".join(alb._rule_xml(rule) for rule in sorted(found, key=place_of))
-    answer: Response = alb._xml(200, "DescribeRules", f"<Rules>{inner}</Rules>")
+    shown, more = page(alb, p, in_order(found))
+    inner = "".join(alb._rule_xml(rule) for rule in shown)
+    answer: Response = alb._xml(200, "DescribeRules", f"<Rules>{inner}</Rules>{more}")
     return answer
 
 
 def _set_priorities(alb: Any, p: Params, work: Handler) -> Response:
-    wanted: dict[str, str] = {}
-    while arn := alb._p(p, f"RulePriorities.member.{len(wanted) + 1}.RuleArn"):
-        if arn not in alb._rules:
-            raise Refused("RuleNotFound", "One or more rules not found")
-        wanted[arn] = alb._p(p, f"RulePriorities.member.{len(wanted) + 1}.Priority")
-    for arn, priority in wanted.items():
-        _check_priority(alb, alb._rules[arn]["ListenerArn"], priority, set(wanted))
+    place = 1
+    while alb._p(p, f"RulePriorities.member.{place}.RuleArn"):
+        _check_priority(alb._p(p, f"RulePriorities.member.{place}.Priority"))
+        place += 1
     return work(p)
