@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -157,50 +156,6 @@ def parts_have_their_least_size(runtime: Runtime, request: ApiRequest) -> Refusa
     named = [held.get(int(part.get("PartNumber") or 0)) for part in _parts(request)]
     if any(part is not None and part["size"] < SMALLEST_PART for part in named[:-1]):
         return Refusal("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
-    return None
-
-
-def _statements(request: ApiRequest) -> list[dict[str, Any]] | None:
-    """The statements of a bucket policy, None when it is none."""
-    try:
-        document = json.loads(request.parameters.get("Policy") or "")
-    except ValueError:
-        return None
-    found = document.get("Statement") if isinstance(document, dict) else None
-    found = [found] if isinstance(found, dict) else found
-    if not isinstance(found, list) or not found or not all(isinstance(one, dict) for one in found):
-        return None
-    return found
-
-
-@rule("s3", "PutBucketPolicy", code="MalformedPolicy", stateful=False)
-def a_bucket_policy_is_a_policy(runtime: Runtime, request: ApiRequest) -> Refusal | None:
-    """A bucket policy that is no JSON document, or whose statements lack an element, is refused.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html
-    """
-    statements = _statements(request)
-    if statements is None:
-        return Refusal("MalformedPolicy", "Policies must be valid JSON and the first byte must be '{'")
-    for one in statements:
-        for names in (("Effect",), ("Principal", "NotPrincipal"), ("Action", "NotAction"), ("Resource", "NotResource")):
-            if not any(name in one for name in names):
-                return Refusal("MalformedPolicy", f"Missing required field {names[0]}")
-    return None
-
-
-@rule("s3", "PutBucketPolicy", code="MalformedPolicy", stateful=False)
-def a_bucket_policy_is_about_its_bucket(runtime: Runtime, request: ApiRequest) -> Refusal | None:
-    """The resources of a bucket's policy are that bucket and what lies in it.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html
-    """
-    own = f"arn:aws:s3:::{request.parameters.get('Bucket')}"
-    for one in _statements(request) or []:
-        resources = one.get("Resource") or []
-        for resource in [resources] if isinstance(resources, str) else resources:
-            if resource != own and not resource.startswith(f"{own}/"):
-                return Refusal("MalformedPolicy", "Policy has invalid resource")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 Headers = dict[str, str]
 Handler = Callable[..., Any]
 LOCK_HEADERS = "x-amz-object-lock-"
+ELEMENTS = (("Effect",), ("Principal", "NotPrincipal"), ("Action", "NotAction"), ("Resource", "NotResource"))
 UPLOAD_ID = re.compile(rb"<UploadId>([^<]+)</UploadId>")
 
 
@@ -27,6 +29,10 @@ def install(runtime: Runtime) -> None:
     s3._new_bucket_public_access_block = lambda: new_buckets_are_closed(s3, stock)
     verify = s3._verify_presigned_sigv4
     s3._verify_presigned_sigv4 = lambda *given: presigned_urls_expire(s3, given[-1]) or verify(*given)
+    put_policy = s3._put_bucket_policy
+    s3._put_bucket_policy = lambda name, body: (
+        a_bucket_policy_is_a_policy(s3, body) or policy_is_about_its_bucket(s3, name, body) or put_policy(name, body)
+    )
     begin, complete, copy = s3._create_multipart_upload, s3._complete_multipart_upload, s3._copy_object
     s3._create_multipart_upload = lambda bucket, key, headers: _begin(s3, begin(bucket, key, headers), headers)
     s3._complete_multipart_upload = lambda *given: _complete(s3, complete, *given)
@@ -55,6 +61,45 @@ def presigned_urls_expire(s3: Any, query: dict[str, Any]) -> Any:
     if datetime.now(UTC) < begin + timedelta(seconds=int(seconds)):
         return None
     return s3._error("AccessDenied", "Request has expired", 403)
+
+
+def _statements(body: bytes) -> list[dict[str, Any]]:
+    """The statements of a policy; none when it is no policy."""
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return []
+    found = document.get("Statement") if isinstance(document, dict) else None
+    found = [found] if isinstance(found, dict) else found
+    return found if isinstance(found, list) and all(isinstance(one, dict) for one in found) else []
+
+
+@behaviour("s3", code="MalformedPolicy", stateful=False)
+def a_bucket_policy_is_a_policy(s3: Any, body: bytes) -> Any:
+    """A bucket policy that is no JSON document, or whose statements lack an element, is refused.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html
+    """
+    statements = _statements(body)
+    if not statements:
+        return s3._error("MalformedPolicy", "Policies must be valid JSON and the first byte must be '{'", 400)
+    lacking = [names[0] for one in statements for names in ELEMENTS if not any(name in one for name in names)]
+    return s3._error("MalformedPolicy", f"Missing required field {lacking[0]}", 400) if lacking else None
+
+
+@behaviour("s3", code="MalformedPolicy", stateful=False)
+def policy_is_about_its_bucket(s3: Any, bucket: str, body: bytes) -> Any:
+    """The resources of a bucket's policy are that bucket and what lies in it.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html
+    """
+    own = f"arn:aws:s3:::{bucket}"
+    for one in _statements(body):
+        resources = one.get("Resource") or []
+        for resource in [resources] if isinstance(resources, str) else resources:
+            if resource not in (own, f"{own}*") and not resource.startswith(f"{own}/"):
+                return s3._error("MalformedPolicy", "Policy has invalid resource", 400)
+    return None
 
 
 def _begin(s3: Any, response: Any, headers: Headers) -> Any:
