@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sandbox.containers import Container
     from sandbox.engine import Engine
     from sandbox.faults import Faults
+    from sandbox.metrics import Metrics
+    from sandbox.metrics.alarms import Alarms
     from sandbox.processes import Processes
     from sandbox.recording import Recording
     from sandbox.registry import Registry
@@ -70,6 +72,9 @@ class Runtime:
     engine: Engine = field(init=False)
     # ECR's blobs and the registry's HTTP side.
     registry: Registry = field(init=False)
+    # CloudWatch: where the sandbox's own services publish (`runtime.metrics.put`), and the alarms over it.
+    metrics: Metrics = field(init=False)
+    alarms: Alarms = field(init=False)
     # (target group ARN, IP, port) → state as DescribeTargetHealth has it; the load balancer's seam puts its own in.
     target_state: Callable[[str, str, int], str] | None = None
     # Facts for sandbox.json that are known only once the sandbox runs.

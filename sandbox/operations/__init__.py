@@ -7,7 +7,9 @@ import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sandbox import emulator
 from sandbox.rules import Refusal
+from sandbox.seams.refusal import Refused
 
 if TYPE_CHECKING:
     from sandbox.requests import ApiRequest
@@ -35,6 +37,16 @@ def load() -> None:
 
 
 def answer(runtime: Runtime, request: ApiRequest) -> dict[str, Any] | Refusal | None:
-    """The answer to a request; None when it is the emulator's to answer."""
+    """The answer to a request; None when it is the emulator's to answer.
+
+    Operations run in the scope of whoever asks, as rules do; they refuse by a Refusal or by raising Refused.
+    """
     found = _OPERATIONS.get((request.service, request.operation))
-    return found(runtime, request) if found else None
+    if found is None:
+        return None
+    settings = runtime.settings
+    with emulator.tenant_scope(request.access_key_id, settings.account, request.region or settings.region):
+        try:
+            return found(runtime, request)
+        except Refused as refused:
+            return Refusal(refused.code, refused.message, refused.status)

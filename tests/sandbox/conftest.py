@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from sandbox import behaviours
 from tests.sandbox.support import Network, Sandbox, make_network, open_folder
+
+
+def pytest_collection_finish() -> None:
+    """What is to be taken out of sandboxes is taken out of this process too, for tests that call functions."""
+    out: list[str] = []
+    for name in filter(None, os.environ.get(behaviours.VARIABLE, "").split(",")):
+        try:
+            behaviours.take_out([*out, name])
+        except behaviours.UnknownBehaviour:
+            # Of a module that no test has imported: it concerns the sandbox only.
+            continue
+        out.append(name)
 
 
 @pytest.fixture(scope="session")
