@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, unquote_plus
 from xml.etree import ElementTree
 
@@ -15,7 +15,6 @@ from botocore.exceptions import UnknownServiceError
 from botocore.loaders import Loader
 from botocore.model import (
     ListShape,
-    MapShape,
     OperationModel,
     OperationNotFoundError,
     ServiceModel,
@@ -23,7 +22,7 @@ from botocore.model import (
     StructureShape,
 )
 
-from sandbox import cbor
+from sandbox import cbor, query_parameters
 from sandbox.responses import CBOR
 
 # Signing name (of the credential scope) → botocore's service, where the two differ.
@@ -66,6 +65,12 @@ SERVICE_OF_QUERY_VERSION = {
     "2011-01-01": "autoscaling",
 }
 
+# As botocore names services; anything else in a credential scope is no name to look for.
+SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+# AWS's own limit is not documented; nothing that is meant comes near it.
+DEEPEST_DOCUMENT = 100
+BRACKET = re.compile(rb"[{}\[\]]")
+
 
 @dataclass(frozen=True)
 class ApiRequest:
@@ -78,6 +83,10 @@ class ApiRequest:
     region: str | None
     access_key_id: str | None
     model: OperationModel | None = field(default=None, repr=False, compare=False)
+    # Why the parameters cannot be read, in AWS's words; then they are empty or a part.
+    malformed: str | None = None
+    # Names of the request that the operation does not have (Query and EC2 protocols).
+    unknown: tuple[str, ...] = ()
 
 
 @functools.cache
@@ -95,6 +104,12 @@ def _loader() -> Loader:
     return Loader(include_default_search_paths=True)
 
 
+def speaks(operation: OperationModel, protocol: str) -> bool:
+    """Whether the model is written for this protocol: SQS's is for JSON, though it still answers the Query protocol."""
+    metadata = operation.service_model.metadata
+    return protocol in metadata.get("protocols", [metadata.get("protocol")])
+
+
 def parse(method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> ApiRequest | None:
     """None when it is no AWS API request (or of an API that botocore does not know).
 
@@ -105,18 +120,35 @@ def parse(method: str, path: str, query: str, headers: Mapping[str, str], body: 
     )
     access_key_id, region, signing_name = scope.groups() if scope else (None, None, None)
     found = (
-        _by_target(headers, body)
+        _by_target(signing_name, headers, body)
         or _by_rpc(path, headers, body)
         or _by_query(signing_name, query, headers, body)
         or _by_rest(signing_name, method, path, query, headers, body)
+        or _by_signature(signing_name)
     )
     if found is None:
         return None
-    service, operation, protocol, parameters, model = found
-    return ApiRequest(service, operation, protocol, parameters, region, access_key_id, model)
+    return ApiRequest(
+        found.service,
+        found.operation,
+        found.protocol,
+        found.parameters,
+        region,
+        access_key_id,
+        found.model,
+        found.malformed,
+        found.unknown,
+    )
 
 
-Found = tuple[str, str, str, dict[str, Any], OperationModel | None]
+class Found(NamedTuple):
+    service: str
+    operation: str
+    protocol: str
+    parameters: dict[str, Any]
+    model: OperationModel | None
+    malformed: str | None = None
+    unknown: tuple[str, ...] = ()
 
 
 def _operation(service: str, name: str) -> OperationModel | None:
@@ -127,12 +159,20 @@ def _operation(service: str, name: str) -> OperationModel | None:
         return None
 
 
-def _by_target(headers: Mapping[str, str], body: bytes) -> Found | None:
+def _by_target(signing_name: str | None, headers: Mapping[str, str], body: bytes) -> Found | None:
     prefix, _, name = headers.get("x-amz-target", "").rpartition(".")
-    service = SERVICE_OF_TARGET.get(prefix)
+    service = SERVICE_OF_TARGET.get(prefix) or _signed_for(signing_name, prefix)
     if not service or not name:
         return None
-    return service, name, "json", _json_object(body), _operation(service, name)
+    parameters, malformed = _json_object(body)
+    return Found(service, name, "json", parameters, _operation(service, name), malformed)
+
+
+def _signed_for(signing_name: str | None, prefix: str) -> str | None:
+    """The service whose credential scope and X-Amz-Target prefix these are."""
+    service = SERVICE_OF_SIGNING_NAME.get(signing_name or "", signing_name or "")
+    model = service_model(service) if prefix and SERVICE_NAME.fullmatch(service) else None
+    return service if model is not None and model.metadata.get("targetPrefix") == prefix else None
 
 
 def _by_rpc(path: str, headers: Mapping[str, str], body: bytes) -> Found | None:
@@ -141,109 +181,85 @@ def _by_rpc(path: str, headers: Mapping[str, str], body: bytes) -> Found | None:
     service = SERVICE_OF_TARGET.get(named["service"]) if named and "smithy-protocol" in headers else None
     if named is None or service is None:
         return None
+    malformed = None
     try:
         document = cbor.loads(body) if body else {}
     except cbor.CborError:
-        document = {}
-    parameters = document if isinstance(document, dict) else {}
-    return service, named["operation"], CBOR, parameters, _operation(service, named["operation"])
+        document, malformed = {}, ""
+    if not isinstance(document, dict):
+        document, malformed = {}, "Expected structure or null"
+    model = _operation(service, named["operation"])
+    return Found(service, named["operation"], CBOR, document, model, malformed)
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes) -> tuple[dict[str, Any], str | None]:
+    """(the document, why it is none)."""
+    if body.count(b"{") + body.count(b"[") > DEEPEST_DOCUMENT and _depth(body) > DEEPEST_DOCUMENT:
+        return {}, ""
     try:
-        document = json.loads(body or b"{}")
+        document = json.loads(body or b"{}", parse_constant=_no_constant)
+        if b"\\u" in body:
+            # Halves of surrogate pairs are no text.
+            json.dumps(document, ensure_ascii=False).encode()
     except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
+        return {}, ""
+    return (document, None) if isinstance(document, dict) else ({}, "Expected structure or null")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _depth(body: bytes) -> int:
+    """How deep the brackets of a document nest, those within texts counted as well."""
+    deepest = depth = 0
+    for bracket in BRACKET.findall(body):
+        depth += 1 if bracket in b"{[" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _by_query(signing_name: str | None, query: str, headers: Mapping[str, str], body: bytes) -> Found | None:
-    pairs = dict(parse_qsl(query, keep_blank_values=True))
-    if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        pairs |= dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    malformed = None
+    try:
+        pairs = dict(parse_qsl(query, keep_blank_values=True, errors="strict"))
+        if headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
+            pairs |= dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict"))
+    except UnicodeDecodeError:
+        malformed = "The query string contains a syntax error"
+        pairs = dict(parse_qsl(query + "&" + body.decode("latin-1"), keep_blank_values=True))
     name = pairs.get("Action")
     if not name:
         return None
     service = SERVICE_OF_QUERY_VERSION.get(pairs.get("Version", ""))
     service = service or SERVICE_OF_SIGNING_NAME.get(signing_name or "", signing_name)
-    if not service:
+    if not service or not SERVICE_NAME.fullmatch(service):
         return None
     operation = _operation(service, name)
     protocol = "ec2" if service == "ec2" else "query"
-    if operation is None or operation.input_shape is None:
-        return service, name, protocol, {}, operation
-    parameters = _from_pairs(operation.input_shape, pairs, "", protocol == "ec2")
-    return service, name, protocol, parameters, operation
+    parameters: dict[str, Any] = {}
+    unknown: tuple[str, ...] = ()
+    if operation is not None and malformed is None:
+        try:
+            parameters, unknown = query_parameters.parameters(operation.input_shape, pairs, protocol == "ec2")
+        except query_parameters.Misshapen as error:
+            malformed = str(error) if speaks(operation, protocol) else None
+    return Found(service, name, protocol, parameters, operation, malformed, unknown)
 
 
-def _from_pairs(shape: StructureShape, pairs: Mapping[str, str], prefix: str, ec2: bool) -> dict[str, Any]:
-    """A structure out of flattened names, e.g. Listeners.member.1.Port (query) or IpPermissions.1.FromPort (ec2)."""
-    result: dict[str, Any] = {}
-    for name, member in shape.members.items():
-        wire = _wire_name(name, member, ec2)
-        value = _value_from_pairs(member, pairs, f"{prefix}{wire}", ec2)
-        if value is not None:
-            result[name] = value
-    return result
-
-
-def _wire_name(name: str, member: Shape, ec2: bool) -> str:
-    serialization = member.serialization
-    if not ec2:
-        return str(serialization.get("name", name))
-    if "queryName" in serialization:
-        return str(serialization["queryName"])
-    given = str(serialization.get("name", name))
-    return given[:1].upper() + given[1:]
-
-
-def _value_from_pairs(shape: Shape, pairs: Mapping[str, str], prefix: str, ec2: bool) -> Any:
-    if isinstance(shape, StructureShape):
-        if not any(key.startswith(f"{prefix}.") for key in pairs):
-            return None
-        return _from_pairs(shape, pairs, f"{prefix}.", ec2)
-    if isinstance(shape, ListShape):
-        flat = ec2 or bool(shape.serialization.get("flattened"))
-        item_prefix = prefix if flat else f"{prefix}.{shape.member.serialization.get('name', 'member')}"
-        numbers = _indexes(pairs, item_prefix)
-        if not numbers:
-            return None
-        return [_value_from_pairs(shape.member, pairs, f"{item_prefix}.{number}", ec2) for number in numbers]
-    if isinstance(shape, MapShape):
-        item_prefix = prefix if shape.serialization.get("flattened") else f"{prefix}.entry"
-        key_name = shape.key.serialization.get("name", "key")
-        value_name = shape.value.serialization.get("name", "value")
-        numbers = _indexes(pairs, item_prefix)
-        return {
-            pairs.get(f"{item_prefix}.{n}.{key_name}", ""): _value_from_pairs(
-                shape.value, pairs, f"{item_prefix}.{n}.{value_name}", ec2
-            )
-            for n in numbers
-        } or None
-    return None if prefix not in pairs else _scalar(shape, pairs[prefix])
-
-
-def _indexes(pairs: Mapping[str, str], prefix: str) -> list[int]:
-    start = f"{prefix}."
-    heads = (key[len(start) :].partition(".")[0] for key in pairs if key.startswith(start))
-    return sorted({int(head) for head in heads if head.isdigit()})
-
-
-def _scalar(shape: Shape, text: str) -> Any:
-    if shape.type_name in ("integer", "long") and re.fullmatch(r"-?\d+", text):
-        return int(text)
-    if shape.type_name in ("float", "double") and re.fullmatch(r"-?\d+(\.\d+)?", text):
-        return float(text)
-    if shape.type_name == "boolean" and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    return text
+def _by_signature(signing_name: str | None) -> Found | None:
+    """A signed request to a service that needs to be told an operation, and names none."""
+    service = SERVICE_OF_SIGNING_NAME.get(signing_name or "", signing_name or "")
+    model = service_model(service) if SERVICE_NAME.fullmatch(service) else None
+    protocol = str(model.metadata.get("protocol", "")) if model else ""
+    return Found(service, "", protocol, {}, None) if protocol in ("json", "query", "ec2", CBOR) else None
 
 
 def _by_rest(
     signing_name: str | None, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
 ) -> Found | None:
     service = SERVICE_OF_SIGNING_NAME.get(signing_name or "", signing_name)
-    model = service_model(service) if service else None
+    model = service_model(service) if service and SERVICE_NAME.fullmatch(service) else None
     if service is None or model is None or not model.metadata.get("protocol", "").startswith("rest"):
         return None
     pairs = dict(parse_qsl(query, keep_blank_values=True))
@@ -263,8 +279,8 @@ def _by_rest(
         return None
     _, name, in_path = best
     operation = model.operation_model(name)
-    parameters = _rest_parameters(operation, in_path, pairs, headers, body)
-    return service, name, str(model.metadata["protocol"]), parameters, operation
+    parameters, malformed = _rest_parameters(operation, in_path, pairs, headers, body)
+    return Found(service, name, str(model.metadata["protocol"]), parameters, operation, malformed)
 
 
 @functools.cache
@@ -317,13 +333,14 @@ def _rest_parameters(
     pairs: Mapping[str, str],
     headers: Mapping[str, str],
     body: bytes,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], str | None]:
+    """(parameters, why the body cannot be read)."""
     shape = operation.input_shape
     if shape is None:
-        return {}
+        return {}, None
     result: dict[str, Any] = {}
     payload = shape.serialization.get("payload")
-    document = _json_object(body) if operation.service_model.metadata["protocol"] == "rest-json" else {}
+    document, malformed = _rest_document(operation, shape, body)
     for name, member in shape.members.items():
         wire = str(member.serialization.get("name", name))
         where = member.serialization.get("location")
@@ -335,23 +352,26 @@ def _rest_parameters(
         elif where == "header":
             value = headers.get(wire.lower())
         elif where is None and name == payload:
-            value = _payload(member, document, body)
+            value = document
         elif where is None and payload is None:
-            value = document.get(wire)
+            value = document.get(wire) if document else None
         if value is not None:
-            result[name] = _scalar(member, value) if isinstance(value, str) else value
-    return result
+            result[name] = query_parameters.scalar(member, value) if isinstance(value, str) else value
+    return result, malformed
 
 
-def _payload(shape: Shape, document: dict[str, Any], body: bytes) -> Any:
-    if not isinstance(shape, StructureShape):
-        return None
-    if document:
-        return document
+def _rest_document(operation: OperationModel, shape: StructureShape, body: bytes) -> tuple[Any, str | None]:
+    """(the body as the model has it, why it cannot be read); None for no body, and for one that is no document."""
+    payload = shape.serialization.get("payload")
+    member = shape.members[payload] if payload else shape
+    if not body or not isinstance(member, StructureShape):
+        return None, None
+    if operation.service_model.metadata["protocol"] == "rest-json":
+        return _json_object(body)
     try:
-        return _from_xml(shape, ElementTree.fromstring(body)) if body else None
-    except ElementTree.ParseError:
-        return None
+        return _from_xml(member, ElementTree.fromstring(body)), None
+    except (ElementTree.ParseError, ValueError):
+        return None, "The XML you provided was not well-formed or did not validate against our published schema"
 
 
 def _from_xml(shape: Shape, node: ElementTree.Element) -> Any:
@@ -362,7 +382,12 @@ def _from_xml(shape: Shape, node: ElementTree.Element) -> Any:
         result: dict[str, Any] = {}
         for name, member in shape.members.items():
             wire = str(member.serialization.get("name", name))
-            if isinstance(member, ListShape) and member.serialization.get("flattened"):
+            if member.serialization.get("xmlAttribute"):
+                local = wire.rpartition(":")[2]
+                given = next((text for key, text in node.attrib.items() if key.rpartition("}")[2] == local), None)
+                if given is not None:
+                    result[name] = given
+            elif isinstance(member, ListShape) and member.serialization.get("flattened"):
                 values = [_from_xml(member.member, child) for child in named(node, wire)]
                 if values:
                     result[name] = values
@@ -371,4 +396,4 @@ def _from_xml(shape: Shape, node: ElementTree.Element) -> Any:
         return result
     if isinstance(shape, ListShape):
         return [_from_xml(shape.member, c) for c in named(node, str(shape.member.serialization.get("name", "member")))]
-    return _scalar(shape, node.text or "")
+    return query_parameters.scalar(shape, node.text or "")
