@@ -52,7 +52,9 @@ def measure(sandbox: Sandbox, tasks: int) -> None:
     network = make_network(sandbox)
     ec2.authorize_security_group_ingress(
         GroupId=network.group,
-        IpPermissions=[{"IpProtocol": "tcp", "FromPort": 5000, "ToPort": 5000, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}],
+        IpPermissions=[
+            {"IpProtocol": "tcp", "FromPort": 5000, "ToPort": 5000, "UserIdGroupPairs": [{"GroupId": network.group}]}
+        ],
     )
     target_group = balanced(sandbox, network.vpc, network.subnets, network.group)
     sandbox.client("ecr").create_repository(repositoryName="bench")
