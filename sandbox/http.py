@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sandbox.runtime import Receive, Scope, Send
+
+
+# More than any request that AWS takes compressed.
+LARGEST_INFLATED = 16 * 1024 * 1024
 
 
 class BodyTooLarge(Exception):
@@ -29,6 +34,18 @@ def headers_of(scope: Scope) -> dict[str, str]:
 def host_of(headers: Mapping[str, str]) -> str:
     """The Host header in lower case without the port."""
     return headers.get("host", "").rpartition("@")[2].partition(":")[0].lower()
+
+
+def inflated(headers: Mapping[str, str], body: bytes) -> bytes:
+    """The body that a client has compressed; as it is when it is not compressed, or does not unpack."""
+    if headers.get("content-encoding", "").lower() != "gzip":
+        return body
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        plain = unpack.decompress(body, LARGEST_INFLATED)
+    except zlib.error:
+        return body
+    return plain if unpack.eof else body
 
 
 async def body_of(receive: Receive, limit: int | None = None) -> bytes:

@@ -22,7 +22,7 @@ from botocore.model import (
     StructureShape,
 )
 
-from sandbox import cbor, query_parameters
+from sandbox import cbor, http, query_parameters
 from sandbox.responses import CBOR
 
 # Signing name (of the credential scope) → botocore's service, where the two differ.
@@ -119,6 +119,8 @@ def parse(method: str, path: str, query: str, headers: Mapping[str, str], body: 
         "Credential=" + unquote(dict(parse_qsl(query)).get("X-Amz-Credential", ""))
     )
     access_key_id, region, signing_name = scope.groups() if scope else (None, None, None)
+    if signing_name == "monitoring":
+        body = http.inflated(headers, body)
     found = (
         _by_target(signing_name, headers, body)
         or _by_rpc(path, headers, body)
