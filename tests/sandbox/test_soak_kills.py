@@ -21,7 +21,7 @@ import pytest
 
 from tests.sandbox.support import SERVER, Sandbox, children_of_state, make_network, open_folder, until
 
-ROUNDS = int(os.environ.get("PAPYRUS_SOAK_ROUNDS", "30"))
+ROUNDS = int(os.environ.get("PAPYRUS_SOAK_ROUNDS", "50"))
 SEED = int(os.environ.get("PAPYRUS_SOAK_SEED") or time.time_ns() % 1_000_000)
 # Longer than what the sandbox saves after a change of its state.
 SAVED_SECONDS = 4.0
