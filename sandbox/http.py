@@ -9,7 +9,6 @@ from typing import Any
 
 from sandbox.runtime import Receive, Scope, Send
 
-
 # More than any request that AWS takes compressed.
 LARGEST_INFLATED = 16 * 1024 * 1024
 
