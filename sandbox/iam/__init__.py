@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
+from sandbox.iam.mode import may, refusal, refuses_the_unknown
 from sandbox.iam.principals import identity
-from sandbox.rules import Refusal
+from sandbox.iam.service_roles import NotAssumable, assume_for_service, role_refusal
+from sandbox.iam.signatures import Wire
 
-if TYPE_CHECKING:
-    from sandbox.requests import ApiRequest
-    from sandbox.runtime import Runtime
-
-__all__ = ["identity", "refusal"]
-
-
-def refusal(runtime: Runtime, request: ApiRequest, headers: Mapping[str, str], body: bytes) -> Refusal | None:
-    """Why the caller may not do this; None when they may, or while IAM mode is off."""
-    return None
+__all__ = [
+    "NotAssumable",
+    "Wire",
+    "assume_for_service",
+    "identity",
+    "may",
+    "refusal",
+    "refuses_the_unknown",
+    "role_refusal",
+]
