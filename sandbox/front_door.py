@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import os
 import re
+import time
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 from sandbox import http, iam, operations, requests, rules, shapes
 from sandbox.answers import answer_response
+from sandbox.audit import Outcome
+from sandbox.audit.records import needs_answer
 from sandbox.faults import FaultError
 from sandbox.requests import ApiRequest
 from sandbox.responses import RawResponse, error_code, error_response
@@ -29,6 +34,11 @@ EMULATOR_DOORS = ("/_ministack", "/_localstack", "/_aws", "/_alb", "/health")
 TASK_PATHS = re.compile(r"^/(v4/|v2/credentials/)")
 # S3 objects are the largest bodies; image layers do not come this way.
 LARGEST_BODY = 512 * 1024 * 1024
+# What may be imported at once as CloudTrail's history: some 100,000 records.
+LARGEST_HISTORY = 256 * 1024 * 1024
+# Of an answer this much is kept for the record.
+LONGEST_ANSWER = 512 * 1024
+REQUEST_ID = re.compile(rb"<[Rr]equestI[dD]>([^<]+)</")
 
 log = logging.getLogger("sandbox.faults")
 Asgi = Callable[["Scope", "Receive", "Send"], Any]
@@ -108,32 +118,27 @@ class FrontDoor:
             await http.respond_json(send, 413, {"message": f"bodies over {LARGEST_BODY} bytes are not taken"})
             return
         raw_path = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1") or scope["path"]
-        wire = iam.Wire(scope["method"], raw_path, scope["query_string"].decode("latin-1"), headers, body)
-        request = requests.parse(wire.method, wire.path, wire.query, headers, body)
-        if request is None and iam.refuses_the_unknown(self._runtime):
-            await _send(Answer(send), error_response("rest-xml", 403, "AccessDenied", "Access Denied"))
-            return
-        answer = Answer(send)
+        request = requests.parse(scope["method"], raw_path, scope["query_string"].decode("latin-1"), headers, body)
         if request is None:
-            await self._emulator(scope, http.replay(body, receive), answer)
+            await self._emulator(scope, http.replay(body, receive), Answer(send))
             return
+        answer = ApiAnswer(send, request, functools.partial(self._record, request, scope, headers))
         fault = self._runtime.faults.take(request.service, request.operation, request.parameters)
         if fault is not None:
             log.info("%s %s: %s", request.service, request.operation, fault.code or f"{fault.delay_seconds} s late")
             await asyncio.sleep(fault.delay_seconds)
         if fault is not None and fault.code is not None:
             await _send(answer, error_response(request.protocol, fault.status, fault.code, fault.message))
-        elif (response := self._own_response(request, wire)) is not None:
+        elif (response := self._own_response(request, headers, body)) is not None:
             await _send(answer, response)
         else:
             await self._emulator(scope, http.replay(body, receive), answer)
-        self._record(request, headers, answer)
 
-    def _own_response(self, request: ApiRequest, wire: iam.Wire) -> RawResponse | None:
+    def _own_response(self, request: ApiRequest, headers: dict[str, str], body: bytes) -> RawResponse | None:
         """What the sandbox answers itself, in the order in which AWS looks; None leaves it to the emulator."""
         runtime = self._runtime
         found = (
-            iam.refusal(runtime, request, wire)
+            iam.refusal(runtime, request, headers, body)
             or shapes.refusal(request)
             or rules.refusal(runtime, request)
             or operations.answer(runtime, request)
@@ -142,18 +147,25 @@ class FrontDoor:
             return error_response(request.protocol, found.status, found.code, found.message)
         return None if found is None else answer_response(request, found)
 
-    def _record(self, request: ApiRequest, headers: dict[str, str], answer: Answer) -> None:
-        call = self._runtime.recording.add(
+    def _record(self, request: ApiRequest, scope: Scope, headers: dict[str, str], answer: ApiAnswer) -> None:
+        runtime, body = self._runtime, bytes(answer.body)
+        code = error_code(answer.headers, body) if answer.status >= 400 else None
+        agent = headers.get("user-agent", "")
+        call = runtime.recording.add(
             service=request.service,
             operation=request.operation,
             parameters=request.parameters,
             status=answer.status,
-            error_code=error_code(answer.headers, bytes(answer.body)) if answer.status >= 400 else None,
+            error_code=code,
             access_key_id=request.access_key_id,
-            user_agent=headers.get("user-agent", ""),
+            user_agent=agent,
+            request_id=answer.request_id,
         )
+        address = str((scope.get("client") or ("127.0.0.1",))[0])
+        outcome = Outcome(answer.status, code, answer.headers, body, answer.request_id, time.time())
+        runtime.audit.record(runtime, request, outcome, address, agent)
         if not call.read_only and answer.status < 400:
-            self._runtime.changed()
+            runtime.changed()
 
     async def _control(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
         if "origin" in headers:
@@ -169,6 +181,8 @@ class FrontDoor:
                 await http.respond_json(send, 400, {"message": "`after` is the number of a call"})
                 return
             await http.respond_json(send, 200, self._runtime.recording.after(int(after)))
+        elif what == "cloudtrail" and method == "POST":
+            await self._take_history(receive, send)
         elif what == "faults":
             await self._settle(faults.listed, faults.replace, [], method, receive, send)
         elif what == "switches":
@@ -176,6 +190,16 @@ class FrontDoor:
             await self._settle(switches.as_dict, switches.replace, {}, method, receive, send)
         else:
             await http.respond_json(send, 404, {"message": f"no {method} {scope['path']} in the control API"})
+
+    async def _take_history(self, receive: Receive, send: Send) -> None:
+        try:
+            lines = await http.body_of(receive, LARGEST_HISTORY)
+        except http.BodyTooLarge:
+            message = f"at most {LARGEST_HISTORY} bytes at once; any number of times"
+            await http.respond_json(send, 413, {"message": message})
+            return
+        taken = await asyncio.to_thread(self._runtime.audit.load, lines)
+        await http.respond_json(send, 400 if taken["refused"] else 200, taken)
 
     async def _settle(
         self,
@@ -204,23 +228,76 @@ class FrontDoor:
 
 
 class Answer:
-    """Passes a response on; keeps its status, and the body of an error."""
+    """Passes a response on without the emulator's CORS headers; keeps its status and headers."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status = 0
         self.headers: dict[str, str] = {}
+
+    async def __call__(self, message: Any) -> None:
+        await self._send(self._started(message) if message["type"] == "http.response.start" else message)
+
+    def _started(self, message: Any) -> Any:
+        self.status = message["status"]
+        pairs = [(name, value) for name, value in message.get("headers", []) if not _is_cors(name)]
+        self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
+        return {**message, "headers": pairs}
+
+
+class ApiAnswer(Answer):
+    """An AWS API's response: one request id in header and body; the body kept as far as the record needs it.
+
+    `done` is called before the last part goes out: who has the answer finds its record.
+    """
+
+    def __init__(self, send: Send, request: ApiRequest, done: Callable[[ApiAnswer], None]) -> None:
+        super().__init__(send)
+        self._request = request
+        self._done = done
+        self._start: Any = None
+        self.request_id = ""
         self.body = bytearray()
 
     async def __call__(self, message: Any) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            pairs = [(name, value) for name, value in message.get("headers", []) if not _is_cors(name)]
-            self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
-            message = {**message, "headers": pairs}
-        elif message["type"] == "http.response.body" and self.status >= 400:
-            self.body += message.get("body", b"")
+            # It waits for the body, which knows the request id in some protocols.
+            self._start = self._started(message)
+            return
+        if message["type"] != "http.response.body":
+            await self._send(message)
+            return
+        part, start, self._start = message.get("body", b""), self._start, None
+        if start is not None:
+            self._take_request_id(start, part)
+        if (self.status >= 400 or needs_answer(self._request)) and len(self.body) < LONGEST_ANSWER:
+            self.body += part
+        if not message.get("more_body", False):
+            try:
+                self._done(self)
+            except Exception:
+                log.exception("%s %s is not recorded", self._request.service, self._request.operation)
+        if start is not None:
+            await self._send(start)
         await self._send(message)
+
+    def _take_request_id(self, start: Any, body: bytes) -> None:
+        """The body's request id, where clients read it there (XML), else the header's; the headers then say the same.
+
+        S3 has it in the header, and in the body of an error.
+        """
+        in_body = self._request.protocol in ("query", "ec2") or (
+            self._request.protocol == "rest-xml" and self.status >= 400
+        )
+        found = REQUEST_ID.search(body) if in_body else None
+        given = self.headers.get("x-amzn-requestid") or self.headers.get("x-amz-request-id") or str(uuid.uuid4())
+        self.request_id = found.group(1).decode("latin-1") if found else given
+        value = self.request_id.encode("latin-1")
+        names = (b"x-amzn-requestid", b"x-amz-request-id")
+        others = [(name, old) for name, old in start["headers"] if name.lower() not in names]
+        also = [names[1]] if "x-amz-request-id" in self.headers else []
+        start["headers"] = [*others, *((name, value) for name in (names[0], *also))]
+        self.headers["x-amzn-requestid"] = self.request_id
 
 
 def _is_cors(name: bytes) -> bool:

@@ -62,6 +62,8 @@ class Call:
     read_only: bool
     access_key_id: str | None
     user_agent: str
+    # As the response's header and CloudTrail's record have it.
+    request_id: str
 
 
 def is_read_only(operation: str) -> bool:
@@ -112,6 +114,7 @@ class Recording:
         error_code: str | None,
         access_key_id: str | None,
         user_agent: str,
+        request_id: str = "",
     ) -> Call:
         clean = without_secrets(parameters)
         with self._lock:
@@ -126,6 +129,7 @@ class Recording:
                 read_only=is_read_only(operation),
                 access_key_id=access_key_id,
                 user_agent=user_agent,
+                request_id=request_id,
             )
             self._next += 1
             self._calls.append(call)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from sandbox.addresses import Addresses
+    from sandbox.audit import Audit
     from sandbox.config import Settings
     from sandbox.containers import Container
     from sandbox.engine import Engine
@@ -59,6 +60,8 @@ class Runtime:
     faults: Faults
     recording: Recording
     switches: Switches
+    # CloudTrail's event history and Config's items.
+    audit: Audit
     # Container kind ("ecs") → who makes it real. Seams put theirs in at install().
     backends: dict[str, Backend] = field(default_factory=dict)
     # Asked in turn, before a request is taken for an AWS API call.

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from sandbox import behaviours, emulator, engine, logfile, operations, rules, seams
 from sandbox.addresses import Addresses
+from sandbox.audit import Audit
 from sandbox.config import Settings, write_atomically
 from sandbox.faults import Faults
 from sandbox.front_door import FrontDoor
@@ -74,7 +75,8 @@ def emulator_environment(settings: Settings) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "AUTH": "false",
-        "CLOUDTRAIL_RECORDING": "1",
+        # The event history is ours (sandbox.audit).
+        "CLOUDTRAIL_RECORDING": "0",
         "PERSIST_STATE": "1",
         "STATE_DIR": str(state / "emulator"),
         "S3_PERSIST": "1",
@@ -104,6 +106,7 @@ def build(settings: Settings) -> tuple[Runtime, FrontDoor]:
         faults=Faults(),
         recording=Recording(settings.state / "calls.jsonl"),
         switches=Switches(),
+        audit=Audit(settings.state / "audit.sqlite"),
     )
     shutil.rmtree(settings.state / "logs", ignore_errors=True)
     runtime.engine = engine.Engine(runtime)
@@ -207,6 +210,7 @@ def main(settings: Settings) -> int:
             settings.facts_file.unlink(missing_ok=True)
             runtime.processes.close()
             runtime.recording.close()
+            runtime.audit.close()
             log.info("down")
             settings.pid_file.unlink(missing_ok=True)
             # Threads of the emulator may still wait for something; what had to be saved is saved.

@@ -1,0 +1,314 @@
+"""CloudTrail's record of one API call.
+
+https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import unescape
+from typing import TYPE_CHECKING, Any
+
+from botocore.model import Shape, StructureShape
+from botocore.parsers import ResponseParserError, create_parser
+
+from sandbox import cbor
+from sandbox.audit import resources, shapes
+from sandbox.audit.kinds import ANSWERED, DATA_EVENTS, GLOBAL_REGION, GLOBAL_SERVICES, READS, UNAUTHENTICATED
+from sandbox.audit.store import Event
+from sandbox.behaviours import behaviour
+from sandbox.recording import is_read_only
+from sandbox.requests import service_model
+from sandbox.responses import CBOR
+
+if TYPE_CHECKING:
+    from sandbox.requests import ApiRequest
+
+VERSION = "1.11"
+# Fields beyond this many bytes are left out.
+LONGEST_FIELD = 100 * 1024
+MESSAGE_IN_XML = re.compile(rb"<[Mm]essage>(.*?)</[Mm]essage>", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call went, with whatever of the answer is needed for the record."""
+
+    status: int
+    error_code: str | None
+    headers: Mapping[str, str]
+    body: bytes
+    request_id: str
+    at: float
+
+
+@behaviour("cloudtrail", otherwise=lambda *_: True)
+def _the_event_history_is_of_management_events(service: str, operation: str) -> bool:
+    """LookupEvents shows management events, not data events (S3 objects, SNS and SQS messages, metric data).
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/view-cloudtrail-events.html
+    """
+    return operation not in DATA_EVENTS.get(service, ())
+
+
+@behaviour("cloudtrail", otherwise=lambda error_code: True)
+def _callers_nobody_knows_are_not_recorded(error_code: str | None) -> bool:
+    """A call that fails authentication (unknown key, wrong signature) belongs to no account and is in no event history.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html
+    """
+    return error_code not in UNAUTHENTICATED
+
+
+@behaviour("cloudtrail", otherwise=lambda service, region: region)
+def _global_services_are_recorded_in_us_east_1(service: str, region: str) -> str:
+    """Events of IAM and other global services have the region us-east-1 and are looked up there only.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-concepts.html#cloudtrail-concepts-global-service-events
+    """
+    return GLOBAL_REGION if service in GLOBAL_SERVICES else region
+
+
+def is_recorded(request: ApiRequest, error_code: str | None) -> bool:
+    return _the_event_history_is_of_management_events(
+        request.service, request.operation
+    ) and _callers_nobody_knows_are_not_recorded(error_code)
+
+
+def needs_answer(request: ApiRequest) -> bool:
+    """Whether the record tells of a successful call's answer."""
+    return not is_read_only(request.operation) or (request.service, request.operation) in ANSWERED
+
+
+@functools.cache
+def event_source(service: str) -> str:
+    model = service_model(service)
+    return f"{model.signing_name if model else service}.amazonaws.com"
+
+
+@behaviour("cloudtrail", stateful=False, otherwise=lambda service, operation: is_read_only(operation))
+def _reads_with_other_names_are_reads(service: str, operation: str) -> bool:
+    """AssumeRole and KMS's cryptographic operations are recorded as read-only.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/cloudtrail-integration.html
+    """
+    return is_read_only(operation) or (service, operation) in READS
+
+
+def make(
+    request: ApiRequest, outcome: Outcome, identity: dict[str, Any], region: str, address: str, agent: str
+) -> dict[str, Any]:
+    """The record; `region` is the endpoint's."""
+    account = str(identity.get("accountId", ""))
+    record: dict[str, Any] = {
+        "eventVersion": VERSION,
+        "userIdentity": _identity(request, identity),
+        "eventTime": datetime.fromtimestamp(int(outcome.at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "eventSource": event_source(request.service),
+        "eventName": request.operation,
+        "awsRegion": _global_services_are_recorded_in_us_east_1(request.service, region),
+        "sourceIPAddress": address,
+        "userAgent": agent,
+    }
+    if outcome.status >= 400:
+        record["errorCode"] = _error_codes_are_those_of_cloudtrail(request, outcome.error_code or "", outcome.status)
+        if message := _message(request, outcome):
+            record["errorMessage"] = message
+    record["requestParameters"] = _bounded(_parameters(request))
+    record["responseElements"] = _bounded(_elements(request, outcome)) if outcome.status < 400 else None
+    record["requestID"] = outcome.request_id
+    record["eventID"] = str(uuid.uuid4())
+    record["readOnly"] = _reads_with_other_names_are_reads(request.service, request.operation)
+    if named := _arns(request, record, account):
+        record["resources"] = named
+    record["eventType"] = "AwsApiCall"
+    if request.service == "elbv2":
+        record["apiVersion"] = "2015-12-01"
+    record["managementEvent"] = True
+    record["recipientAccountId"] = account
+    record["eventCategory"] = "Management"
+    return record
+
+
+def to_event(record: Mapping[str, Any], arrived: float, text: str | None = None) -> Event:
+    """A record as a line of the event history. Raises ValueError when something that a lookup needs is missing."""
+    try:
+        identity = record.get("userIdentity") or {}
+        return Event(
+            account=str(record.get("recipientAccountId") or identity["accountId"]),
+            region=str(record["awsRegion"]),
+            time=seconds(str(record["eventTime"])),
+            arrived=arrived,
+            event_id=str(record["eventID"]),
+            name=str(record["eventName"]),
+            source=str(record["eventSource"]),
+            read_only=bool(record.get("readOnly", False)),
+            username=username(identity),
+            access_key=identity.get("accessKeyId") or None,
+            resources=tuple(resources.of_record(record)),
+            record=text if text is not None else json.dumps(record, separators=(",", ":"), default=str),
+        )
+    except (KeyError, AttributeError) as error:
+        raise ValueError(f"a record needs eventTime, eventID, eventName, eventSource, awsRegion: {error}") from error
+
+
+def seconds(stamp: str) -> int:
+    """Seconds since 1970 of an eventTime. Raises ValueError."""
+    return int(datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+
+
+def username(identity: Mapping[str, Any]) -> str | None:
+    """LookupEvents' Username: the user's name, a role session's name, "root"; none for an AWS service."""
+    if identity.get("type") == "Root":
+        return "root"
+    if identity.get("userName"):
+        return str(identity["userName"])
+    principal = str(identity.get("principalId", ""))
+    return principal.partition(":")[2] or None
+
+
+def _identity(request: ApiRequest, identity: dict[str, Any]) -> dict[str, Any]:
+    if request.access_key_id:
+        return identity
+    token = str(request.parameters.get("WebIdentityToken", ""))
+    if request.operation != "AssumeRoleWithWebIdentity" or not token:
+        return {"type": "AWSAccount", "principalId": "", "accountId": "ANONYMOUS_PRINCIPAL"}
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        issuer, audience, subject = (str(claims.get(name, "")) for name in ("iss", "aud", "sub"))
+    except (IndexError, ValueError, binascii.Error, AttributeError):
+        return {"type": "WebIdentityUser", "principalId": "", "userName": ""}
+    host = issuer.removeprefix("https://")
+    return {
+        "type": "WebIdentityUser",
+        "principalId": f"{host}:{audience}:{subject}",
+        "userName": subject,
+        "identityProvider": f"arn:aws:iam::{identity.get('accountId')}:oidc-provider/{host}",
+    }
+
+
+def _parameters(request: ApiRequest) -> Any:
+    shape = request.model.input_shape if request.model else None
+    given = request.parameters
+    if request.service == "s3" and "Bucket" in given:
+        given = {"bucketName": given["Bucket"], **{k: v for k, v in given.items() if k != "Bucket"}}
+    return _secrets_are_hidden(shape, given, request.service) or None
+
+
+def _in_clear(shape: Any, value: Any, service: str) -> Any:
+    """Only while the behaviour is out: shown is the length, for even then nothing secret is written down."""
+    return {shapes.camel(name): str(len(str(item))) for name, item in value.items()}
+
+
+@behaviour("cloudtrail", stateful=False, otherwise=_in_clear)
+def _secrets_are_hidden(shape: Any, value: Any, service: str) -> Any:
+    """Secrets in a record are HIDDEN_DUE_TO_SECURITY_REASONS (RDS: ****), or are not in it at all.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/logging-using-cloudtrail.html
+    """
+    return shapes.written(shape, value, service)
+
+
+def _elements(request: ApiRequest, outcome: Outcome) -> Any:
+    """The answer of a call that changes something; null for a read, and when there is nothing in it."""
+    model = request.model
+    if model is None or model.output_shape is None or not needs_answer(request) or request.service == "s3":
+        return {"requestId": outcome.request_id, "_return": True} if _is_ec2_change(request) else None
+    parsed = _parsed(model.output_shape, request.protocol, outcome)
+    shape: Shape = model.output_shape
+    if request.service == "ec2":
+        return {"requestId": outcome.request_id, **(shapes.written(shape, parsed, "ec2") or {})}
+    if request.service == "rds" and isinstance(shape, StructureShape) and len(shape.members) == 1:
+        # RDS shows the resource itself, without the member that wraps it.
+        name, shape = next(iter(shape.members.items()))
+        parsed = parsed.get(name) or {}
+    return _secrets_are_hidden(shape, parsed, request.service) or None
+
+
+def _is_ec2_change(request: ApiRequest) -> bool:
+    return request.service == "ec2" and needs_answer(request)
+
+
+def _parsed(shape: Shape, protocol: str, outcome: Outcome) -> dict[str, Any]:
+    response = {"status_code": outcome.status, "headers": dict(outcome.headers), "body": outcome.body}
+    try:
+        parsed: dict[str, Any] = create_parser(protocol).parse(response, shape)
+    except (ResponseParserError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    parsed.pop("ResponseMetadata", None)
+    return parsed
+
+
+def _bounded(value: Any) -> Any:
+    if value is None:
+        return None
+    size = len(json.dumps(value, default=str))
+    if size <= LONGEST_FIELD:
+        return value
+    return {"omitted": True, "originalSize": size, "reason": "The field exceeds the maximum size."}
+
+
+def _message(request: ApiRequest, outcome: Outcome) -> str | None:
+    body = outcome.body
+    if request.protocol == CBOR:
+        try:
+            document = cbor.loads(body)
+        except cbor.CborError:
+            return None
+    elif body[:1] in (b"{", b"["):
+        try:
+            document = json.loads(body)
+        except ValueError:
+            return None
+    else:
+        found = MESSAGE_IN_XML.search(body)
+        return unescape(found.group(1).decode("utf-8", "replace")) if found else None
+    if not isinstance(document, dict):
+        return None
+    message = document.get("message") or document.get("Message")
+    return str(message) if message else None
+
+
+@functools.cache
+def _names_of_errors(service: str) -> dict[str, str]:
+    """Error code on the wire → name of its shape, of the services whose two differ."""
+    model = service_model(service)
+    if model is None or model.metadata.get("protocol") not in ("query", "smithy-rpc-v2-cbor"):
+        return {}
+    named = ((shape.metadata.get("error", {}).get("code"), shape.name) for shape in model.error_shapes)
+    return {code: name for code, name in named if code}
+
+
+@behaviour("cloudtrail", stateful=False, otherwise=lambda request, code, status: code)
+def _error_codes_are_those_of_cloudtrail(request: ApiRequest, code: str, status: int) -> str:
+    """EC2's error codes begin with Client. or Server., denials are AccessDenied, query services' are exception names.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+    """
+    if request.service == "ec2":
+        return f"{'Server' if status >= 500 else 'Client'}.{code}"
+    if code in ("AccessDeniedException", "AccessDenied"):
+        return "AccessDenied"
+    return _names_of_errors(request.service).get(code, code)
+
+
+def _arns(request: ApiRequest, record: Mapping[str, Any], account: str) -> list[dict[str, Any]]:
+    """The record's own `resources`, which few services fill in: KMS, S3, STS, Secrets Manager."""
+    given = record.get("requestParameters") or {}
+    kind, arn = "", ""
+    if request.service == "s3" and given.get("bucketName"):
+        kind, arn = "AWS::S3::Bucket", f"arn:aws:s3:::{given['bucketName']}"
+    elif request.service == "sts" and given.get("roleArn"):
+        kind, arn = "AWS::IAM::Role", str(given["roleArn"])
+    elif request.service == "kms" and str(given.get("keyId", "")).startswith("arn:"):
+        kind, arn = "AWS::KMS::Key", str(given["keyId"])
+    return [{"accountId": account, "type": kind, "ARN": arn}] if arn else []

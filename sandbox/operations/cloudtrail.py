@@ -1,0 +1,170 @@
+"""CloudTrail's event history: LookupEvents."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sandbox import emulator
+from sandbox.audit.store import RETENTION_SECONDS, Found, Query
+from sandbox.behaviours import behaviour
+from sandbox.operations import operation
+from sandbox.seams.refusal import Refused
+
+if TYPE_CHECKING:
+    from sandbox.audit.store import Store
+    from sandbox.requests import ApiRequest
+    from sandbox.runtime import Runtime
+
+PAGE = 50
+# AttributeKey → column of the store.
+ATTRIBUTES = {
+    "EventId": "event_id",
+    "EventName": "name",
+    "EventSource": "source",
+    "ReadOnly": "read_only",
+    "Username": "username",
+    "AccessKeyId": "access_key",
+    "ResourceType": "type",
+    "ResourceName": "resource",
+}
+
+
+@operation("cloudtrail", "LookupEvents")
+def lookup_events(runtime: Runtime, request: ApiRequest) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html"""
+    given = request.parameters
+    if given.get("EventCategory"):
+        # Insights events: no trail here has insights.
+        return {"Events": []}
+    limit = int(given.get("MaxResults") or PAGE)
+    query = _query(runtime, given)
+    store = runtime.audit.store
+    after = _a_token_is_of_its_request(store, request) if given.get("NextToken") else None
+    found = store.page(query, after, limit + 1)
+    answer: dict[str, Any] = {"Events": [_event(one) for one in found[:limit]]}
+    if len(found) > limit:
+        answer["NextToken"] = _token(store, request, found[limit - 1])
+    return answer
+
+
+def _query(runtime: Runtime, given: dict[str, Any]) -> Query:
+    now = time.time()
+    start, end = given.get("StartTime"), given.get("EndTime")
+    # Bounds are inclusive, events have whole seconds.
+    first = max(_seconds(start, upwards=True), _history_begins(now))
+    last = _seconds(end, upwards=False) if end is not None else int(now) + 1
+    attribute = (given.get("LookupAttributes") or [None])[0]
+    responses = emulator.core("responses")
+    return Query(
+        account=responses.get_account_id(),
+        region=responses.get_region(),
+        start=first,
+        end=last,
+        arrived_by=now - _events_show_later(runtime),
+        column=ATTRIBUTES[attribute["AttributeKey"]] if attribute else None,
+        value=_value(attribute) if attribute else "",
+    )
+
+
+def _value(attribute: dict[str, Any]) -> str:
+    value = str(attribute["AttributeValue"])
+    return value.lower() if attribute["AttributeKey"] == "ReadOnly" else value
+
+
+@behaviour("cloudtrail", otherwise=lambda now: 0)
+def _history_begins(now: float) -> int:
+    """LookupEvents shows the last 90 days, whatever the start time.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/view-cloudtrail-events.html
+    """
+    return int(now - RETENTION_SECONDS)
+
+
+@behaviour("cloudtrail", otherwise=lambda runtime: 0.0)
+def _events_show_later(runtime: Runtime) -> float:
+    """An event shows up minutes after its call, with the time of the call (switch cloudtrail_seconds).
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/get-and-view-cloudtrail-log-files.html
+    """
+    return runtime.switches.cloudtrail_seconds
+
+
+def _seconds(stamp: Any, upwards: bool) -> int:
+    """Whole seconds of a time as requests have it: a number, or text of ISO 8601."""
+    if stamp is None:
+        return 0
+    try:
+        value = float(stamp)
+    except (TypeError, ValueError):
+        value = emulator.epoch(stamp)
+    whole = int(value)
+    return whole + 1 if upwards and value > whole else whole
+
+
+def _event(found: Found) -> dict[str, Any]:
+    event = found.event
+    shown: dict[str, Any] = {
+        "EventId": event.event_id,
+        "EventName": event.name,
+        "ReadOnly": "true" if event.read_only else "false",
+        "AccessKeyId": event.access_key,
+        "EventTime": datetime.fromtimestamp(event.time, UTC),
+        "EventSource": event.source,
+        "Username": event.username,
+        "Resources": [{"ResourceType": kind, "ResourceName": name} for kind, name in event.resources],
+        "CloudTrailEvent": event.record,
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _token(store: Store, request: ApiRequest, last: Found) -> str:
+    place = json.dumps([last.event.time, last.seq]).encode()
+    return base64.urlsafe_b64encode(_signature(store, place, _asked(request)) + place).decode()
+
+
+def _signature(store: Store, place: bytes, asked: bytes) -> bytes:
+    return hmac.digest(store.secret, asked + b"\0" + place, hashlib.sha256)[:16]
+
+
+def _asked(request: ApiRequest) -> bytes:
+    """All that a token belongs to."""
+    responses = emulator.core("responses")
+    given = {name: value for name, value in request.parameters.items() if name != "NextToken"}
+    tenant = [responses.get_account_id(), responses.get_region()]
+    return json.dumps([tenant, given], sort_keys=True, default=str).encode()
+
+
+def _place(request: ApiRequest) -> tuple[bytes, bytes]:
+    """Signature and place of a token."""
+    try:
+        raw = base64.b64decode(str(request.parameters["NextToken"]), altchars=b"-_", validate=True)
+    except ValueError:
+        raw = b""
+    return raw[:16], raw[16:]
+
+
+def _unchecked(store: Store, request: ApiRequest) -> tuple[int, int] | None:
+    try:
+        at, seq = json.loads(_place(request)[1])
+    except ValueError:
+        return None
+    return int(at), int(seq)
+
+
+@behaviour("cloudtrail", code="InvalidNextTokenException", otherwise=_unchecked)
+def _a_token_is_of_its_request(store: Store, request: ApiRequest) -> tuple[int, int]:
+    """A NextToken is taken only with the parameters of the request that gave it.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+    """
+    signature, place = _place(request)
+    if not hmac.compare_digest(signature, _signature(store, place, _asked(request))):
+        raise Refused("InvalidNextTokenException", "Invalid token or token used with different parameters.")
+    at, seq = json.loads(place)
+    return int(at), int(seq)
