@@ -51,22 +51,7 @@ def position_of(token: str) -> Any:
         return None
 
 
-@behaviour(
-    "cloudwatch",
-    code="InvalidParameterValue",
-    stateful=False,
-    otherwise=lambda pairs: {pair["Name"]: pair.get("Value", "") for pair in pairs or []},
-)
-def _dimensions_have_values(pairs: list[Mapping[str, str]] | None) -> dict[str, str]:
-    """A metric has at most 30 dimensions, each with a name and a value.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html
-    """
-    if len(pairs or []) > 30:
-        raise invalid("The collection Dimensions must not have a size greater than 30.")
-    for pair in pairs or []:
-        if not pair.get("Name") or not pair.get("Value"):
-            raise invalid("The parameter Dimensions.Value must not be empty.")
+def _dimensions(pairs: list[Mapping[str, str]] | None) -> dict[str, str]:
     return {pair["Name"]: pair["Value"] for pair in pairs or []}
 
 
@@ -110,7 +95,7 @@ def _points(datum: Mapping[str, Any], n: int, now: float) -> list[tuple[str, dic
         raise Refused(
             "InvalidParameterCombination", f"The parameters {where}.Value and {where}.Values exclude another."
         )
-    dimensions = _dimensions_have_values(datum.get("Dimensions"))
+    dimensions = _dimensions(datum.get("Dimensions"))
     name, unit = str(datum.get("MetricName") or ""), str(datum.get("Unit") or "None")
     base = {"Timestamp": at, "Unit": unit}
     if published is not None:
@@ -213,7 +198,7 @@ def get_metric_statistics(runtime: Runtime, request: ApiRequest) -> Answer:
         )
     if wrong := [name for name in plain + extended if not statistics.is_known(name)]:
         raise invalid(f"The value {wrong[0]} for parameter Statistics is not supported.")
-    metric, dimensions = str(given.get("MetricName") or ""), _dimensions_have_values(given.get("Dimensions"))
+    metric, dimensions = str(given.get("MetricName") or ""), _dimensions(given.get("Dimensions"))
     first = start // period * period
     points = runtime.metrics.points(str(given.get("Namespace")), metric, dimensions, first, end, given.get("Unit"))
     found: dict[tuple[float, str], dict[str, Any]] = {}

@@ -300,7 +300,7 @@ def set_alarm_state(runtime: Runtime, request: ApiRequest) -> Answer:
     metric_alarms, composites = alarms_of_tenant()
     alarm = metric_alarms.get(given.get("AlarmName")) or composites.get(given.get("AlarmName"))
     if alarm is None:
-        raise Refused("ResourceNotFound", "", 404)
+        raise Refused("ResourceNotFound", "Unknown", 404)
     if given.get("StateValue") not in STATES:
         raise invalid(f"StateValue must be one of {', '.join(STATES)}")
     runtime.alarms.set_state(alarm, given["StateValue"], str(given.get("StateReason")), given.get("StateReasonData"))

@@ -86,7 +86,8 @@ def becomes(cloudwatch: Any, name: str, state: str, seconds: float = 4) -> None:
 
 
 def put(cloudwatch: Any, namespace: str, *values: float, seconds_ago: float = 12, **other: Any) -> None:
-    data = [{"MetricName": "Errors", "Value": value, "Timestamp": ago(seconds_ago), **other} for value in values]
+    at = ago(seconds_ago)
+    data = [{"MetricName": "Errors", "Value": value, "Timestamp": at, **other} for value in values]
     cloudwatch.put_metric_data(Namespace=namespace, MetricData=data)
 
 
@@ -220,9 +221,9 @@ WITHOUT_METRIC = dict.fromkeys(("Namespace", "MetricName", "Statistic", "Period"
 def test_an_alarm_of_an_expression_rings(cloudwatch: Any) -> None:
     namespace = name_of("ns")
     metrics = json.loads(json.dumps(METRICS).replace('"X"', f'"{namespace}"'))
-    with alarm(cloudwatch, Metrics=metrics, **WITHOUT_METRIC) as name:
+    with alarm(cloudwatch, Metrics=metrics, EvaluationPeriods=3, DatapointsToAlarm=1, **WITHOUT_METRIC) as name:
         becomes(cloudwatch, name, "OK")
-        put(cloudwatch, namespace, 2.0, 2.0)
+        put(cloudwatch, namespace, 4.0)
         becomes(cloudwatch, name, "ALARM")
         shown = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
         assert shown["Metrics"][1] == metrics[1]
@@ -465,10 +466,3 @@ def test_statistics_give_at_most_1440_datapoints(cloudwatch: Any) -> None:
         cloudwatch.get_metric_statistics(
             Namespace="n", MetricName="m", Statistics=["Sum"], Period=60, StartTime=ago(86_500), EndTime=ago(0)
         )
-
-
-@pytest.mark.behaviour("cloudwatch.dimensions_have_values")
-def test_dimensions_have_values(sandbox: Sandbox, cloudwatch: Any) -> None:
-    many = [{"Name": f"d{n}", "Value": "x"} for n in range(31)]
-    with refused("InvalidParameterValue", "Dimensions"):
-        put(cloudwatch, name_of("ns"), 1.0, Dimensions=many)
