@@ -118,7 +118,11 @@ class FrontDoor:
             await http.respond_json(send, 413, {"message": f"bodies over {LARGEST_BODY} bytes are not taken"})
             return
         raw_path = scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1") or scope["path"]
-        request = requests.parse(scope["method"], raw_path, scope["query_string"].decode("latin-1"), headers, body)
+        wire = iam.Wire(scope["method"], raw_path, scope["query_string"].decode("latin-1"), headers, body)
+        request = requests.parse(wire.method, wire.path, wire.query, headers, body)
+        if request is None and iam.refuses_the_unknown(self._runtime):
+            await _send(Answer(send), error_response("rest-xml", 403, "AccessDenied", "Access Denied"))
+            return
         if request is None:
             await self._emulator(scope, http.replay(body, receive), Answer(send))
             return
@@ -129,16 +133,16 @@ class FrontDoor:
             await asyncio.sleep(fault.delay_seconds)
         if fault is not None and fault.code is not None:
             await _send(answer, error_response(request.protocol, fault.status, fault.code, fault.message))
-        elif (response := self._own_response(request, headers, body)) is not None:
+        elif (response := self._own_response(request, wire)) is not None:
             await _send(answer, response)
         else:
             await self._emulator(scope, http.replay(body, receive), answer)
 
-    def _own_response(self, request: ApiRequest, headers: dict[str, str], body: bytes) -> RawResponse | None:
+    def _own_response(self, request: ApiRequest, wire: iam.Wire) -> RawResponse | None:
         """What the sandbox answers itself, in the order in which AWS looks; None leaves it to the emulator."""
         runtime = self._runtime
         found = (
-            iam.refusal(runtime, request, headers, body)
+            iam.refusal(runtime, request, wire)
             or shapes.refusal(request)
             or rules.refusal(runtime, request)
             or operations.answer(runtime, request)
