@@ -35,8 +35,8 @@ def install(runtime: Runtime) -> None:
         setattr(kms, name, _sealing(kms, getattr(kms, name)))
     decrypt, list_keys, list_aliases = kms._decrypt, kms._list_keys, kms._list_aliases
     kms._decrypt = lambda data: _decrypt(kms, data, decrypt)
-    kms._list_keys = lambda data: _page(data, list_keys, "Keys")
-    kms._list_aliases = lambda data: _page(data, list_aliases, "Aliases")
+    kms._list_keys = lambda data: lists_come_in_pages(data, list_keys, "Keys")
+    kms._list_aliases = lambda data: lists_come_in_pages(data, list_aliases, "Aliases")
 
 
 def _sealing(kms: Any, encrypt: Handler) -> Handler:
@@ -96,7 +96,7 @@ def altered_ciphertext(key: Data, sealed: bytes, ciphertext: bytes) -> Any:
 
 
 @behaviour("kms", code="InvalidMarkerException", otherwise=lambda data, listed, member: listed(data))
-def _page(data: Data, listed: Handler, member: str) -> Any:
+def lists_come_in_pages(data: Data, listed: Handler, member: str) -> Any:
     """ListKeys and ListAliases come in pages of Limit (100 without it), each with the marker of the next.
 
     https://docs.aws.amazon.com/kms/latest/APIReference/API_ListKeys.html

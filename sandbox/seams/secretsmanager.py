@@ -27,7 +27,7 @@ def install(runtime: Runtime) -> None:
     secrets._put_secret_value = lambda data: _put(secrets, data, put)
     secrets._update_secret = lambda data: _update(secrets, data, update)
     secrets._delete_secret = lambda data: _delete(secrets, data, delete)
-    secrets._list_secret_version_ids = lambda data: _without_deprecated(data, versions)
+    secrets._list_secret_version_ids = lambda data: deprecated_versions_are_hidden(data, versions)
 
 
 def _answer(document: Data) -> Any:
@@ -197,7 +197,7 @@ def deprecated_versions_stay(secret: Data, before: Data) -> None:
 
 
 @behaviour("secretsmanager", otherwise=lambda data, listed: listed(data))
-def _without_deprecated(data: Data, listed: Handler) -> Any:
+def deprecated_versions_are_hidden(data: Data, listed: Handler) -> Any:
     """ListSecretVersionIds shows versions without a label only when it is asked to.
 
     https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecretVersionIds.html (IncludeDeprecated)

@@ -267,7 +267,7 @@ def test_a_ciphertext_with_one_bit_changed_is_refused(kms: Any, key: Make, place
         kms.decrypt(CiphertextBlob=bytes(blob))
 
 
-@pytest.mark.behaviour("kms.page")
+@pytest.mark.behaviour("kms.lists_come_in_pages")
 def test_keys_and_aliases_come_in_pages(kms: Any, key: Make) -> None:
     made = [key() for _ in range(3)]
     for number, one in enumerate(made):
