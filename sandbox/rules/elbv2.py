@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.emulator import service
 from sandbox.rules import Refusal, rule
-from sandbox.seams.ec2 import default_groups
+from sandbox.seams.ec2 import default_groups, free_addresses
 from sandbox.seams.elbv2_rules import users_of
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # Private ranges that may be targets though they lie outside the VPC (RFC 1918, RFC 6598).
 ROUTABLE = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")]
-# A subnet's addresses that AWS keeps: the first four and the last one.
-RESERVED_ADDRESSES = 5
 FREE_ADDRESSES = 8
 TAGS = 50
 TARGETS = 1000
@@ -141,9 +139,7 @@ def eight_free_addresses(runtime: Runtime, request: ApiRequest) -> Refusal | Non
     have += [r for r in records if r["LoadBalancerArn"] == given.get("LoadBalancerArn")]
     for subnet in _known_subnets(request):
         identifier = subnet["SubnetId"]
-        taken = sum(i["SubnetId"] == identifier for i in service("ec2")._network_interfaces.values())
-        size = ipaddress.ip_network(subnet["CidrBlock"]).num_addresses
-        if size - RESERVED_ADDRESSES - taken < FREE_ADDRESSES and not any(identifier in r["Subnets"] for r in have):
+        if free_addresses(subnet) < FREE_ADDRESSES and not any(identifier in r["Subnets"] for r in have):
             text = f"Not enough IP space available in {identifier}. ELB requires at least 8 free IP addresses"
             return Refusal("InvalidSubnet", f"{text} in each subnet.")
     return None

@@ -2,47 +2,215 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import ipaddress
+import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+from sandbox.addresses import RESERVED_AT_START, NoAddress
+from sandbox.behaviours import behaviour
 from sandbox.emulator import service
 from sandbox.seams import ec2_groups
-from sandbox.seams.refusal import Params, Refused, Response, answered, guarded
+from sandbox.seams.ec2_lists import (
+    Kind,
+    describe,
+    gateway_values,
+    interface_values,
+    subnet_values,
+    table_values,
+    vpc_values,
+)
+from sandbox.seams.refusal import Handler, Params, Refused, Response, answered, guarded
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
 
-MAX_PAGE = 1000
+# Operations that end a resource → the parameter that names it.
+DELETIONS = {
+    "DeleteVpc": "VpcId",
+    "DeleteSubnet": "SubnetId",
+    "DeleteInternetGateway": "InternetGatewayId",
+    "DeleteRouteTable": "RouteTableId",
+    "DeleteNetworkInterface": "NetworkInterfaceId",
+    "DeleteSecurityGroup": "GroupId",
+}
 
 
 def install(runtime: Runtime) -> None:
     ec2 = service("ec2")
     ec2_groups.install(ec2)
-    actions = ec2._ACTION_MAP
-    for name, rule in {
-        "CreateSubnet": _check_subnet,
-        "DeleteSubnet": _check_subnet_is_free,
-        "DeleteVpc": _check_vpc_is_free,
-        "CreateNetworkInterface": _check_interface_request,
-        "DeleteNetworkInterface": _check_interface_is_free,
-        "DetachInternetGateway": _check_gateway_is_attached,
-        "DeleteInternetGateway": _check_gateway_is_detached,
-        "AssociateRouteTable": _check_one_table_per_subnet,
-        "DeleteRouteTable": _check_table_is_free,
-        "CreateRoute": _check_route_is_new,
-    }.items():
-        actions[name] = guarded(ec2, rule, actions[name])
-    create_interface_operation = actions["CreateNetworkInterface"]
-    actions["CreateNetworkInterface"] = lambda p: _with_subnet_address(runtime, p, create_interface_operation)
-    actions["DescribeNetworkInterfaces"] = lambda p: _describe_interfaces(ec2, p)
     ec2._eni_fields_xml = _interface_xml
+    subnet_xml = ec2._subnet_fields_xml
+    ec2._subnet_fields_xml = lambda subnet, tag="item": subnet_xml(_with_free_addresses(subnet), tag)
+    actions = ec2._ACTION_MAP
+    for kind in (
+        Kind("DescribeVpcs", ec2._vpcs, "VpcId", "vpcSet", ec2._vpc_fields_xml, vpc_values),
+        Kind("DescribeSubnets", ec2._subnets, "SubnetId", "subnetSet", ec2._subnet_fields_xml, subnet_values),
+        Kind(
+            "DescribeInternetGateways",
+            ec2._internet_gateways,
+            "InternetGatewayId",
+            "internetGatewaySet",
+            ec2._igw_fields_xml,
+            gateway_values,
+        ),
+        Kind(
+            "DescribeRouteTables", ec2._route_tables, "RouteTableId", "routeTableSet", ec2._rtb_fields_xml, table_values
+        ),
+        Kind(
+            "DescribeNetworkInterfaces",
+            ec2._network_interfaces,
+            "NetworkInterfaceId",
+            "networkInterfaceSet",
+            _interface_xml,
+            interface_values,
+        ),
+        Kind(
+            "DescribeSecurityGroups",
+            ec2._security_groups,
+            "GroupId",
+            "securityGroupInfo",
+            ec2._sg_xml,
+            ec2_groups.values,
+        ),
+    ):
+        actions[kind.operation] = describe(ec2, kind)
+    by_name = actions["DescribeSecurityGroups"]
+    actions["DescribeSecurityGroups"] = lambda p: by_name(_names_as_filter(ec2, p))
+    actions["CreateSubnet"] = guarded(ec2, _check_block, actions["CreateSubnet"])
+    actions["DeleteTags"] = lambda p: _delete_tags(ec2, p)
+    interface, table = actions["CreateNetworkInterface"], actions["CreateRouteTable"]
+    actions["CreateNetworkInterface"] = lambda p: _once(
+        ec2, p, ec2._network_interfaces, lambda p: _create_interface(runtime, ec2, p, interface), _shown_interface
+    )
+    actions["CreateRouteTable"] = lambda p: _once(ec2, p, ec2._route_tables, table, _shown_table)
+    for name, parameter in DELETIONS.items():
+        actions[name] = _ending(runtime, ec2, parameter, actions[name])
     for name, handler in list(actions.items()):
         actions[name] = answered(ec2, guarded(ec2, _dry_run, handler))
     runtime.at_start.append(lambda: _claim_addresses(runtime, ec2))
+
+
+def _names_as_filter(ec2: Any, p: Params) -> Params:
+    names = ec2._parse_member_list(p, "GroupName")
+    place = len(ec2._parse_filters(p)) + 1
+    more = {f"Filter.{place}.Value.{number}": [name] for number, name in enumerate(names, 1)}
+    return {**p, **more, f"Filter.{place}.Name": ["group-name"]} if names else p
+
+
+def _ending(runtime: Runtime, ec2: Any, parameter: str, delete: Handler) -> Handler:
+    """A deletion, and what goes with it."""
+
+    def handler(p: Params) -> Response:
+        identifier = ec2._p(p, parameter)
+        interface = ec2._network_interfaces.get(identifier)
+        answer = delete(p)
+        if answer[0] == 200:
+            _tags_go_with_it(ec2, identifier)
+            if interface is not None:
+                _address_comes_back(runtime, interface)
+        return answer
+
+    return handler
+
+
+@behaviour("ec2")
+def _tags_go_with_it(ec2: Any, identifier: str) -> None:
+    """The tags of a deleted resource go with it.
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
+    """
+    ec2._tags.pop(identifier, None)
+
+
+@behaviour("ec2")
+def _address_comes_back(runtime: Runtime, interface: Mapping[str, Any]) -> None:
+    """The address of a deleted interface is its subnet's again.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNetworkInterface.html
+    """
+    runtime.addresses.release(interface["PrivateIpAddress"])
+
+
+def _delete_tags(ec2: Any, p: Params) -> Response:
+    wanted = {tag["Key"]: tag["Value"] for tag in ec2._parse_tags(p)}
+    for identifier in ec2._parse_member_list(p, "ResourceId"):
+        kept = [tag for tag in ec2._tags.get(identifier, []) if not _tag_is_meant(tag, wanted)]
+        if identifier in ec2._tags:
+            ec2._tags[identifier] = kept
+    answer: Response = ec2._xml(200, "DeleteTagsResponse", "<return>true</return>")
+    return answer
+
+
+@behaviour("ec2", otherwise=lambda tag, wanted: tag["Key"] in wanted)
+def _tag_is_meant(tag: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """DeleteTags with a value takes a tag only when it has that value; without any tag it takes all.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteTags.html
+    """
+    return not wanted or (tag["Key"] in wanted and wanted[tag["Key"]] in ("", tag["Value"]))
+
+
+def _once(ec2: Any, p: Params, records: Any, create: Handler, show: Callable[[Any, Any], Response]) -> Response:
+    """A creation with a client token."""
+    token, asked = ec2._p(p, "ClientToken"), _fingerprint(p)
+    if (made := _same_token_same_resource(records, token)) is not None:
+        _token_of_another_request(made, asked)
+        return show(ec2, made)
+    before = set(records)
+    answer = create(p)
+    for identifier in set(records) - before:
+        records[identifier]["_client"] = [token, asked]
+    return answer
+
+
+@behaviour("ec2")
+def _same_token_same_resource(records: Any, token: str) -> dict[str, Any] | None:
+    """A creation with a ClientToken that was used before gives the resource that was made then.
+    https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
+    """
+    return next((record for record in records.values() if token and record.get("_client", [""])[0] == token), None)
+
+
+@behaviour("ec2", code="IdempotentParameterMismatch")
+def _token_of_another_request(made: Mapping[str, Any], asked: str) -> None:
+    """A ClientToken that was used with other parameters is refused.
+    https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
+    """
+    if made["_client"][1] != asked:
+        text = "The request uses the same client token as a previous, but non-identical request."
+        raise Refused("IdempotentParameterMismatch", text)
+
+
+def _fingerprint(p: Params) -> str:
+    return hashlib.sha256(json.dumps(sorted((key, value) for key, value in p.items())).encode()).hexdigest()
+
+
+def _shown_interface(ec2: Any, record: Any) -> Response:
+    answer: Response = ec2._xml(200, "CreateNetworkInterfaceResponse", _interface_xml(record, "networkInterface"))
+    return answer
+
+
+def _shown_table(ec2: Any, record: Any) -> Response:
+    answer: Response = ec2._xml(200, "CreateRouteTableResponse", ec2._rtb_fields_xml(record, tag="routeTable"))
+    return answer
+
+
+@behaviour("ec2", otherwise=lambda subnet: subnet)
+def _with_free_addresses(subnet: dict[str, Any]) -> dict[str, Any]:
+    """AvailableIpAddressCount counts the addresses of a subnet that are neither reserved nor an interface's.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Subnet.html
+    """
+    return {**subnet, "AvailableIpAddressCount": free_addresses(subnet)}
+
+
+def free_addresses(subnet: Mapping[str, Any]) -> int:
+    """How many addresses of a subnet are nobody's: AWS keeps the first four and the last one."""
+    taken = sum(i["SubnetId"] == subnet["SubnetId"] for i in service("ec2")._network_interfaces.values())
+    size = ipaddress.ip_network(subnet["CidrBlock"]).num_addresses
+    return size - RESERVED_AT_START - 1 - int(taken)
 
 
 def _claim_addresses(runtime: Runtime, ec2: Any) -> None:
@@ -121,179 +289,64 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
 
 
+@behaviour("ec2", code="DryRunOperation", stateful=False)
 def _dry_run(ec2: Any, p: Params) -> None:
-    """Nothing may change. https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html"""
+    """A request with DryRun changes nothing and is answered with an error, also where it would succeed.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html
+    """
     if str(ec2._p(p, "DryRun")).lower() == "true":
         raise Refused("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
 
 
-def _check_subnet(ec2: Any, p: Params) -> None:
+def _check_block(ec2: Any, p: Params) -> None:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSubnet.html"""
-    vpc = ec2._vpcs.get(ec2._p(p, "VpcId"))
-    if vpc is None:
-        raise Refused("InvalidVpcID.NotFound", f"The vpc ID '{ec2._p(p, 'VpcId')}' does not exist")
     text = ec2._p(p, "CidrBlock")
     try:
-        block = ipaddress.ip_network(text, strict=True)
+        ipaddress.IPv4Network(text, strict=True)
     except ValueError as error:
         raise Refused(
             "InvalidParameterValue",
             f"Value ({text}) for parameter cidrBlock is invalid. This is not a valid CIDR block.",
         ) from error
-    if block.version != 4:
-        raise Refused("InvalidParameterValue", f"Value ({text}) for parameter cidrBlock is invalid.")
-    if not 16 <= block.prefixlen <= 28 or not block.subnet_of(ipaddress.IPv4Network(vpc["CidrBlock"])):
-        raise Refused("InvalidSubnet.Range", f"The CIDR '{text}' is invalid.")
-    for other in ec2._subnets.values():
-        if other["VpcId"] == vpc["VpcId"] and block.overlaps(ipaddress.IPv4Network(other["CidrBlock"])):
-            raise Refused("InvalidSubnet.Conflict", f"The CIDR '{text}' conflicts with another subnet")
-    zone = ec2._p(p, "AvailabilityZone")
-    if zone and not (zone[:-1] == ec2.get_region() and zone[-1] in "abcd"):
-        raise Refused(
-            "InvalidParameterValue",
-            f"Value ({zone}) for parameter availabilityZone is invalid. Subnets can currently "
-            f"only be created in the following availability zones: {', '.join(ec2.get_region() + z for z in 'abcd')}.",
-        )
 
 
-def _check_subnet_is_free(ec2: Any, p: Params) -> None:
-    subnet = ec2._p(p, "SubnetId")
-    if any(interface["SubnetId"] == subnet for interface in ec2._network_interfaces.values()):
-        raise Refused("DependencyViolation", f"The subnet '{subnet}' has dependencies and cannot be deleted.")
-
-
-def _check_vpc_is_free(ec2: Any, p: Params) -> None:
-    vpc = ec2._p(p, "VpcId")
-    tables = [
-        table
-        for table in ec2._route_tables.values()
-        if table["VpcId"] == vpc and not any(link.get("Main") for link in table["Associations"])
-    ]
-    if tables:
-        raise Refused("DependencyViolation", f"The vpc '{vpc}' has dependencies and cannot be deleted.")
-
-
-def _check_interface_request(ec2: Any, p: Params) -> None:
-    if ec2._p(p, "SubnetId") not in ec2._subnets:
-        raise Refused("InvalidSubnetID.NotFound", f"The subnet ID '{ec2._p(p, 'SubnetId')}' does not exist")
-    for group in ec2._parse_member_list(p, "SecurityGroupId"):
-        if group not in ec2._security_groups:
-            raise Refused("InvalidGroup.NotFound", f"The security group '{group}' does not exist")
-
-
-def _with_subnet_address(runtime: Runtime, p: Params, create: Callable[[Params], Response]) -> Response:
-    """The emulator invents an address anywhere; EC2 takes one of the subnet's."""
-    ec2 = service("ec2")
+def _create_interface(runtime: Runtime, ec2: Any, p: Params, create: Handler) -> Response:
+    """The emulator invents an address anywhere, and takes a group of another VPC when none is named."""
     before = set(ec2._network_interfaces)
     answer = create(p)
     for identifier in set(ec2._network_interfaces) - before:
         interface = ec2._network_interfaces[identifier]
-        invented = interface["PrivateIpAddress"]
-        interface["PrivateIpAddress"] = runtime.addresses.take(ec2._subnets[interface["SubnetId"]]["CidrBlock"])
+        _address_in_its_subnet(runtime, interface, ec2._p(p, "PrivateIpAddress"))
+        if not ec2._parse_member_list(p, "SecurityGroupId"):
+            _default_group_of_the_vpc(ec2, interface)
         ec2._parse_tag_specs(p, "network-interface", identifier)
-        body = answer[2].replace(invented.encode(), interface["PrivateIpAddress"].encode())
-        answer = (answer[0], answer[1], body)
+        answer = _shown_interface(ec2, interface)
     return answer
 
 
-def _check_interface_is_free(ec2: Any, p: Params) -> None:
-    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNetworkInterface.html"""
-    identifier = ec2._p(p, "NetworkInterfaceId")
-    interface = ec2._network_interfaces.get(identifier)
-    if interface is None:
-        raise Refused("InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{identifier}' does not exist")
-    if interface.get("Attachment"):
-        raise Refused("InvalidParameterValue", f"Network interface '{identifier}' is currently in use.")
+@behaviour("ec2")
+def _address_in_its_subnet(runtime: Runtime, interface: dict[str, Any], asked: str) -> None:
+    """A network interface has the address of its subnet that is asked for, or a free one.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkInterface.html
+    """
+    if asked:
+        runtime.addresses.claim(asked)
+        interface["PrivateIpAddress"] = asked
+        return
+    subnet = service("ec2")._subnets.get(interface["SubnetId"])
+    with contextlib.suppress(NoAddress):
+        interface["PrivateIpAddress"] = runtime.addresses.take(subnet["CidrBlock"])
 
 
-def _check_gateway_is_attached(ec2: Any, p: Params) -> None:
-    gateway, vpc = ec2._p(p, "InternetGatewayId"), ec2._p(p, "VpcId")
-    record = ec2._internet_gateways.get(gateway)
-    if record is None:
-        raise Refused("InvalidInternetGatewayID.NotFound", f"The internetGateway ID '{gateway}' does not exist")
-    if not any(link["VpcId"] == vpc for link in record["Attachments"]):
-        raise Refused("Gateway.NotAttached", f"resource {gateway} is not attached to network {vpc}")
-
-
-def _check_gateway_is_detached(ec2: Any, p: Params) -> None:
-    gateway = ec2._p(p, "InternetGatewayId")
-    if ec2._internet_gateways.get(gateway, {}).get("Attachments"):
-        raise Refused("DependencyViolation", f"The internetGateway '{gateway}' has dependencies and cannot be deleted.")
-
-
-def _check_one_table_per_subnet(ec2: Any, p: Params) -> None:
-    subnet = ec2._p(p, "SubnetId")
-    if subnet and any(
-        link.get("SubnetId") == subnet for table in ec2._route_tables.values() for link in table["Associations"]
-    ):
-        raise Refused("Resource.AlreadyAssociated", f"the specified association for subnet {subnet} already exists")
-
-
-def _check_table_is_free(ec2: Any, p: Params) -> None:
-    table = ec2._p(p, "RouteTableId")
-    if ec2._route_tables.get(table, {}).get("Associations"):
-        raise Refused("DependencyViolation", f"The routeTable '{table}' has dependencies and cannot be deleted.")
-
-
-def _check_route_is_new(ec2: Any, p: Params) -> None:
-    table, target = ec2._p(p, "RouteTableId"), ec2._p(p, "DestinationCidrBlock")
-    routes = ec2._route_tables.get(table, {}).get("Routes", [])
-    if any(route.get("DestinationCidrBlock") == target for route in routes):
-        raise Refused("RouteAlreadyExists", f"The route identified by {target} already exists.")
-
-
-def _describe_interfaces(ec2: Any, p: Params) -> Response:
-    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html"""
-    wanted = ec2._parse_member_list(p, "NetworkInterfaceId")
-    for identifier in wanted:
-        if identifier not in ec2._network_interfaces:
-            raise Refused(
-                "InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{identifier}' does not exist"
-            )
-    filters = ec2._parse_filters(p)
-    found = [
-        interface
-        for identifier, interface in ec2._network_interfaces.items()
-        if (not wanted or identifier in wanted)
-        and ec2._resource_matches_tag_filters(identifier, filters)
-        and _matches(interface, filters)
+@behaviour("ec2")
+def _default_group_of_the_vpc(ec2: Any, interface: dict[str, Any]) -> None:
+    """A network interface for which no security group is named gets the VPC's default one.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkInterface.html
+    """
+    interface["Groups"] = [
+        {"GroupId": group, "GroupName": ec2._security_groups[group]["GroupName"]}
+        for group in default_groups(interface["VpcId"])
     ]
-    start = int(ec2._p(p, "NextToken") or 0)
-    size = int(ec2._p(p, "MaxResults") or MAX_PAGE)
-    items = "".join(ec2._eni_fields_xml(interface) for interface in found[start : start + size])
-    token = f"<nextToken>{start + size}</nextToken>" if start + size < len(found) else ""
-    answer: Response = ec2._xml(
-        200, "DescribeNetworkInterfacesResponse", f"<networkInterfaceSet>{items}</networkInterfaceSet>{token}"
-    )
-    return answer
-
-
-def _matches(interface: Mapping[str, Any], filters: Mapping[str, list[str]]) -> bool:
-    attachment = interface.get("Attachment") or {}
-    address = interface["PrivateIpAddress"]
-    values: dict[str, list[str]] = {
-        "network-interface-id": [interface["NetworkInterfaceId"]],
-        "subnet-id": [interface["SubnetId"]],
-        "vpc-id": [interface["VpcId"]],
-        "availability-zone": [interface["AvailabilityZone"]],
-        "description": [interface["Description"]],
-        "status": [interface["Status"]],
-        "private-ip-address": [address],
-        "addresses.private-ip-address": [address],
-        "addresses.primary": ["true"],
-        "mac-address": [interface["MacAddress"]],
-        "owner-id": [interface["OwnerId"]],
-        "interface-type": [interface.get("InterfaceType", "interface")],
-        "requester-id": [interface.get("RequesterId", "")],
-        "requester-managed": ["true" if interface.get("RequesterManaged") else "false"],
-        "group-id": [group["GroupId"] for group in interface["Groups"]],
-        "group-name": [group["GroupName"] for group in interface["Groups"]],
-        "attachment.attachment-id": [attachment.get("AttachmentId", "")],
-        "attachment.instance-id": [attachment.get("InstanceId", "")],
-        "attachment.instance-owner-id": [attachment.get("InstanceOwnerId", "")],
-        "attachment.status": [attachment.get("Status", "")],
-    }
-    return ec2_groups.passes(values, filters)
 
 
 def _interface_xml(interface: Mapping[str, Any], tag: str = "item") -> str:

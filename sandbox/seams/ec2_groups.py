@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fnmatch
+import copy
 import ipaddress
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
+from sandbox.behaviours import behaviour
 from sandbox.emulator import service
-from sandbox.network import referenced_groups
-from sandbox.seams.refusal import Params, Refused, Response
+from sandbox.seams.ec2_lists import page, passes
+from sandbox.seams.refusal import Handler, Params, Refused, Response
 
 Rule = dict[str, Any]
 SOURCES = {
@@ -23,67 +24,40 @@ SOURCES = {
 NUMBERED_PROTOCOLS = {"6": "tcp", "17": "udp", "1": "icmp", "58": "icmpv6", "all": "-1"}
 
 
+MOST_RULES = 60
+
+
 def install(ec2: Any) -> None:
     """Replace the emulator's security group operations."""
     ec2._sg_xml = _described(ec2, ec2._sg_xml)
     actions = ec2._ACTION_MAP
-    create, delete, by_rule = (
-        actions[name] for name in ("CreateSecurityGroup", "DeleteSecurityGroup", "DescribeSecurityGroupRules")
-    )
+    create, modify = actions["CreateSecurityGroup"], actions["ModifySecurityGroupRules"]
     actions.update(
         CreateSecurityGroup=lambda p: _create(ec2, p, create),
-        DeleteSecurityGroup=lambda p: _delete(ec2, p, delete),
-        DescribeSecurityGroups=lambda p: _describe(ec2, p),
-        DescribeSecurityGroupRules=lambda p: _describe_rules(ec2, p, by_rule),
+        ModifySecurityGroupRules=lambda p: _modify_rules(ec2, p, modify),
+        DescribeSecurityGroupRules=lambda p: _describe_rules(ec2, p),
     )
     for direction, key in (("Ingress", "IpPermissions"), ("Egress", "IpPermissionsEgress")):
-        actions[f"AuthorizeSecurityGroup{direction}"] = _bound(ec2, _authorize, direction, key)
-        actions[f"RevokeSecurityGroup{direction}"] = _bound(ec2, _revoke, direction, key)
-        actions[f"UpdateSecurityGroupRuleDescriptions{direction}"] = _bound(ec2, _redescribe, direction, key)
+        unknown_group = actions[f"AuthorizeSecurityGroup{direction}"]
+        for name, work in {
+            "AuthorizeSecurityGroup": _authorize,
+            "RevokeSecurityGroup": _revoke,
+            "UpdateSecurityGroupRuleDescriptions": _redescribe,
+        }.items():
+            actions[f"{name}{direction}"] = _bound(ec2, work, direction, key, unknown_group)
 
 
-def _bound(ec2: Any, work: Callable[..., Response], direction: str, key: str) -> Callable[[Params], Response]:
-    return lambda p: work(ec2, p, direction, key)
+def _bound(ec2: Any, work: Callable[..., Response], direction: str, key: str, original: Handler) -> Handler:
+    """A handler of ours; what names a group that does not exist is the emulator's to answer."""
+    known = ec2._security_groups
+    return lambda p: work(ec2, p, direction, key) if ec2._p(p, "GroupId") in known else original(p)
 
 
-def _create(ec2: Any, p: Params, create: Callable[[Params], Response]) -> Response:
+def _create(ec2: Any, p: Params, create: Handler) -> Response:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html"""
-    name, vpc = ec2._p(p, "GroupName"), ec2._p(p, "VpcId")
-    if vpc and vpc not in ec2._vpcs:
-        raise Refused("InvalidVpcID.NotFound", f"The vpc ID '{vpc}' does not exist")
-    if name.startswith("sg-"):
+    if ec2._p(p, "GroupName").startswith("sg-"):
         raise Refused("InvalidParameterValue", "Group names may not be in the format sg-*")
-    vpc = vpc or ec2._DEFAULT_VPC_ID
-    if any(group["GroupName"] == name and group["VpcId"] == vpc for group in ec2._security_groups.values()):
-        raise Refused("InvalidGroup.Duplicate", f"The security group '{name}' already exists for VPC '{vpc}'")
     return create(p)
-
-
-def _delete(ec2: Any, p: Params, delete: Callable[[Params], Response]) -> Response:
-    """A group that an interface has or another group's rule names stays.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSecurityGroup.html
-    """
-    group = ec2._p(p, "GroupId")
-    used = any(
-        group == held["GroupId"] for interface in ec2._network_interfaces.values() for held in interface["Groups"]
-    )
-    named = any(group in referenced_groups(record) for other, record in ec2._security_groups.items() if other != group)
-    if group in ec2._security_groups and (used or named):
-        raise Refused("DependencyViolation", f"resource {group} has a dependent object")
-    answer = delete(p)
-    if answer[0] == 200:
-        ec2._tags.pop(group, None)
-    return answer
-
-
-def _group(ec2: Any, group: str) -> dict[str, Any]:
-    record: dict[str, Any] | None = ec2._security_groups.get(group)
-    if record is None:
-        if ec2._is_malformed_security_group_id(group):
-            raise Refused("InvalidGroupId.Malformed", f'Invalid id: "{group}"')
-        raise Refused("InvalidGroup.NotFound", f"The security group '{group}' does not exist")
-    return record
 
 
 def _atoms(ec2: Any, p: Params) -> list[Rule]:
@@ -115,7 +89,7 @@ def _atoms(ec2: Any, p: Params) -> list[Rule]:
     return atoms
 
 
-def _check_source(ec2: Any, owner: Mapping[str, Any], atom: Rule) -> None:
+def _normalize(ec2: Any, owner: Mapping[str, Any], atom: Rule) -> None:
     for kind, version in (("IpRanges", 4), ("Ipv6Ranges", 6)):
         for entry in atom[kind]:
             text = str(entry[SOURCES[kind]])
@@ -133,15 +107,9 @@ def _check_source(ec2: Any, owner: Mapping[str, Any], atom: Rule) -> None:
                 for group in ec2._security_groups.values()
                 if group["GroupName"] == pair.get("GroupName") and group["VpcId"] == owner["VpcId"]
             ]
-            if not named:
-                raise Refused("InvalidGroup.NotFound", f"The security group '{pair.get('GroupName')}' does not exist")
-            pair["GroupId"] = named[0]
+            pair["GroupId"] = named[0] if named else pair.get("GroupName", "")
         pair.pop("GroupName", None)
         pair.setdefault("UserId", ec2.get_account_id())
-        if _group(ec2, pair["GroupId"])["VpcId"] != owner["VpcId"]:
-            raise Refused(
-                "InvalidGroup.NotFound", "You have specified two resources that belong to different networks."
-            )
 
 
 def _identity(atom: Rule) -> tuple[Any, ...]:
@@ -154,24 +122,40 @@ def _identity(atom: Rule) -> tuple[Any, ...]:
     return (protocol, *ports, *source)
 
 
-def _authorize(ec2: Any, p: Params, direction: str, key: str) -> Response:
-    """All rules or none. https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
-    group = ec2._p(p, "GroupId")
-    record = _group(ec2, group)
-    atoms = _atoms(ec2, p)
-    known = {_identity(rule) for rule in record[key]}
-    for atom in atoms:
-        _check_source(ec2, record, atom)
-        identity = _identity(atom)
+@behaviour("ec2", code="InvalidPermission.Duplicate")
+def _duplicate_permission(rules: list[Rule], fresh: list[Rule]) -> None:
+    """A rule exists once in a group, whatever its description; a call with one that is there adds none.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AuthorizeSecurityGroupIngress.html
+    """
+    known = {_identity(rule) for rule in rules}
+    for rule in fresh:
+        identity = _identity(rule)
         if identity in known:
             protocol, first, last, _, peer = identity
             span = "" if first is None else f", from port: {first}, to port: {last}"
             what = "ALL" if protocol == "-1" else protocol.upper()
-            raise Refused(
-                "InvalidPermission.Duplicate",
-                f'the specified rule "peer: {peer}, {what}{span}, ALLOW" already exists',
-            )
+            text = f'the specified rule "peer: {peer}, {what}{span}, ALLOW" already exists'
+            raise Refused("InvalidPermission.Duplicate", text)
         known.add(identity)
+
+
+@behaviour("ec2", code="RulesPerSecurityGroupLimitExceeded")
+def _too_many_rules(rules: list[Rule], fresh: list[Rule]) -> None:
+    """A security group has at most 60 rules in each direction.
+    https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html
+    """
+    if len(rules) + len(fresh) > MOST_RULES:
+        raise Refused("RulesPerSecurityGroupLimitExceeded", "The maximum number of rules per security group is reached")
+
+
+def _authorize(ec2: Any, p: Params, direction: str, key: str) -> Response:
+    group = ec2._p(p, "GroupId")
+    record = ec2._security_groups[group]
+    atoms = _atoms(ec2, p)
+    for atom in atoms:
+        _normalize(ec2, record, atom)
+    _duplicate_permission(record[key], atoms)
+    _too_many_rules(record[key], atoms)
     tags = ec2._sg_rule_tag_specifications(p)
     items = ""
     for atom in atoms:
@@ -184,33 +168,29 @@ def _authorize(ec2: Any, p: Params, direction: str, key: str) -> Response:
     return _xml(ec2, f"AuthorizeSecurityGroup{direction}", inner)
 
 
-def _revoke(ec2: Any, p: Params, direction: str, key: str) -> Response:
-    """A rule that is not there is an error in a VPC other than the default one.
-
+@behaviour("ec2", code="InvalidPermission.NotFound")
+def _permission_not_found(rules: list[Rule], wanted: list[Rule]) -> None:
+    """A rule that is not in the group can be neither revoked nor described anew.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RevokeSecurityGroupIngress.html
     """
+    if not {_identity(rule) for rule in wanted} <= {_identity(rule) for rule in rules}:
+        raise Refused("InvalidPermission.NotFound", "The specified rule does not exist in this security group.")
+
+
+def _revoke(ec2: Any, p: Params, direction: str, key: str) -> Response:
     group = ec2._p(p, "GroupId")
-    record = _group(ec2, group)
+    record = ec2._security_groups[group]
     egress = direction == "Egress"
     wanted = ec2._parse_member_list(p, "SecurityGroupRuleId")
     if wanted:
-        have = {ec2._sg_rule_id(group, egress, rule) for rule in record[key]}
-        for rule_id in wanted:
-            if rule_id not in have:
-                raise Refused(
-                    "InvalidSecurityGroupRuleId.NotFound", f"The security group rule ID '{rule_id}' does not exist"
-                )
         gone = [rule for rule in record[key] if ec2._sg_rule_id(group, egress, rule) in wanted]
     else:
-        gone = []
-        for atom in _atoms(ec2, p):
-            for kind in ("IpRanges", "Ipv6Ranges"):
-                for entry in atom[kind]:
-                    entry[SOURCES[kind]] = str(ipaddress.ip_network(entry[SOURCES[kind]], strict=False))
-            match = [rule for rule in record[key] if _identity(rule) == _identity(atom)]
-            if not match:
-                raise Refused("InvalidPermission.NotFound", "The specified rule does not exist in this security group.")
-            gone += match
+        atoms = _atoms(ec2, p)
+        for atom in atoms:
+            _normalize(ec2, record, atom)
+        _permission_not_found(record[key], atoms)
+        meant = {_identity(atom) for atom in atoms}
+        gone = [rule for rule in record[key] if _identity(rule) in meant]
     for rule in gone:
         ec2._tags.pop(ec2._sg_rule_id(group, egress, rule), None)
     record[key] = [rule for rule in record[key] if not any(rule is other for other in gone)]
@@ -221,21 +201,43 @@ def _revoke(ec2: Any, p: Params, direction: str, key: str) -> Response:
 
 def _redescribe(ec2: Any, p: Params, direction: str, key: str) -> Response:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UpdateSecurityGroupRuleDescriptionsIngress.html"""
-    record = _group(ec2, ec2._p(p, "GroupId"))
-    for atom in _atoms(ec2, p):
-        match = [rule for rule in record[key] if _identity(rule) == _identity(atom)]
-        if not match:
-            raise Refused("InvalidPermission.NotFound", "The specified rule does not exist in this security group.")
-        for kind in SOURCES:
-            for new, old in zip(atom[kind], match[0][kind], strict=False):
-                old.pop("Description", None)
-                if new.get("Description"):
-                    old["Description"] = new["Description"]
+    record = ec2._security_groups[ec2._p(p, "GroupId")]
+    atoms = _atoms(ec2, p)
+    for atom in atoms:
+        _normalize(ec2, record, atom)
+    _permission_not_found(record[key], atoms)
+    for atom in atoms:
+        for rule in (rule for rule in record[key] if _identity(rule) == _identity(atom)):
+            for kind in SOURCES:
+                for new, old in zip(atom[kind], rule[kind], strict=False):
+                    old.pop("Description", None)
+                    if new.get("Description"):
+                        old["Description"] = new["Description"]
     return _xml(ec2, f"UpdateSecurityGroupRuleDescriptions{direction}", "<return>true</return>")
 
 
+def _modify_rules(ec2: Any, p: Params, modify: Handler) -> Response:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySecurityGroupRules.html"""
+    record = ec2._security_groups.get(ec2._p(p, "GroupId"))
+    if record is None:
+        return modify(p)
+    keys = ("IpPermissions", "IpPermissionsEgress")
+    before = {key: copy.deepcopy(record[key]) for key in keys}
+    answer = modify(p)
+    try:
+        for key in keys:
+            _duplicate_permission([], record[key])
+    except Refused:
+        record.update(before)
+        raise
+    return answer
+
+
+@behaviour("ec2", otherwise=lambda rules: list(rules))
 def merged(rules: Iterable[Rule]) -> list[Rule]:
-    """Stored rules as DescribeSecurityGroups shows them: one permission a protocol and port range."""
+    """DescribeSecurityGroups shows the sources of one protocol and port range together, as one permission.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
+    """
     found: dict[tuple[Any, ...], Rule] = {}
     for rule in rules:
         protocol = str(rule.get("IpProtocol", "-1"))
@@ -258,24 +260,12 @@ def _described(ec2: Any, to_xml: Callable[[dict[str, Any]], str]) -> Callable[[d
     return described
 
 
-def _describe(ec2: Any, p: Params) -> Response:
-    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroups.html"""
-    wanted = ec2._parse_member_list(p, "GroupId")
-    for group in wanted:
-        _group(ec2, group)
-    names = ec2._parse_member_list(p, "GroupName")
-    filters = ec2._parse_filters(p)
-    items = ""
-    for group, record in ec2._security_groups.items():
-        if (wanted and group not in wanted) or (names and record["GroupName"] not in names):
-            continue
-        if ec2._resource_matches_tag_filters(group, filters) and _matches(record, filters):
-            items += ec2._sg_xml(record)
-    return _xml(ec2, "DescribeSecurityGroups", f"<securityGroupInfo>{items}</securityGroupInfo>")
+def values(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Filter name → what a group has of it.
 
-
-def _matches(record: Mapping[str, Any], filters: Mapping[str, list[str]]) -> bool:
-    values: dict[str, list[str]] = {
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroups.html
+    """
+    found: dict[str, list[str]] = {
         "group-id": [record["GroupId"]],
         "group-name": [record["GroupName"]],
         "description": [record["Description"]],
@@ -284,46 +274,34 @@ def _matches(record: Mapping[str, Any], filters: Mapping[str, list[str]]) -> boo
     }
     for prefix, key in (("ip-permission", "IpPermissions"), ("egress.ip-permission", "IpPermissionsEgress")):
         rules = record[key]
-        values |= {
+        found |= {
             f"{prefix}.group-id": [pair["GroupId"] for rule in rules for pair in rule.get("UserIdGroupPairs", [])],
+            f"{prefix}.user-id": [pair["UserId"] for rule in rules for pair in rule.get("UserIdGroupPairs", [])],
+            f"{prefix}.prefix-list-id": [e["PrefixListId"] for rule in rules for e in rule.get("PrefixListIds", [])],
             f"{prefix}.cidr": [entry["CidrIp"] for rule in rules for entry in rule.get("IpRanges", [])],
             f"{prefix}.ipv6-cidr": [entry["CidrIpv6"] for rule in rules for entry in rule.get("Ipv6Ranges", [])],
             f"{prefix}.from-port": [str(rule["FromPort"]) for rule in rules if "FromPort" in rule],
             f"{prefix}.to-port": [str(rule["ToPort"]) for rule in rules if "ToPort" in rule],
             f"{prefix}.protocol": [str(rule["IpProtocol"]) for rule in rules],
         }
-    return passes(values, filters)
+    return found
 
 
-def passes(values: Mapping[str, list[str]], filters: Mapping[str, list[str]]) -> bool:
-    """Whether a resource with these values, by filter name, is meant. Tags are looked at by the emulator.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
-    """
-    for name, patterns in filters.items():
-        if name.startswith("tag:") or name in ("tag-key", "tag-value"):
-            continue
-        if name not in values:
-            raise Refused("InvalidParameterValue", f"The filter '{name}' is invalid")
-        if not any(fnmatch.fnmatchcase(value, pattern) for value in values[name] for pattern in patterns):
-            return False
-    return True
-
-
-def _describe_rules(ec2: Any, p: Params, describe: Callable[[Params], Response]) -> Response:
+def _describe_rules(ec2: Any, p: Params) -> Response:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupRules.html"""
-    have = {
-        ec2._sg_rule_id(group, key == "IpPermissionsEgress", rule)
-        for group, record in ec2._security_groups.items()
-        for key in ("IpPermissions", "IpPermissionsEgress")
-        for rule in record[key]
-    }
-    for rule_id in ec2._parse_member_list(p, "SecurityGroupRuleId"):
-        if rule_id not in have:
-            raise Refused(
-                "InvalidSecurityGroupRuleId.NotFound", f"The security group rule ID '{rule_id}' does not exist"
-            )
-    return describe(p)
+    wanted, filters = ec2._parse_member_list(p, "SecurityGroupRuleId"), ec2._parse_filters(p)
+    found: list[str] = []
+    for group, record in ec2._security_groups.items():
+        for egress, key in ((False, "IpPermissions"), (True, "IpPermissionsEgress")):
+            for rule in record[key]:
+                identifier = ec2._sg_rule_id(group, egress, rule)
+                own = {"group-id": [group], "security-group-rule-id": [identifier]}
+                if (not wanted or identifier in wanted) and passes(ec2, identifier, own, filters):
+                    found.append(ec2._sg_rule_xml(group, rule, is_egress=egress))
+    shown, more = page(ec2, p, found)
+    return _xml(
+        ec2, "DescribeSecurityGroupRules", f"<securityGroupRuleSet>{''.join(shown)}</securityGroupRuleSet>{more}"
+    )
 
 
 def _xml(ec2: Any, operation: str, inner: str) -> Response:

@@ -89,7 +89,7 @@ def _interface_in_each_subnet(runtime: Runtime, record: dict[str, Any], subnet: 
     https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html
     """
     address = runtime.addresses.take(service("ec2")._subnets[subnet]["CidrBlock"])
-    ec2.create_interface(
+    identifier = ec2.create_interface(
         subnet,
         address,
         record["SecurityGroups"],
@@ -98,6 +98,7 @@ def _interface_in_each_subnet(runtime: Runtime, record: dict[str, Any], subnet: 
         attachment_prefix="ela-attach",
         instance_owner="amazon-elb",
     )
+    service("ec2")._network_interfaces[identifier]["_public"] = record["Scheme"] == "internet-facing"
 
 
 @behaviour("elbv2")
