@@ -289,7 +289,9 @@ def _by_rest(
 def _rest_routes(service: str) -> list[tuple[str, re.Pattern[str], dict[str, str]]]:
     model = service_model(service)
     routes = []
-    for name in model.operation_names if model else []:
+    # Of two operations with one route (S3's PutBucketLifecycle and its successor) the one in use is met first.
+    names = sorted(model.operation_names, key=lambda name: model.operation_model(name).deprecated) if model else []
+    for name in names:
         http = model.operation_model(name).http if model else {}
         uri, _, literal = str(http.get("requestUri", "/")).partition("?")
         pattern = ""
