@@ -305,9 +305,9 @@ def compiled(pattern: str) -> re.Pattern[str] | None:
     text = pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
     try:
         with warnings.catch_warnings():
-            # `[\w-_]` and the like: Python will read some of these otherwise one day, and says so.
+            # Python warns of sets that it may read otherwise one day.
             warnings.simplefilter("ignore", FutureWarning)
-            return re.compile(_ranges(re.sub(r"\[\\w-", r"[\\w\\-", text)), re.DOTALL)
+            return re.compile(_ranges(re.sub(r"(\\[wd])-(?!\])", r"\1\\-", text)), re.DOTALL)
     except (re.error, KeyError):
         return None
 

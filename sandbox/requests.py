@@ -166,6 +166,9 @@ def _by_target(signing_name: str | None, headers: Mapping[str, str], body: bytes
     service = SERVICE_OF_TARGET.get(prefix) or _signed_for(signing_name, prefix)
     if not service or not name:
         return None
+    if not headers.get("content-type", "").lower().startswith(("application/x-amz-json-", "application/json")):
+        # The framework that AWS's JSON services share finds the operation by the content type as well.
+        return Found(service, name, "json", {}, None)
     parameters, malformed = _json_object(body)
     return Found(service, name, "json", parameters, _operation(service, name), malformed)
 
@@ -180,9 +183,11 @@ def _signed_for(signing_name: str | None, prefix: str) -> str | None:
 def _by_rpc(path: str, headers: Mapping[str, str], body: bytes) -> Found | None:
     """https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html"""
     named = RPC_PATH.fullmatch(path)
-    service = SERVICE_OF_TARGET.get(named["service"]) if named and "smithy-protocol" in headers else None
+    service = SERVICE_OF_TARGET.get(named["service"]) if named else None
     if named is None or service is None:
         return None
+    if "smithy-protocol" not in headers:
+        return Found(service, named["operation"], CBOR, {}, None)
     malformed = None
     try:
         document = cbor.loads(body) if body else {}
@@ -250,11 +255,11 @@ def _by_query(signing_name: str | None, query: str, headers: Mapping[str, str], 
 
 
 def _by_signature(signing_name: str | None) -> Found | None:
-    """A signed request to a service that needs to be told an operation, and names none."""
+    """A signed request that names no operation, or takes a path that none has. S3 has more paths than its model."""
     service = SERVICE_OF_SIGNING_NAME.get(signing_name or "", signing_name or "")
     model = service_model(service) if SERVICE_NAME.fullmatch(service) else None
     protocol = str(model.metadata.get("protocol", "")) if model else ""
-    return Found(service, "", protocol, {}, None) if protocol in ("json", "query", "ec2", CBOR) else None
+    return Found(service, "", protocol, {}, None) if protocol in ("json", "query", "ec2", "rest-json", CBOR) else None
 
 
 def _by_rest(
@@ -281,6 +286,9 @@ def _by_rest(
         return None
     _, name, in_path = best
     operation = model.operation_model(name)
+    if service == "s3" and _subresources() & set(pairs) - _query_names(operation):
+        # E.g. DELETE of a bucket's `?versioning`: no operation, and not the bucket's DELETE either.
+        return Found(service, name, "rest-xml", {}, None)
     parameters, malformed = _rest_parameters(operation, in_path, pairs, headers, body)
     return Found(service, name, str(model.metadata["protocol"]), parameters, operation, malformed)
 
@@ -305,6 +313,23 @@ def _rest_routes(service: str) -> list[tuple[str, re.Pattern[str], dict[str, str
         compiled = re.compile(f"{http.get('method', 'POST')} {pattern.rstrip('/') or '/'}/?$")
         routes.append((name, compiled, dict(parse_qsl(literal, keep_blank_values=True))))
     return routes
+
+
+@functools.cache
+def _subresources() -> frozenset[str]:
+    """What S3 tells operations apart by in the query string, such as `versioning`."""
+    return frozenset(key for _, _, literals in _rest_routes("s3") for key in literals)
+
+
+def _query_names(operation: OperationModel) -> set[str]:
+    """Names that an operation's query string may have."""
+    literal = dict(parse_qsl(str(operation.http.get("requestUri", "")).partition("?")[2], keep_blank_values=True))
+    members = operation.input_shape.members.items() if operation.input_shape else ()
+    return set(literal) | {
+        str(member.serialization.get("name", name))
+        for name, member in members
+        if member.serialization.get("location") == "querystring"
+    }
 
 
 def _group(name: str) -> str:

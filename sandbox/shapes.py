@@ -212,7 +212,9 @@ def _unknown_operation(request: ApiRequest) -> Refusal | None:
             return Refusal("MissingAction", "The request is missing an action or a required parameter.")
         version = model.metadata.get("apiVersion", "")
         return Refusal("InvalidAction", f"Could not find operation {request.operation} for version {version}")
-    return Refusal("UnknownOperationException", "")
+    if request.protocol == "rest-xml":
+        return Refusal("MethodNotAllowed", "The specified method is not allowed against this resource.", 405)
+    return Refusal("UnknownOperationException", "", 404 if request.protocol == "rest-json" else 400)
 
 
 def _malformed(protocol: str, why: str) -> Refusal:
