@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
@@ -50,15 +51,18 @@ def new_buckets_are_closed(s3: Any, stock: Callable[[], dict[str, Any]]) -> dict
 
 @behaviour("s3", code="AccessDenied")
 def presigned_urls_expire(s3: Any, query: dict[str, Any]) -> Any:
-    """A presigned URL is good for the seconds that are written in it.
+    """A presigned URL is good until the time that is written in it, for both versions of the signature.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html
     """
-    made, seconds = s3._qp(query, "X-Amz-Date"), s3._qp(query, "X-Amz-Expires")
-    if not re.fullmatch(r"\d{8}T\d{6}Z", made) or not seconds.isdigit():
+    made, seconds, until = (s3._qp(query, name) for name in ("X-Amz-Date", "X-Amz-Expires", "Expires"))
+    if re.fullmatch(r"\d{8}T\d{6}Z", made) and seconds.isdigit():
+        ends = datetime.strptime(made, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp() + int(seconds)
+    elif s3._qp(query, "AWSAccessKeyId") and until.isdigit():
+        ends = float(until)
+    else:
         return None
-    begin = datetime.strptime(made, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    if datetime.now(UTC) < begin + timedelta(seconds=int(seconds)):
+    if time.time() < ends:
         return None
     return s3._error("AccessDenied", "Request has expired", 403)
 

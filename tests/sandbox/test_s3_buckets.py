@@ -1,0 +1,440 @@
+"""S3 of the sandbox: buckets, keys, versions, uploads in parts, policies, and locks that hold (Object Lock)."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.sandbox.support import Sandbox, open_folder, refused
+
+HERE = {"CreateBucketConfiguration": {"LocationConstraint": "us-west-2"}}
+LOCKED = "protected by object lock"
+OTHER_ACCOUNT = "210987654321"
+MEBIBYTE = 1024 * 1024
+Make = Callable[..., str]
+
+
+@pytest.fixture
+def s3(sandbox: Sandbox) -> Any:
+    return sandbox.client("s3")
+
+
+def empty(s3: Any, bucket: str) -> None:
+    """Remove all that the bucket holds, and the bucket."""
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for one in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+            s3.delete_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
+    s3.delete_bucket(Bucket=bucket)
+
+
+@pytest.fixture
+def bucket(s3: Any) -> Iterator[Make]:
+    """Makes buckets; those without Object Lock are gone after the test."""
+    made: list[str] = []
+
+    def make(name: str, *, lock: bool = False, versioned: bool = False) -> str:
+        s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=lock, **HERE)
+        if versioned:
+            s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        if not lock:
+            made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        empty(s3, name)
+
+
+def soon(seconds: float = 3600) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def retention(mode: str, seconds: float = 3600) -> dict[str, Any]:
+    return {"Mode": mode, "RetainUntilDate": soon(seconds)}
+
+
+def test_what_does_not_exist_is_not_found(s3: Any, bucket: Make) -> None:
+    for call in (s3.list_objects_v2, s3.get_bucket_versioning, s3.delete_bucket):
+        with refused("NoSuchBucket", status=404):
+            call(Bucket="nobody-has-this")
+    name = bucket("finds")
+    with refused("NoSuchKey", status=404):
+        s3.get_object(Bucket=name, Key="k")
+    with refused("404", status=404):
+        s3.head_object(Bucket=name, Key="k")
+    s3.delete_object(Bucket=name, Key="k")
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        ("get_bucket_policy", "NoSuchBucketPolicy"),
+        ("get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration"),
+        ("get_bucket_tagging", "NoSuchTagSet"),
+        ("get_bucket_cors", "NoSuchCORSConfiguration"),
+        ("get_bucket_website", "NoSuchWebsiteConfiguration"),
+        ("get_bucket_replication", "ReplicationConfigurationNotFoundError"),
+        ("get_object_lock_configuration", "ObjectLockConfigurationNotFoundError"),
+    ],
+)
+def test_what_was_not_configured_is_not_found(s3: Any, bucket: Make, call: str, code: str) -> None:
+    with refused(code, status=404):
+        getattr(s3, call)(Bucket=bucket("bare"))
+
+
+def test_a_new_bucket_encrypts_and_is_owned(s3: Any, bucket: Make) -> None:
+    name = bucket("defaults")
+    rules = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rules[0]["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    ownership = s3.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"]["Rules"]
+    assert ownership == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    with refused("AccessControlListNotSupported", status=400):
+        s3.put_bucket_acl(Bucket=name, ACL="log-delivery-write")
+
+
+def test_a_name_is_taken_once_in_the_world(sandbox: Sandbox, s3: Any, bucket: Make) -> None:
+    bucket("taken")
+    with refused("BucketAlreadyOwnedByYou", status=409):
+        s3.create_bucket(Bucket="taken", **HERE)
+    stranger = client_of(sandbox, OTHER_ACCOUNT)
+    with refused("BucketAlreadyExists", status=409):
+        stranger.create_bucket(Bucket="taken", **HERE)
+    with refused("AccessDenied", status=403):
+        stranger.list_objects_v2(Bucket="taken")
+
+
+def client_of(sandbox: Sandbox, account: str) -> Any:
+    facts = {**sandbox.facts, "access_key_id": account}
+    return Sandbox(sandbox.root, facts).client("s3")
+
+
+@pytest.mark.behaviour("s3.the_bucket_is_whose_it_should_be")
+def test_a_bucket_of_another_owner_than_expected_is_denied(s3: Any, bucket: Make) -> None:
+    name = bucket("owned")
+    s3.put_object(Bucket=name, Key="k", Body=b"x", ExpectedBucketOwner="123456789012")
+    with refused("AccessDenied", status=403):
+        s3.put_object(Bucket=name, Key="k", Body=b"x", ExpectedBucketOwner=OTHER_ACCOUNT)
+    with refused("AccessDenied", status=403):
+        s3.get_bucket_versioning(Bucket=name, ExpectedBucketOwner=OTHER_ACCOUNT)
+
+
+def test_a_bucket_that_holds_something_stays(s3: Any, bucket: Make) -> None:
+    name = bucket("full", versioned=True)
+    version = s3.put_object(Bucket=name, Key="k", Body=b"x")["VersionId"]
+    marker = s3.delete_object(Bucket=name, Key="k")["VersionId"]
+    assert "Contents" not in s3.list_objects_v2(Bucket=name)
+    with refused("BucketNotEmpty", status=409):
+        s3.delete_bucket(Bucket=name)
+    for one in (version, marker):
+        s3.delete_object(Bucket=name, Key="k", VersionId=one)
+
+
+def test_versions_and_markers(s3: Any, bucket: Make) -> None:
+    name = bucket("versions", versioned=True)
+    first, second = (s3.put_object(Bucket=name, Key="k", Body=body)["VersionId"] for body in (b"1", b"2"))
+    assert s3.get_object(Bucket=name, Key="k", VersionId=first)["Body"].read() == b"1"
+    marker = s3.delete_object(Bucket=name, Key="k")
+    assert marker["DeleteMarker"]
+    with refused("NoSuchKey", status=404):
+        s3.get_object(Bucket=name, Key="k")
+    with refused("MethodNotAllowed", status=405):
+        s3.get_object(Bucket=name, Key="k", VersionId=marker["VersionId"])
+    with refused("NoSuchVersion", status=404):
+        s3.get_object(Bucket=name, Key="k", VersionId="nobody")
+    s3.delete_object(Bucket=name, Key="k", VersionId=marker["VersionId"])
+    assert s3.get_object(Bucket=name, Key="k")["VersionId"] == second
+
+
+def test_what_is_written_on_a_condition(s3: Any, bucket: Make) -> None:
+    name = bucket("conditions")
+    etag = s3.put_object(Bucket=name, Key="k", Body=b"1", IfNoneMatch="*")["ETag"]
+    with refused("PreconditionFailed", status=412):
+        s3.put_object(Bucket=name, Key="k", Body=b"2", IfNoneMatch="*")
+    with refused("PreconditionFailed", status=412):
+        s3.put_object(Bucket=name, Key="k", Body=b"2", IfMatch='"0123"')
+    with refused("NoSuchKey", status=404):
+        s3.put_object(Bucket=name, Key="absent", Body=b"2", IfMatch=etag)
+    s3.put_object(Bucket=name, Key="k", Body=b"2", IfMatch=etag)
+    with refused("304", status=304):
+        s3.get_object(Bucket=name, Key="k", IfNoneMatch=s3.head_object(Bucket=name, Key="k")["ETag"])
+
+
+def test_ranges_and_digests(s3: Any, bucket: Make) -> None:
+    name = bucket("ranges")
+    s3.put_object(Bucket=name, Key="k", Body=b"0123456789")
+    assert s3.get_object(Bucket=name, Key="k", Range="bytes=2-4")["Body"].read() == b"234"
+    assert s3.get_object(Bucket=name, Key="k", Range="bytes=-2")["Body"].read() == b"89"
+    with refused("InvalidRange", status=416):
+        s3.get_object(Bucket=name, Key="k", Range="bytes=10-")
+    with refused("BadDigest", status=400):
+        s3.put_object(Bucket=name, Key="k", Body=b"x", ContentMD5="1B2M2Y8AsgTpgAmY7PhCfg==")
+
+
+def test_lists_come_in_pages(s3: Any, bucket: Make) -> None:
+    name = bucket("pages")
+    for number in range(5):
+        s3.put_object(Bucket=name, Key=f"p/{number}", Body=b"x")
+    s3.put_object(Bucket=name, Key="q/r", Body=b"x")
+    pages = list(
+        s3.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix="p/", PaginationConfig={"PageSize": 2})
+    )
+    assert [len(page["Contents"]) for page in pages] == [2, 2, 1]
+    assert [one["Key"] for page in pages for one in page["Contents"]] == [f"p/{number}" for number in range(5)]
+    folders = s3.list_objects_v2(Bucket=name, Delimiter="/")["CommonPrefixes"]
+    assert [folder["Prefix"] for folder in folders] == ["p/", "q/"]
+
+
+@pytest.mark.behaviour("s3.pages_go_on_by_their_token", "s3.a_version_marker_needs_its_key")
+def test_a_page_begins_where_another_ended(s3: Any, bucket: Make) -> None:
+    name = bucket("tokens")
+    with refused("InvalidArgument", "continuation token", 400):
+        s3.list_objects_v2(Bucket=name, ContinuationToken="nobody gave this out")
+    with refused("InvalidArgument", "without a key marker", 400):
+        s3.list_object_versions(Bucket=name, VersionIdMarker="x")
+
+
+def upload(s3: Any, name: str, *parts: bytes, **settings: Any) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """(what names the upload, its parts as CompleteMultipartUpload wants them)"""
+    call = {"Bucket": name, "Key": "big"}
+    call["UploadId"] = s3.create_multipart_upload(**call, **settings)["UploadId"]
+    sent = [s3.upload_part(**call, PartNumber=n, Body=part) for n, part in enumerate(parts, 1)]
+    return call, [{"PartNumber": n, "ETag": answer["ETag"]} for n, answer in enumerate(sent, 1)]
+
+
+def test_parts_become_one_object(s3: Any, bucket: Make) -> None:
+    call, parts = upload(s3, bucket("parts"), b"a" * 5 * MEBIBYTE, b"b")
+    with refused("InvalidPart", status=400):
+        s3.complete_multipart_upload(**call, MultipartUpload={"Parts": [{"PartNumber": 9, "ETag": '"0"'}]})
+    done = s3.complete_multipart_upload(**call, MultipartUpload={"Parts": parts})
+    assert done["ETag"].endswith('-2"')
+    assert s3.head_object(Bucket="parts", Key="big")["ContentLength"] == 5 * MEBIBYTE + 1
+    gone = {**call, "UploadId": "nobody"}
+    with refused("NoSuchUpload", status=404):
+        s3.abort_multipart_upload(**gone)
+    with refused("NoSuchUpload", status=404):
+        s3.upload_part(**gone, PartNumber=1, Body=b"x")
+
+
+@pytest.mark.behaviour("s3.parts_have_their_least_size")
+def test_small_parts_are_refused(s3: Any, bucket: Make) -> None:
+    call, parts = upload(s3, bucket("small"), b"a", b"b")
+    with refused("EntityTooSmall", status=400):
+        s3.complete_multipart_upload(**call, MultipartUpload={"Parts": parts})
+    s3.complete_multipart_upload(**call, MultipartUpload={"Parts": parts[:1]})
+
+
+@pytest.mark.behaviour("s3.parts_are_named_in_order", "s3.an_upload_has_parts")
+def test_parts_in_disorder_are_refused(s3: Any, bucket: Make) -> None:
+    call, parts = upload(s3, bucket("order"), b"a", b"b")
+    with refused("InvalidPartOrder", status=400):
+        s3.complete_multipart_upload(**call, MultipartUpload={"Parts": parts[::-1]})
+    with refused("MalformedXML", status=400):
+        s3.complete_multipart_upload(**call, MultipartUpload={"Parts": []})
+    s3.abort_multipart_upload(**call)
+
+
+def policy(name: str, **changed: Any) -> str:
+    principal = {"AWS": "arn:aws:iam::123456789012:root"}
+    statement = {
+        "Effect": "Allow",
+        "Principal": principal,
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{name}/*",
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [{**statement, **changed}]})
+
+
+@pytest.mark.behaviour("s3.a_bucket_policy_is_a_policy", "s3.policy_is_about_its_bucket")
+def test_a_policy_is_one_and_about_its_bucket(s3: Any, bucket: Make) -> None:
+    name = bucket("policed")
+    for text in ("nothing", "{}", json.dumps({"Statement": [{"Effect": "Allow"}]})):
+        with refused("MalformedPolicy", status=400):
+            s3.put_bucket_policy(Bucket=name, Policy=text)
+    with refused("MalformedPolicy", "invalid resource", 400):
+        s3.put_bucket_policy(Bucket=name, Policy=policy("another"))
+    s3.put_bucket_policy(Bucket=name, Policy=policy(name))
+    assert json.loads(s3.get_bucket_policy(Bucket=name)["Policy"]) == json.loads(policy(name))
+
+
+@pytest.mark.behaviour("s3.new_buckets_are_closed")
+def test_a_new_bucket_takes_no_public_policy(s3: Any, bucket: Make) -> None:
+    name = bucket("closed")
+    block = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
+    assert block["BlockPublicPolicy"]
+    with refused("AccessDenied", "BlockPublicPolicy", 403):
+        s3.put_bucket_policy(Bucket=name, Policy=policy(name, Principal="*"))
+    s3.delete_public_access_block(Bucket=name)
+    with refused("NoSuchPublicAccessBlockConfiguration", status=404):
+        s3.get_public_access_block(Bucket=name)
+    s3.put_bucket_policy(Bucket=name, Policy=policy(name, Principal="*"))
+
+
+@pytest.mark.behaviour("s3.logs_go_to_a_bucket_that_exists")
+def test_access_logs_need_their_bucket(s3: Any, bucket: Make) -> None:
+    name = bucket("logged")
+    enabled = {"LoggingEnabled": {"TargetBucket": "nobody-has-this", "TargetPrefix": ""}}
+    with refused("InvalidTargetBucketForLogging", status=400):
+        s3.put_bucket_logging(Bucket=name, BucketLoggingStatus=enabled)
+    enabled["LoggingEnabled"]["TargetBucket"] = name
+    s3.put_bucket_logging(Bucket=name, BucketLoggingStatus=enabled)
+
+
+@pytest.mark.behaviour("s3.a_tag_key_is_given_once", "s3.a_lifecycle_rule_does_something")
+def test_tags_and_lifecycle_rules_make_sense(s3: Any, bucket: Make) -> None:
+    name = bucket("sense")
+    with refused("InvalidTag", status=400):
+        s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": [{"Key": "a", "Value": v} for v in "12"]})
+    rule = {"ID": "idle", "Status": "Enabled", "Filter": {"Prefix": ""}}
+    with refused("InvalidRequest", "At least one action", 400):
+        s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [rule]})
+
+
+@pytest.mark.behaviour("s3.presigned_urls_expire")
+def test_a_presigned_url_is_good_for_its_time(s3: Any, bucket: Make) -> None:
+    name = bucket("presigned")
+    s3.put_object(Bucket=name, Key="k", Body=b"x")
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": name, "Key": "k"}, ExpiresIn=1)
+    with urllib.request.urlopen(url) as answer:
+        assert answer.read() == b"x"
+    time.sleep(1.1)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(url)
+    assert caught.value.code == 403
+    assert b"<Message>Request has expired</Message>" in caught.value.read()
+
+
+# Object Lock. These buckets stay, and their objects, as they would on AWS: each test has a name of its own.
+
+
+def test_a_compliance_lock_lets_go_of_nothing(s3: Any, bucket: Make) -> None:
+    name = bucket("ledger-compliance", lock=True)
+    held = {"Bucket": name, "Key": "k"}
+    version = s3.put_object(**held, Body=b"1", ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=soon())[
+        "VersionId"
+    ]
+    assert s3.put_object(**held, Body=b"2")["VersionId"] != version
+    with refused("AccessDenied", LOCKED, 403):
+        s3.delete_object(**held, VersionId=version, BypassGovernanceRetention=True)
+    errors = s3.delete_objects(Bucket=name, Delete={"Objects": [{"Key": "k", "VersionId": version}]})["Errors"]
+    assert [(error["Code"], error["VersionId"]) for error in errors] == [("AccessDenied", version)]
+    for looser in (retention("COMPLIANCE", 60), retention("GOVERNANCE", 7200)):
+        with refused("AccessDenied", LOCKED, 403):
+            s3.put_object_retention(**held, VersionId=version, Retention=looser, BypassGovernanceRetention=True)
+    s3.put_object_retention(**held, VersionId=version, Retention=retention("COMPLIANCE", 7200))
+    s3.delete_object(**held)
+    assert s3.get_object(**held, VersionId=version)["Body"].read() == b"1"
+    with refused("BucketNotEmpty", status=409):
+        s3.delete_bucket(Bucket=name)
+
+
+def test_a_governance_lock_can_be_passed_by_who_says_so(s3: Any, bucket: Make) -> None:
+    held = {"Bucket": bucket("ledger-governance", lock=True), "Key": "k"}
+    version = s3.put_object(**held, Body=b"1", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=soon())[
+        "VersionId"
+    ]
+    with refused("AccessDenied", LOCKED, 403):
+        s3.delete_object(**held, VersionId=version)
+    s3.delete_object(**held, VersionId=version, BypassGovernanceRetention=True)
+    with refused("NoSuchVersion", status=404):
+        s3.get_object(**held, VersionId=version)
+
+
+def test_a_lock_ends_with_its_time_and_a_hold_with_its_end(s3: Any, bucket: Make) -> None:
+    held = {"Bucket": bucket("ledger-time", lock=True), "Key": "k"}
+    lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": soon(1.2)}
+    version = s3.put_object(**held, Body=b"1", **lock, ObjectLockLegalHoldStatus="ON")["VersionId"]
+    # The emulator counts the whole last second.
+    time.sleep(2.3)
+    with refused("AccessDenied", LOCKED, 403):
+        s3.delete_object(**held, VersionId=version)
+    s3.put_object_legal_hold(**held, VersionId=version, LegalHold={"Status": "OFF"})
+    s3.delete_object(**held, VersionId=version)
+
+
+def test_locks_need_a_bucket_made_for_them(s3: Any, bucket: Make) -> None:
+    held = {"Bucket": bucket("unlocked"), "Key": "k"}
+    s3.put_object(**held, Body=b"1")
+    with refused("InvalidRequest", "Object Lock Configuration", 400):
+        s3.put_object_retention(**held, Retention=retention("COMPLIANCE"))
+    with refused("InvalidRequest", status=400):
+        s3.put_object(**held, Body=b"1", ObjectLockLegalHoldStatus="ON")
+    with refused("InvalidBucketState", status=409):
+        s3.put_object_lock_configuration(
+            Bucket=held["Bucket"], ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+        )
+
+
+@pytest.mark.behaviour("s3.versioning_of_a_locked_bucket_stays")
+def test_versioning_of_a_ledger_is_not_suspended(s3: Any, bucket: Make) -> None:
+    name = bucket("ledger-versioned", lock=True)
+    with refused("InvalidBucketState", "Object Lock configuration is present", 409):
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Suspended"})
+    assert s3.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
+
+
+@pytest.mark.behaviour("s3.retention_ends_in_the_future")
+def test_nothing_is_locked_until_yesterday(s3: Any, bucket: Make) -> None:
+    held = {"Bucket": bucket("ledger-past", lock=True), "Key": "k"}
+    s3.put_object(**held, Body=b"1")
+    with refused("InvalidArgument", "must be in the future", 400):
+        s3.put_object_retention(**held, Retention=retention("GOVERNANCE", -60))
+    with refused("InvalidArgument", "must be in the future", 400):
+        s3.put_object(**held, Body=b"2", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=soon(-60))
+
+
+@pytest.mark.behaviour("s3.lock_has_mode_and_date", "s3.default_retention_lasts")
+def test_a_lock_is_whole(s3: Any, bucket: Make) -> None:
+    name = bucket("ledger-whole", lock=True)
+    with refused("InvalidArgument", "must both be supplied", 400):
+        s3.put_object(Bucket=name, Key="k", Body=b"1", ObjectLockMode="GOVERNANCE")
+    with refused("InvalidArgument", "positive", 400):
+        default_retention(s3, name, Days=0)
+
+
+def default_retention(s3: Any, name: str, **period: int) -> None:
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", **period}}
+    s3.put_object_lock_configuration(
+        Bucket=name, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+
+
+@pytest.mark.behaviour("s3.uploads_and_copies_are_locked")
+def test_whatever_comes_into_a_ledger_is_locked(s3: Any, bucket: Make) -> None:
+    name = bucket("ledger-default", lock=True)
+    default_retention(s3, name, Days=1)
+    s3.put_object(Bucket=name, Key="put", Body=b"1")
+    s3.copy_object(Bucket=name, Key="copied", CopySource={"Bucket": name, "Key": "put"})
+    call, parts = upload(s3, name, b"a")
+    s3.complete_multipart_upload(**call, MultipartUpload={"Parts": parts})
+    for key in ("put", "copied", "big"):
+        assert s3.get_object_retention(Bucket=name, Key=key)["Retention"]["Mode"] == "GOVERNANCE"
+    call, parts = upload(s3, name, b"a", ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=soon())
+    s3.complete_multipart_upload(**call, MultipartUpload={"Parts": parts})
+    assert s3.get_object_retention(Bucket=name, Key="big")["Retention"]["Mode"] == "COMPLIANCE"
+
+
+def test_a_lock_outlives_the_sandbox() -> None:
+    with open_folder() as root:
+        running = Sandbox(root)
+        try:
+            s3 = running.up().client("s3")
+            s3.create_bucket(Bucket="ledger-kept", ObjectLockEnabledForBucket=True, **HERE)
+            held = {"Bucket": "ledger-kept", "Key": "a/b"}
+            lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": soon()}
+            version = s3.put_object(**held, Body=b"1", **lock)["VersionId"]
+            held_back = s3.put_object(**held, Body=b"2", ObjectLockLegalHoldStatus="ON")["VersionId"]
+            running.down()
+            s3 = running.up().client("s3")
+            assert s3.get_object(**held, VersionId=version)["Body"].read() == b"1"
+            for one in (version, held_back):
+                with refused("AccessDenied", LOCKED, 403):
+                    s3.delete_object(**held, VersionId=one)
+        finally:
+            running.down()
