@@ -30,6 +30,9 @@ class Switches:
     # LookupEvents calls a second, an account and region; 0 is no limit. AWS: 2.
     lookup_events_rate: float = 2.0
 
+    # How long a stopped task can be described. AWS: about an hour.
+    stopped_task_seconds: float = 3600.0
+
     def replace(self, document: Any) -> None:
         """Set exactly these; what is not named has its default. Raises SwitchError and changes nothing when wrong."""
         if not isinstance(document, dict):

@@ -1,8 +1,8 @@
 """Loaded by Python in every task: the task's address is its only one, as in a network namespace of its own.
 
 Binding to all interfaces or to 127.0.0.1 means the task's IP; connecting to 127.0.0.1 means the task itself, save for
-the port of the sandbox's gateway (API endpoint, metadata, credentials). Installed as a .pth file of the host Python
-that the base image stands for; does nothing without SANDBOX_TASK_IP.
+the port of the sandbox's gateway (API endpoint, metadata, credentials), which 169.254.170.2 leads to as well. Installed
+as a .pth file of the host Python that the base image stands for; does nothing without SANDBOX_TASK_IP.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import socket
 from typing import Any
 
 HERE_4, HERE_6 = ("127.0.0.1", "localhost"), ("::1",)
+# Where Fargate serves metadata and credentials to a task; here that is the gateway.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
+TASK_ENDPOINT = ("169.254.170.2", 80)
 ANY_4, ANY_6 = ("", "0.0.0.0", "<any>"), ("::",)
 
 
@@ -20,6 +23,8 @@ def translate(address: Any, family: int, ip: str, *, binding: bool, gateway_port
     if not isinstance(address, tuple) or len(address) < 2 or family not in (socket.AF_INET, socket.AF_INET6):
         return address
     host, port = address[0], address[1]
+    if not binding and (host, port) == TASK_ENDPOINT:
+        return ("127.0.0.1", gateway_port)
     if not binding and port == gateway_port:
         return address
     local = HERE_4 + HERE_6 + (ANY_4 + ANY_6 if binding else ("0.0.0.0",))

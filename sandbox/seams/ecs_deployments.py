@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from sandbox import emulator
+from sandbox.behaviours import behaviour
 
 Service = dict[str, Any]
 Deployment = dict[str, Any]
@@ -14,7 +16,9 @@ Record = dict[str, Any]
 KEPT = 100
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceDeployments.html
 MOST_DESCRIBED = 20
-OPEN = ("PENDING", "IN_PROGRESS", "ROLLBACK_IN_PROGRESS")
+OPEN = ("PENDING", "IN_PROGRESS", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stop-service-deployment.html
+STOPPING = ("STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 
 
 class ServiceDeployments:
@@ -23,22 +27,25 @@ class ServiceDeployments:
     def __init__(self, ecs: Any) -> None:
         self._ecs = ecs
 
-    def install(self) -> None:
+    def install(self, stop: Callable[[Service, Record], bool]) -> None:
+        """`stop` asks the scheduler for the way back; false when there is none."""
+        self._stop_deployment = stop
         self._ecs._ACTION_MAP.update(
             ListServiceDeployments=self.listed,
             DescribeServiceDeployments=self.describe,
             DescribeServiceRevisions=self.describe_revisions,
+            StopServiceDeployment=self.stop,
         )
 
-    def follow(self, service: Service, primary: Deployment) -> None:
-        """Open a record for a primary deployment that has none; an open one of before is superseded."""
+    def follow(self, service: Service, primary: Deployment) -> bool:
+        """Open a record for a primary deployment that has none: whether it is new."""
         if "_service_deployment" in primary:
-            return
+            return False
         records = service.setdefault("_service_deployments", [])
         current = service.get("_current_revision")
         for record in records:
             if record["status"] in OPEN:
-                self._close(record, "STOPPED", "Superseded by a new service deployment.")
+                new_deployment_stops_the_last(self, record)
         revision = self._new_revision(service, primary)
         record = {
             "serviceDeploymentArn": self._arn(service, "service-deployment"),
@@ -56,6 +63,7 @@ class ServiceDeployments:
         primary["_service_deployment"] = record["serviceDeploymentArn"]
         primary["_service_revision"] = revision
         service["_service_deployments"] = [record, *records][:KEPT]
+        return True
 
     def update(self, service: Service, threshold: int) -> None:
         """Counts of all records that are open."""
@@ -84,11 +92,11 @@ class ServiceDeployments:
         service["_current_revision"] = primary.get("_service_revision")
         for record in service.get("_service_deployments", []):
             if record["status"] == "ROLLBACK_IN_PROGRESS":
-                self._close(record, "ROLLBACK_SUCCESSFUL", record["statusReason"])
+                self.close(record, "ROLLBACK_SUCCESSFUL", record["statusReason"])
             elif record["serviceDeploymentArn"] == primary.get("_service_deployment") and record["status"] in OPEN:
                 if record["deploymentCircuitBreaker"]["status"] == "MONITORING":
                     record["deploymentCircuitBreaker"]["status"] = "MONITORING_COMPLETE"
-                self._close(record, "SUCCESSFUL", None)
+                self.close(record, "SUCCESSFUL", None)
 
     def broken(self, service: Service, failed: Deployment, back_to: Deployment | None) -> None:
         """The circuit breaker ended a rollout."""
@@ -99,15 +107,32 @@ class ServiceDeployments:
             record["deploymentCircuitBreaker"]["status"] = "TRIGGERED"
             record["deploymentCircuitBreaker"]["failureCount"] = failed.get("failedTasks", 0)
             if back_to is None:
-                self._close(record, "STOPPED", "The circuit breaker threshold was exceeded.")
+                self.close(record, "STOPPED", "The circuit breaker threshold was exceeded.")
                 continue
-            record["status"], record["statusReason"] = "ROLLBACK_IN_PROGRESS", reason
-            record["updatedAt"] = emulator.now()
-            record["rollback"] = {
-                "reason": reason,
-                "startedAt": emulator.now(),
-                "serviceRevisionArn": back_to.get("_service_revision", ""),
-            }
+            self._roll_back(record, reason, back_to)
+
+    def rollback_requested(self, service: Service, primary: Deployment) -> bool:
+        record = self._of(service, primary)
+        return record is not None and record["status"] == "ROLLBACK_REQUESTED"
+
+    def roll_back(self, service: Service, stopped: Deployment, back_to: Deployment) -> None:
+        """Somebody stopped a rollout."""
+        record = self._of(service, stopped)
+        if record is not None:
+            self._roll_back(record, record["statusReason"], back_to)
+
+    def _of(self, service: Service, deployment: Deployment) -> Record | None:
+        arn = deployment.get("_service_deployment")
+        return next((r for r in service.get("_service_deployments", []) if r["serviceDeploymentArn"] == arn), None)
+
+    def _roll_back(self, record: Record, reason: str, back_to: Deployment) -> None:
+        record["status"], record["statusReason"] = "ROLLBACK_IN_PROGRESS", reason
+        record["updatedAt"] = emulator.now()
+        record["rollback"] = {
+            "reason": reason,
+            "startedAt": emulator.now(),
+            "serviceRevisionArn": back_to.get("_service_revision", ""),
+        }
 
     # API
 
@@ -120,12 +145,8 @@ class ServiceDeployments:
         if service is None:
             return emulator.json_error("ServiceNotFoundException", "Service not found.")
         records, wanted = service.get("_service_deployments", []), data.get("status")
-        found = [record for record in records if not wanted or record["status"] in wanted]
-        start, size = int(data.get("nextToken") or 0), int(data.get("maxResults") or 100)
-        answer: dict[str, Any] = {"serviceDeployments": [_brief(record) for record in found[start : start + size]]}
-        if start + size < len(found):
-            answer["nextToken"] = str(start + size)
-        return _respond(answer)
+        found = deployments_in_states(records, wanted)
+        return _respond({"serviceDeployments": [_brief(record) for record in found]})
 
     def describe(self, data: dict[str, Any]) -> Any:
         arns = data.get("serviceDeploymentArns") or []
@@ -133,16 +154,31 @@ class ServiceDeployments:
             return emulator.json_error("InvalidParameterException", f"At most {MOST_DESCRIBED} ARNs can be described.")
         records = {r["serviceDeploymentArn"]: r for r in self._all("_service_deployments")}
         found = [_shown(records[arn]) for arn in arns if arn in records]
-        failures = [{"arn": arn, "reason": "MISSING"} for arn in arns if arn not in records]
-        return _respond({"serviceDeployments": found, "failures": failures})
+        return _respond({"serviceDeployments": found, "failures": unknown_arns_are_missing(arns, records)})
+
+    def stop(self, data: dict[str, Any]) -> Any:
+        """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html"""
+        arn = data.get("serviceDeploymentArn", "")
+        for service in list(self._ecs._services.values()):
+            for record in service.get("_service_deployments", []):
+                if record["serviceDeploymentArn"] == arn:
+                    if (text := ended_deployment(record)) is not None:
+                        return emulator.json_error("ConflictException", text)
+                    if not stop_by_rollback(self, service, record):
+                        text = "There is no previous service revision to roll back to."
+                        return emulator.json_error("ConflictException", text)
+                    return _respond({"serviceDeploymentArn": arn})
+        return emulator.json_error("ServiceDeploymentNotFoundException", "The service deployment was not found.")
+
+    def ask_back(self, service: Service, record: Record) -> bool:
+        return self._stop_deployment(service, record)
 
     def describe_revisions(self, data: dict[str, Any]) -> Any:
         """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceRevisions.html"""
         arns = data.get("serviceRevisionArns") or []
         revisions = {r["serviceRevisionArn"]: r for r in self._all("_service_revisions")}
         found = [_shown(revisions[arn]) for arn in arns if arn in revisions]
-        failures = [{"arn": arn, "reason": "MISSING"} for arn in arns if arn not in revisions]
-        return _respond({"serviceRevisions": found, "failures": failures})
+        return _respond({"serviceRevisions": found, "failures": unknown_arns_are_missing(arns, revisions)})
 
     def _all(self, key: str) -> list[Record]:
         return [record for service in list(self._ecs._services.values()) for record in service.get(key, [])]
@@ -180,13 +216,60 @@ class ServiceDeployments:
         tail = number if kind == "service-revision" else secrets.token_urlsafe(16)[:21].replace("_", "-")
         return f"{start}:{kind}/{path}/{tail}"
 
-    def _close(self, record: Record, status: str, reason: str | None) -> None:
+    def close(self, record: Record, status: str, reason: str | None) -> None:
         record["status"] = status
         record["finishedAt"] = record["updatedAt"] = emulator.now()
         if status == "STOPPED":
             record["stoppedAt"] = record["finishedAt"]
         if reason:
             record["statusReason"] = reason
+
+
+@behaviour("ecs")
+def new_deployment_stops_the_last(records: ServiceDeployments, record: Record) -> None:
+    """A service deployment that the next one overtakes is STOPPED.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html
+    """
+    records.close(record, "STOPPED", "Superseded by a new service deployment.")
+
+
+@behaviour("ecs", otherwise=lambda records, _: records)
+def deployments_in_states(records: list[Record], wanted: list[str] | None) -> list[Record]:
+    """ListServiceDeployments gives a service's deployments, the newest first, in the states that are asked for.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html
+    """
+    return [record for record in records if not wanted or record["status"] in wanted]
+
+
+@behaviour("ecs", otherwise=lambda *_: [])
+def unknown_arns_are_missing(arns: list[str], known: dict[str, Any]) -> list[dict[str, str]]:
+    """DescribeServiceDeployments and DescribeServiceRevisions name ARNs that do not exist as failures, MISSING.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceDeployments.html
+    """
+    return [{"arn": arn, "reason": "MISSING"} for arn in arns if arn not in known]
+
+
+@behaviour("ecs", code="ConflictException")
+def ended_deployment(record: Record) -> str | None:
+    """A service deployment that is over cannot be stopped.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stop-service-deployment.html
+    """
+    if record["status"] in (*OPEN, *STOPPING):
+        return None
+    return f"The service deployment is in the {record['status']} state and cannot be stopped."
+
+
+@behaviour("ecs", code="ConflictException", otherwise=lambda *_: True)
+def stop_by_rollback(records: ServiceDeployments, service: Service, record: Record) -> bool:
+    """StopServiceDeployment takes a deployment under way back to the previous revision: ROLLBACK_REQUESTED and on.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stop-service-deployment.html
+    """
+    return record["status"] in STOPPING or records.ask_back(service, record)
 
 
 def _revision_counts(arn: str) -> dict[str, Any]:

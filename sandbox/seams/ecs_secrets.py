@@ -6,59 +6,80 @@ import json
 from typing import Any
 
 from sandbox import emulator
+from sandbox.behaviours import behaviour
 
 RETRIED = "service call has been retried 1 time(s)"
 
 
-def resolve(ecs: Any, definition: dict[str, Any]) -> dict[str, str]:
-    """Name → value for a container definition's `secrets`; a missing one keeps the task from starting.
+def resolve(definition: dict[str, Any]) -> dict[str, str]:
+    """Name → value for a container definition's `secrets`. Raises LookupError, whose text becomes part of the reason.
 
-    valueFrom: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Secret.html. Raises the emulator's
-    _SecretResolutionError, whose text becomes the task's stoppedReason.
+    valueFrom: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Secret.html
     """
     resolved: dict[str, str] = {}
-    for secret in definition.get("secrets", []):
+    for secret in definition.get("secrets") or []:
         source = secret["valueFrom"]
-        try:
-            resolved[secret["name"]] = _secret(source) if ":secretsmanager:" in source else _parameter(source)
-        except LookupError as error:
-            raise ecs._SecretResolutionError(str(error.args[0])) from error
+        value = _secret(source) if ":secretsmanager:" in source else _parameter(source)
+        if value is not None:
+            resolved[secret["name"]] = value
     return resolved
 
 
-def _secret(source: str) -> str:
+def _secret(source: str) -> str | None:
     """arn:…:secret:name-suffix[:json-key[:version-stage[:version-id]]]"""
     parts = source.split(":")
     arn, rest = ":".join(parts[:7]), [*parts[7:], "", "", ""]
     key, stage, version = rest[0], rest[1] or "AWSCURRENT", rest[2] or None
-    value = emulator.service("secretsmanager").resolve_secret_string(arn, stage, version)
+    value: str | None = emulator.service("secretsmanager").resolve_secret_string(arn, stage, version)
+    secret_must_exist(value, arn)
+    if value is None or not key:
+        return value
+    try:
+        document = json.loads(value)
+    except ValueError:
+        document = None
+    secret_must_have_the_key(document, key, arn)
+    found = document.get(key) if isinstance(document, dict) else None
+    return found if isinstance(found, str) or found is None else json.dumps(found)
+
+
+@behaviour("ecs", code="ResourceInitializationError")
+def secret_must_exist(value: str | None, arn: str) -> None:
+    """A task whose secret or version is not in Secrets Manager stops with ResourceInitializationError.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/resource-initialization-error.html
+    """
     if value is None:
         raise LookupError(
             f"unable to retrieve secret from asm: {RETRIED}: failed to fetch secret {arn} from secrets manager: "
             "ResourceNotFoundException: Secrets Manager can't find the specified secret."
         )
-    if not key:
-        return str(value)
-    try:
-        document = json.loads(value)
-    except ValueError:
-        document = None
+
+
+@behaviour("ecs", code="ResourceInitializationError")
+def secret_must_have_the_key(document: Any, key: str, arn: str) -> None:
+    """A task whose secret is no JSON object with the key that it names stops with ResourceInitializationError.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-secrets-manager.html
+    """
+    start = f"unable to retrieve secret from asm: {RETRIED}: retrieved secret from Secrets Manager"
     if not isinstance(document, dict):
-        raise LookupError(
-            f"unable to retrieve secret from asm: {RETRIED}: retrieved secret from Secrets Manager is not a JSON "
-            f"object: {arn}"
-        )
+        raise LookupError(f"{start} is not a JSON object: {arn}")
     if key not in document:
-        raise LookupError(
-            f"unable to retrieve secret from asm: {RETRIED}: retrieved secret from Secrets Manager did not contain "
-            f"json key {key}"
-        )
-    found = document[key]
-    return found if isinstance(found, str) else json.dumps(found)
+        raise LookupError(f"{start} did not contain json key {key}")
 
 
-def _parameter(source: str) -> str:
-    value = emulator.service("ssm").resolve_parameter_value(source)
+def _parameter(source: str) -> str | None:
+    value: str | None = emulator.service("ssm").resolve_parameter_value(source)
+    parameter_must_exist(value, source)
+    return value
+
+
+@behaviour("ecs", code="ResourceInitializationError")
+def parameter_must_exist(value: str | None, source: str) -> None:
+    """A task whose parameter is not in Parameter Store stops with ResourceInitializationError.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/secrets-envvar-ssm-paramstore.html
+    """
     if value is None:
         raise LookupError(f"unable to retrieve secrets from ssm: {RETRIED}: invalid parameters: {source}")
-    return str(value)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
+from sandbox.behaviours import behaviour
+from sandbox.seams import ecs_rollout as rollout
+from sandbox.seams.ecs_definitions import deleted_revision_goes
 from sandbox.seams.ecs_deployments import ServiceDeployments
+from sandbox.seams.ecs_events import Events, deployment_state_change_events, service_action_events
+from sandbox.seams.ecs_roles import role_refusal
 from sandbox.seams.ecs_tasks import TaskLife, nothing
 
 if TYPE_CHECKING:
@@ -21,30 +25,34 @@ Service = dict[str, Any]
 Deployment = dict[str, Any]
 Task = dict[str, Any]
 TICK_SECONDS = 0.25
-# How long a task without any health check must run before it counts for a deployment's success.
-STEADY_SECONDS = 5.0
-# Starts after failures are spaced out, doubling from the first to the second number (AWS: up to 15 minutes).
-# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-throttle-logic.html
-FIRST_DELAY, LONGEST_DELAY = 0.5, 60.0
+# How often what is over is forgotten, in ticks.
+PRUNE_TICKS = 8
 KEPT_EVENTS = 100
+# AWS names ten tasks in one event at most.
+TOLD_AT_ONCE = 10
 SCHEDULER = "ServiceSchedulerInitiated"
 BAD_ENDS = ("EssentialContainerExited", "TaskFailedToStart")
+IMPAIRED = (
+    "is unable to consistently start tasks successfully. For more information, see the Troubleshooting section of "
+    "the Amazon ECS Developer Guide."
+)
 
 
 class Scheduler:
     """One thread for all tasks and services; `reconcile` is also called by the emulator right after a change."""
 
-    def __init__(self, runtime: Runtime, ecs: Any, life: TaskLife) -> None:
+    def __init__(self, runtime: Runtime, ecs: Any, life: TaskLife, events: Events) -> None:
         self._runtime = runtime
         self._ecs = ecs
         self._life = life
+        self._events = events
         self._records = ServiceDeployments(ecs)
         self._end = threading.Event()
         self._lock = threading.RLock()
 
     def install(self) -> None:
         ecs = self._ecs
-        self._records.install()
+        self._records.install(self.stop_deployment)
         make = ecs._make_deployment
 
         def make_deployment(definition: str, desired: int, status: str = "PRIMARY") -> Deployment:
@@ -60,9 +68,7 @@ class Scheduler:
         ecs._complete_service_deployment = nothing
         ecs._schedule_service_deployment_completion = nothing
         ecs._record_service_task_failure = nothing
-        ecs._record_service_task_healthy = nothing
         ecs._refresh_service_state = self.refresh
-        ecs._ACTION_MAP["DeleteService"] = ecs._delete_service = self._delete(ecs._delete_service)
 
     def start(self) -> None:
         threading.Thread(target=self._loop, name="service-scheduler", daemon=True).start()
@@ -84,8 +90,9 @@ class Scheduler:
                         self.reconcile(key.partition("/")[0], key)
                     except Exception:
                         log.exception("service %s", key)
-            if rounds % 240 == 0:
+            if rounds % PRUNE_TICKS == 0:
                 self._life.prune()
+                deleted_revision_goes(self._ecs)
 
     # One service
 
@@ -102,23 +109,25 @@ class Scheduler:
             if service["status"] == "DRAINING":
                 self._drain(service, tasks, live)
             elif (primary := self._ecs._primary_deployment(service)) is not None:
-                self._records.follow(service, primary)
+                if self._records.follow(service, primary):
+                    deployment_state_change_events(self._events, service, primary, "SERVICE_DEPLOYMENT_IN_PROGRESS")
                 self._count_failures(service, primary, tasks)
+                self._roll_back_on_request(service, primary)
                 primary = self._ecs._primary_deployment(service) or primary
                 self._stop_unhealthy(service, live)
                 live = [task for task in live if task.get("desiredStatus") == "RUNNING"]
+                self._reset_failures(service, primary, live)
                 self._scale(cluster, service, primary, live)
-                self._complete(service, primary, tasks)
+                self._complete(service, primary, self._tasks_of(service))
             self.refresh(cluster, f"service:{service['serviceName']}")
-            self._records.update(service, self._ecs._circuit_breaker_threshold(service))
+            self._records.update(service, rollout.breaker_threshold(service))
 
     def _tasks_of(self, service: Service) -> list[Task]:
         group, cluster = f"service:{service['serviceName']}", service["clusterArn"]
         return [t for t in list(self._ecs._tasks.values()) if t.get("group") == group and t["clusterArn"] == cluster]
 
     def _drain(self, service: Service, tasks: list[Task], live: list[Task]) -> None:
-        for task in live:
-            self._life.end(task, "Service deleted", "ServiceSchedulerInitiated")
+        self._end_tasks(service, live, "Service deleted", "has stopped")
         if all(task.get("lastStatus") == "STOPPED" for task in tasks):
             service["status"] = "INACTIVE"
             service["deployments"] = []
@@ -127,31 +136,59 @@ class Scheduler:
     def _scale(self, cluster: str, service: Service, primary: Deployment, live: list[Task]) -> None:
         """Rolling update. https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-ecs.html"""
         desired = int(service.get("desiredCount", 0))
-        configuration = service.get("deploymentConfiguration") or {}
-        least = math.ceil(desired * int(configuration.get("minimumHealthyPercent", 100)) / 100)
-        most = math.floor(desired * int(configuration.get("maximumPercent", 200)) / 100)
+        least, most = rollout.minimum_healthy_percent(service, desired), rollout.maximum_percent(service, desired)
         mine = [task for task in live if task.get("_deployment_id") == primary["id"]]
         others = [task for task in live if task.get("_deployment_id") != primary["id"]]
         healthy = [task for task in mine if self._is_healthy(service, task)]
         failed = primary.get("rolloutState") == "FAILED"
-        # Too many of the current deployment: the youngest go.
-        for task in sorted(mine, key=lambda t: str(t.get("createdAt")), reverse=True)[: max(0, len(mine) - desired)]:
-            self._life.end(task, f"Scaling activity initiated by (deployment {primary['id']})", SCHEDULER)
-        need = 0 if failed else desired - len(mine)
+        scaling = f"Scaling activity initiated by (deployment {primary['id']})"
+        self._end_tasks(service, rollout.scale_in_order(mine)[: max(0, len(mine) - desired)], scaling, "has stopped")
+        started = int(primary.get("_started", 0))
+        need = 0 if failed else rollout.ended_tasks_are_replaced(desired, len(mine), started)
         room = max(0, most - len(live))
         if need > 0 and time.time() >= primary.get("_next_start", 0):
-            for _ in range(min(need, room)):
-                self._launch(cluster, service, primary)
+            self._launch(cluster, service, primary, min(need, room))
         # The old ones go as new ones take their place; where there is no room for new ones, as far as the minimum lets.
         keep = max(0, desired - len(healthy))
         if not failed and need > room:
             keep = min(keep, max(0, least - len(healthy)))
         if failed:
             keep = len(others)
-        for task in others[keep:]:
-            self._life.end(task, f"Scaling activity initiated by (deployment {primary['id']})", SCHEDULER)
+        self._end_tasks(service, others[keep:], scaling, "has stopped")
 
-    def _launch(self, cluster: str, service: Service, primary: Deployment) -> None:
+    def _end_tasks(self, service: Service, tasks: list[Task], reason: str, verb: str) -> None:
+        if not tasks:
+            return
+        behind = [t for t in tasks if t.get("lastStatus") == "RUNNING" and service.get("loadBalancers")]
+        for task in tasks:
+            self._life.end(task, reason, SCHEDULER)
+        if behind:
+            draining_event(self, service, len(behind))
+        for start in range(0, len(tasks), TOLD_AT_ONCE):
+            part = tasks[start : start + TOLD_AT_ONCE]
+            tasks_event(self, service, f"{verb} {len(part)} running tasks:", part)
+
+    def _launch(self, cluster: str, service: Service, primary: Deployment, number: int) -> None:
+        tasks: list[Task] = []
+        for _ in range(number):
+            if (reason := self._refusal(service, primary)) or (reason := self._launch_one(cluster, service, primary)):
+                self.event(service, f"failed to launch a task with (error {reason}).")
+                service_action_events(self._events, service, "SERVICE_TASK_CONFIGURATION_FAILURE", "ERROR", reason)
+                self._failed(service, primary)
+                break
+            tasks.append(self._ecs._tasks[primary["_last"]])
+        primary["_started"] = int(primary.get("_started", 0)) + len(tasks)
+        for start in range(0, len(tasks), TOLD_AT_ONCE):
+            part = tasks[start : start + TOLD_AT_ONCE]
+            tasks_event(self, service, f"has started {len(part)} tasks:", part)
+
+    def _refusal(self, service: Service, primary: Deployment) -> str:
+        definition = self._ecs._task_defs.get(self._ecs._resolve_td_key(primary["taskDefinition"])) or {}
+        roles = (definition.get("executionRoleArn"), definition.get("taskRoleArn"))
+        return role_of_the_service(next((text for role in roles if role and (text := role_refusal(role))), ""))
+
+    def _launch_one(self, cluster: str, service: Service, primary: Deployment) -> str:
+        """Why not; nothing when it is on its way."""
         response = self._ecs._run_task(
             {
                 "cluster": cluster,
@@ -164,15 +201,15 @@ class Scheduler:
                 "platformVersion": service.get("platformVersion", ""),
                 "networkConfiguration": service.get("networkConfiguration", {}),
                 "enableExecuteCommand": service.get("enableExecuteCommand", False),
+                "tags": tags_of_a_services_task(self._ecs, service, primary),
                 "_deploymentId": primary["id"],
             }
         )
+        document = emulator.body_of(response)
         if response[0] >= 400:
-            self._event(service, f"was unable to place a task. Reason: {emulator.body_of(response).get('message')}")
-            self._failed(service, primary)
-            return
-        task_id = emulator.body_of(response)["tasks"][0]["taskArn"].rpartition("/")[2]
-        self._event(service, f"has started 1 tasks: (task {task_id}).")
+            return str(document.get("message"))
+        primary["_last"] = document["tasks"][0]["taskArn"]
+        return ""
 
     # Health
 
@@ -180,13 +217,14 @@ class Scheduler:
         """Running, its containers' checks passed, and every target of it healthy."""
         if task.get("lastStatus") != "RUNNING":
             return False
-        checked = any(c.get("healthStatus") == "HEALTHY" for c in task["containers"])
-        if self._has_health_check(task) and task.get("healthStatus") != "HEALTHY":
+        if not rollout.container_health_counts(task, self._has_health_check(task)):
             return False
         states = self._target_states(service, task)
-        if states:
-            return all(state == "healthy" for state in states.values())
-        return checked or time.time() - emulator.epoch(task.get("startedAt")) >= STEADY_SECONDS
+        if not rollout.target_health_counts(states):
+            return False
+        checked = any(c.get("healthStatus") == "HEALTHY" for c in task["containers"])
+        age = time.time() - emulator.epoch(task.get("startedAt"))
+        return bool(states) or checked or age >= rollout.STEADY_SECONDS
 
     def _has_health_check(self, task: Task) -> bool:
         definition = self._ecs._task_defs.get(self._ecs._resolve_td_key(task["taskDefinitionArn"])) or {}
@@ -205,19 +243,14 @@ class Scheduler:
         }
 
     def _stop_unhealthy(self, service: Service, live: list[Task]) -> None:
-        grace = int(service.get("healthCheckGracePeriodSeconds") or 0)
         for task in live:
-            if task.get("lastStatus") != "RUNNING":
+            if task.get("lastStatus") != "RUNNING" or rollout.grace_period_runs(service, task):
                 continue
-            reason = "Task failed container health checks" if task.get("healthStatus") == "UNHEALTHY" else None
-            if time.time() - emulator.epoch(task.get("startedAt")) >= grace:
-                for group, state in self._target_states(service, task).items():
-                    if state == "unhealthy":
-                        reason = f"Task failed ELB health checks in (target-group {group})"
-            if reason:
-                self._event(service, f"(task {task['taskArn'].rpartition('/')[2]}) {reason[5:]}")
+            states = self._target_states(service, task)
+            if reason := rollout.unhealthy_target(states) or rollout.unhealthy_container(task):
+                self.event(service, f"(task {task['taskArn'].rpartition('/')[2]}) {reason[5:]}.")
                 task["_failed"] = True
-                self._life.end(task, reason, SCHEDULER)
+                self._end_tasks(service, [task], reason, "has stopped")
 
     # Failures
 
@@ -230,40 +263,76 @@ class Scheduler:
             if badly and task.get("_deployment_id") == primary["id"]:
                 self._failed(service, primary)
 
+    def _reset_failures(self, service: Service, primary: Deployment, live: list[Task]) -> None:
+        for task in live:
+            if task.get("_deployment_id") == primary["id"] and not task.get("_seen_healthy"):
+                task["_seen_healthy"] = self._is_healthy(service, task)
+                if task["_seen_healthy"] and rollout.healthy_task_resets_failures(service):
+                    primary["_failures"] = 0
+                    if primary.get("rolloutState") == "IN_PROGRESS":
+                        primary["failedTasks"] = 0
+
     def _failed(self, service: Service, deployment: Deployment) -> None:
         """One more failure in a row: wait longer before the next start; break the deployment when there are too many.
 
         https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
         """
         failures = deployment["_failures"] = int(deployment.get("_failures", 0)) + 1
-        deployment["_next_start"] = time.time() + min(LONGEST_DELAY, FIRST_DELAY * 2 ** (failures - 1))
+        deployment["_next_start"] = time.time() + rollout.delay_after_failures(failures)
         deployment["updatedAt"] = emulator.now()
+        if failures == rollout.LEAST_FAILURES:
+            impaired_event(self, service)
         if deployment.get("rolloutState") != "IN_PROGRESS":
             return
         deployment["failedTasks"] = int(deployment.get("failedTasks", 0)) + 1
         breaker = (service.get("deploymentConfiguration") or {}).get("deploymentCircuitBreaker") or {}
-        if not breaker.get("enable") or deployment["failedTasks"] < self._ecs._circuit_breaker_threshold(service):
+        if not breaker.get("enable") or deployment["failedTasks"] < rollout.breaker_threshold(service):
             return
         deployment["rolloutState"] = "FAILED"
         deployment["rolloutStateReason"] = "ECS deployment circuit breaker: tasks failed to start."
-        self._event(service, f"(deployment {deployment['id']}) deployment failed: tasks failed to start.")
-        others = [d for d in service["deployments"] if d is not deployment and d.get("rolloutState") == "COMPLETED"]
-        last_good = others[0] if others and breaker.get("rollback") else None
+        self.event(service, f"(deployment {deployment['id']}) deployment failed: tasks failed to start.")
+        deployment_state_change_events(self._events, service, deployment, "SERVICE_DEPLOYMENT_FAILED")
+        last_good = rollout.last_good_deployment(service, deployment, bool(breaker.get("rollback")))
         self._records.broken(service, deployment, last_good)
         if last_good is not None:
-            self._roll_back(service, deployment, last_good)
+            self._roll_back(service, deployment, last_good, "ECS deployment circuit breaker")
 
-    def _roll_back(self, service: Service, failed: Deployment, last_good: Deployment) -> None:
+    def _roll_back(self, service: Service, failed: Deployment, last_good: Deployment, why: str) -> None:
         failed["status"], failed["desiredCount"] = "ACTIVE", 0
         last_good["status"], last_good["desiredCount"] = "PRIMARY", service.get("desiredCount", 0)
         last_good["rolloutState"] = "IN_PROGRESS"
-        last_good["rolloutStateReason"] = (
-            f"ECS deployment circuit breaker: rolling back to deploymentId {last_good['id']}."
-        )
+        last_good["rolloutStateReason"] = f"{why}: rolling back to deploymentId {last_good['id']}."
         last_good["updatedAt"] = emulator.now()
-        last_good["_failures"], last_good["_next_start"] = 0, 0
+        last_good["_failures"], last_good["_next_start"], last_good["_started"] = 0, 0, 0
         service["taskDefinition"] = last_good["taskDefinition"]
-        self._event(service, f"(deployment {failed['id']}) rolling back to (deployment {last_good['id']}).")
+        service.update(last_good.get("_configuration") or {})
+        self.event(service, f"rolling back to deployment {last_good['id']}.")
+        deployment_state_change_events(self._events, service, last_good, "SERVICE_DEPLOYMENT_IN_PROGRESS")
+
+    def stop_deployment(self, service: Service, record: dict[str, Any]) -> bool:
+        """Ask for the way back; false when there is no deployment to go back to."""
+        with self._lock:
+            arn = record["serviceDeploymentArn"]
+            going = next((d for d in service["deployments"] if d.get("_service_deployment") == arn), None)
+            if going is None or rollout.last_good_deployment(service, going, True) is None:
+                return False
+            record["status"], record["statusReason"] = (
+                "ROLLBACK_REQUESTED",
+                "Service deployment rolled back by request.",
+            )
+            record["updatedAt"] = emulator.now()
+        self._runtime.changed()
+        return True
+
+    def _roll_back_on_request(self, service: Service, primary: Deployment) -> None:
+        if not self._records.rollback_requested(service, primary):
+            return
+        last_good = rollout.last_good_deployment(service, primary, True)
+        if last_good is not None:
+            primary["rolloutState"] = "FAILED"
+            primary["rolloutStateReason"] = f"ECS deployment {primary['id']} was stopped."
+            self._records.roll_back(service, primary, last_good)
+            self._roll_back(service, primary, last_good, "ECS deployment stopped")
 
     # Success
 
@@ -275,20 +344,23 @@ class Scheduler:
         others_live = any(
             t.get("desiredStatus") == "RUNNING" and t.get("_deployment_id") != primary["id"] for t in tasks
         )
-        if len(healthy) == len(mine) == desired and not others_live:
+        steady = len(healthy) == len(mine) == desired and not others_live
+        if steady and primary.get("rolloutState") == "IN_PROGRESS":
             primary["_failures"] = 0
-            if primary.get("rolloutState") == "IN_PROGRESS":
-                self._records.completed(service, primary)
-                primary["rolloutState"] = "COMPLETED"
-                primary["rolloutStateReason"] = f"ECS deployment {primary['id']} completed."
-                primary["failedTasks"] = 0
-                primary["updatedAt"] = emulator.now()
-                self._event(service, f"(deployment {primary['id']}) deployment completed.")
-                self._event(service, "has reached a steady state.")
-                self._runtime.changed()
+            self._records.completed(service, primary)
+            primary["rolloutState"] = "COMPLETED"
+            primary["rolloutStateReason"] = f"ECS deployment {primary['id']} completed."
+            primary["failedTasks"] = 0
+            primary["updatedAt"] = emulator.now()
+            self.event(service, f"(deployment {primary['id']}) deployment completed.")
+            deployment_state_change_events(self._events, service, primary, "SERVICE_DEPLOYMENT_COMPLETED")
+        if steady != service.get("_steady"):
+            service["_steady"] = steady
+            if steady:
+                steady_state_event(self, service)
+            self._runtime.changed()
         if primary.get("rolloutState") == "COMPLETED":
-            # What has no tasks any more is no longer listed: services_stable waits for one deployment.
-            service["deployments"] = [d for d in service["deployments"] if d is primary or d["id"] in going]
+            service["deployments"] = [d for d in service["deployments"] if rollout.still_listed(d, primary, going)]
 
     def refresh(self, cluster: str, group: str) -> None:
         """Counts of a service and its deployments; targets follow its running tasks."""
@@ -309,29 +381,94 @@ class Scheduler:
             deployment["pendingCount"] = pending.get(deployment["id"], 0)
             if deployment["status"] == "PRIMARY":
                 deployment["desiredCount"] = service.get("desiredCount", 0)
+        before = {arn: set(ips) for arn, ips in (service.get("_published_targets") or {}).items()}
         with contextlib.suppress(KeyError):
             self._ecs._sync_service_targets(cluster, service)
+        targets_event(self, service, before)
 
-    def _event(self, service: Service, text: str) -> None:
+    def event(self, service: Service, text: str) -> None:
+        """One line of the service's events. https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages.html"""
         message = f"(service {service['serviceName']}) {text}"
         log.info("%s", message)
         event = {"id": emulator.core("responses").new_uuid(), "createdAt": emulator.now(), "message": message}
         service["events"] = [event, *service.get("events", [])][:KEPT_EVENTS]
 
-    def _delete(self, delete: Any) -> Any:
-        def delete_service(data: dict[str, Any]) -> Any:
-            """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeleteService.html"""
-            ecs = self._ecs
-            response = delete(data)
-            if response[0] >= 400:
-                return response
-            cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
-            name = ecs._resolve_service_ref(data.get("service", ""))[0]
-            service = ecs._services[f"{cluster}/{name}"]
-            service["status"] = "DRAINING"
-            document = emulator.body_of(response)
-            document["service"]["status"] = "DRAINING"
-            document["service"].pop("roleArn", None)
-            return emulator.core("responses").json_response(document)
+    def tell(self, service: Service, name: str, kind: str = "INFO") -> None:
+        service_action_events(self._events, service, name, kind)
 
-        return delete_service
+
+@behaviour("ecs", code="ClientException", otherwise=lambda *_: "")
+def role_of_the_service(reason: str) -> str:
+    """A service whose task or execution role is gone, or does not trust ECS, launches nothing and says so in an event.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
+    """
+    return reason
+
+
+@behaviour("ecs")
+def tags_of_a_services_task(ecs: Any, service: Service, primary: Deployment) -> list[dict[str, str]]:
+    """propagateTags copies a service's or its task definition's tags to its tasks; ECS's own come with them if asked.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-using-tags.html
+    """
+    source = {"SERVICE": service["serviceArn"], "TASK_DEFINITION": primary["taskDefinition"]}
+    tags = [dict(tag) for tag in ecs._tags.get(source.get(service.get("propagateTags") or "", ""), [])]
+    if service.get("enableECSManagedTags"):
+        cluster = service["clusterArn"].rpartition("/")[2]
+        own = {"aws:ecs:clusterName": cluster, "aws:ecs:serviceName": service["serviceName"]}
+        tags += [{"key": key, "value": value} for key, value in own.items()]
+    return tags
+
+
+@behaviour("ecs")
+def tasks_event(scheduler: Scheduler, service: Service, text: str, tasks: list[Task]) -> None:
+    """A service's events name the tasks that it started and stopped.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
+    """
+    named = " ".join(f"(task {task['taskArn'].rpartition('/')[2]})" for task in tasks)
+    scheduler.event(service, f"{text} {named}.")
+
+
+@behaviour("ecs")
+def draining_event(scheduler: Scheduler, service: Service, number: int) -> None:
+    """A service's events tell when connections of its tasks begin to drain.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
+    """
+    scheduler.event(service, f"has begun draining connections on {number} tasks.")
+
+
+@behaviour("ecs")
+def targets_event(scheduler: Scheduler, service: Service, before: dict[str, set[str]]) -> None:
+    """A service's events tell how many targets it registered and deregistered in which target group.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
+    """
+    for arn, ips in (service.get("_published_targets") or {}).items():
+        come, gone = set(ips) - before.get(arn, set()), before.get(arn, set()) - set(ips)
+        if come:
+            scheduler.event(service, f"registered {len(come)} targets in (target-group {arn})")
+        if gone:
+            scheduler.event(service, f"deregistered {len(gone)} targets in (target-group {arn})")
+
+
+@behaviour("ecs")
+def steady_state_event(scheduler: Scheduler, service: Service) -> None:
+    """A service that has all its tasks, healthy, says that it has reached a steady state: in its events and as one.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
+    """
+    scheduler.event(service, "has reached a steady state.")
+    scheduler.tell(service, "SERVICE_STEADY_STATE")
+
+
+@behaviour("ecs")
+def impaired_event(scheduler: Scheduler, service: Service) -> None:
+    """A service whose tasks fail again and again says that it cannot consistently start tasks.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-throttle-logic.html
+    """
+    scheduler.event(service, IMPAIRED)
+    scheduler.tell(service, "SERVICE_TASK_START_IMPAIRED", "WARN")

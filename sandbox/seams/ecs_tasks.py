@@ -1,18 +1,23 @@
-"""How an ECS task starts, lives and stops here, by the states, codes and reasons that AWS documents."""
+"""How an ECS task lives and stops here, by the states, codes and reasons that AWS documents."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import json
 import logging
+import os
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
-from sandbox.container_health import HealthCheck, HealthRunner
+from sandbox.behaviours import behaviour
+from sandbox.container_health import HealthRunner
 from sandbox.containers import Container, NotFound
-from sandbox.seams import ecs_secrets
+from sandbox.seams.ecs_events import Events, shown, task_state_change_events
+from sandbox.seams.ecs_metadata import TaskEndpoints
+from sandbox.seams.ecs_start import DEFAULT_STOP_SECONDS, Starter
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
@@ -20,308 +25,251 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sandbox.ecs")
 Task = dict[str, Any]
-# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html (stopTimeout)
-DEFAULT_STOP_SECONDS = 30
 # The Exec agent comes up after its container.
 AGENT_SECONDS = 1.0
-# Stopped tasks can be described for about an hour.
-KEPT_STOPPED_SECONDS = 3600
+BEFORE_STOP = ("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING")
+EXITED = "EssentialContainerExited"
 
 
 class TaskLife:
-    """Replaces the emulator's handling of tasks. `failed` is called with each task of a service that ended badly."""
+    """Replaces the emulator's handling of tasks; `look_at_all` is what moves them on."""
 
-    def __init__(self, runtime: Runtime, ecs: Any, backend: TaskBackend) -> None:
+    def __init__(self, runtime: Runtime, ecs: Any, backend: TaskBackend, events: Events) -> None:
         self._runtime = runtime
         self._ecs = ecs
-        self._backend = backend
+        self._events = events
         self._launch = threading.Lock()
         self._turn = itertools.count()
         self._health = HealthRunner(runtime.processes)
+        self._endpoints = TaskEndpoints(runtime, ecs)
+        self._starter = Starter(
+            runtime,
+            ecs,
+            backend,
+            self._endpoints,
+            self._health,
+            fail=lambda task, reason: self.end(task, reason, "TaskFailedToStart"),
+            running=self._running,
+            healthy=self._healthy,
+        )
 
     def install(self) -> None:
         ecs = self._ecs
-        self._run_task = ecs._run_task
-        self._start_worker = ecs._start_task_worker
-        self._build_run_kwargs = ecs._build_run_kwargs
-        self._attach_container = ecs._attach_started_container
-        self._register_metadata = ecs._register_metadata
-        self._mark_running = ecs._mark_task_running
+        self._endpoints.install()
+        self._run_task, self._resolve = ecs._run_task, ecs._resolve_task
         ecs._sanitize = shown
         ecs._run_task = self.run_task
-        ecs._start_task_worker = self._start_after_launch
-        ecs._build_run_kwargs = self._run_kwargs
-        ecs._run_docker_container = self._pull_and_run
-        ecs._attach_started_container = self._attach
-        ecs._register_metadata = self._metadata
-        ecs._mark_task_running = self._running
-        ecs._mark_task_stopped = self._stopped
-        ecs._cleanup_task_resources = self._cleanup
+        # Its thread for each task only hands the task over.
+        ecs._run_task_worker = self._begin
+        ecs._resolve_task = self._resolve_task
         # One thread looks at all tasks instead of one for each.
-        ecs._maybe_mark_stopped = ecs._watch_task_lifecycle = nothing
-        ecs._resolve_container_secrets = lambda definition: ecs_secrets.resolve(ecs, definition)
+        ecs._maybe_mark_stopped = nothing
         ecs._ACTION_MAP["StopTask"] = ecs._stop_task = self.stop_task
         self._runtime.at_start.append(self._end_restored)
 
     # Start
 
     def run_task(self, data: dict[str, Any]) -> Any:
-        """Put the tasks into the subnets of their configuration in turn, and keep their security groups."""
+        """Make the record of one task: in the zone that has the fewest of its group, with its groups and tags."""
         network = (data.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
-        subnets = network.get("subnets") or []
-        if subnets:
-            chosen = subnets[next(self._turn) % len(subnets)]
-            network = {**network, "subnets": [chosen]}
-            data = {**data, "networkConfiguration": {"awsvpcConfiguration": network}}
+        definition = self._ecs._task_defs.get(self._ecs._resolve_td_key(data.get("taskDefinition", ""))) or {}
+        group = data.get("group") or group_of_a_single_task(definition)
         with self._launch:
-            response = self._run_task(data)
-            if response[0] < 400:
-                for started in emulator.body_of(response)["tasks"]:
-                    task = self._ecs._tasks[started["taskArn"]]
-                    task["_security_groups"] = list(network.get("securityGroups") or [])
-                    place = emulator.service("ec2")._subnets.get(task.get("_subnet") or "") or {}
-                    task["availabilityZone"] = place.get("AvailabilityZone", task["availabilityZone"])
-                    self._announce(task)
+            if subnets := network.get("subnets") or []:
+                chosen = self._subnet(subnets, group, self._ecs._resolve_cluster_name(data.get("cluster", "default")))
+                data = {**data, "networkConfiguration": {"awsvpcConfiguration": {**network, "subnets": [chosen]}}}
+            response = self._run_task({**data, "group": group})
+            for started in emulator.body_of(response).get("tasks", []) if response[0] < 400 else []:
+                task = self._ecs._tasks[started["taskArn"]]
+                task["_security_groups"] = list(network.get("securityGroups") or [])
+                task["_request"] = data.get("_request")
+                place = emulator.service("ec2")._subnets.get(task.get("_subnet") or "") or {}
+                task["availabilityZone"] = place.get("AvailabilityZone", task["availabilityZone"])
+                self._announce(task)
         return response
 
-    def _start_after_launch(self, task: Task, definition: Any, overrides: Any, client: Any) -> None:
-        with self._launch:
+    def _subnet(self, subnets: list[str], group: str, cluster: str) -> str:
+        known = emulator.service("ec2")._subnets
+        zones = {subnet: str((known.get(subnet) or {}).get("AvailabilityZone", "")) for subnet in subnets}
+        live = [
+            str(task["availabilityZone"])
+            for arn, task in list(self._ecs._tasks.items())
+            if task.get("group") == group and f"/{cluster}/" in arn and task.get("desiredStatus") == "RUNNING"
+        ]
+        candidates = emptiest_zone(zones, live)
+        return candidates[next(self._turn) % len(candidates)]
+
+    def _begin(self, task: Task, definition: Any, overrides: Any, _: Any, account: str, region: str) -> None:
+        with self._launch, emulator.request_scope(account, region):
             if task.get("enableExecuteCommand"):
                 for container in task["containers"]:
                     container["managedAgents"] = [{"name": "ExecuteCommandAgent", "lastStatus": "PENDING"}]
-        self._start_worker(task, definition, overrides, client)
-
-    def _run_kwargs(self, definition: dict[str, Any], *rest: Any, **named: Any) -> dict[str, Any]:
-        options: dict[str, Any] = self._build_run_kwargs(definition, *rest, **named)
-        options["entrypoint"] = definition.get("entryPoint")
-        options["working_dir"] = definition.get("workingDirectory")
-        options["stop_seconds"] = definition.get("stopTimeout") or DEFAULT_STOP_SECONDS
-        options["health_check"] = definition.get("healthCheck")
-        # Processes have no platform to be emulated; an image of another one is refused when it is unpacked.
-        options.pop("platform", None)
-        return options
-
-    def _pull_and_run(self, client: Any, definition: Any, options: Any, **_: Any) -> Any:
-        """Fargate pulls at every start and has no cache to fall back on."""
-        image = definition["image"]
-        if self._runtime.engine.resolve(image) is None or ".dkr.ecr." not in image:
-            raise self._ecs._ImagePullError(
-                f"pull image manifest has been retried 1 time(s): failed to resolve ref {image}: {image}: not found"
-            )
-        return client.containers.run(image, **options)
-
-    def _attach(self, task: Task, container: Container, index: int, token: str, network: Any) -> bool:
-        attached: bool = self._attach_container(task, container, index, token, network)
-        if attached:
-            plan = self._backend.plan(container)
-            entry = task["containers"][index]
-            entry["imageDigest"] = plan.image.digest
-            metadata = emulator.service("ecs_metadata")._TOKEN_TO_CONTAINER.get(token)
-            if metadata is not None:
-                metadata["ImageID"] = plan.image.digest
-                metadata["StartedAt"] = emulator.now()
-                networks = {"NetworkMode": "awsvpc", "IPv4Addresses": [container.ip]}
-                metadata["Networks"] = [networks]
-            check = HealthCheck.parse(container.options.get("health_check"))
-            if check is not None:
-                self._health.watch(container, plan, check, lambda status: self._healthy(task, index, status))
-        return attached
-
-    def _metadata(self, task_arn: str, cluster_arn: str, definition: Any, container: Any, *rest: Any) -> str:
-        """Task metadata endpoint version 4, with what the emulator leaves out.
-
-        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-fargate-response.html
-        """
-        token: str = self._register_metadata(task_arn, cluster_arn, definition, container, *rest)
-        metadata = emulator.service("ecs_metadata")
-        task = self._ecs._tasks.get(task_arn) or {}
-        entry: dict[str, Any] = next((c for c in task.get("containers", []) if c["name"] == container["name"]), {})
-        payload = metadata._TOKEN_TO_CONTAINER[token]
-        payload["DockerName"] = f"{definition.get('family')}-{definition.get('revision')}-{container['name']}"
-        payload["ImageID"] = container["image"].partition("@")[2]
-        payload["ContainerARN"] = entry.get("containerArn", "")
-        payload["CreatedAt"] = emulator.now()
-        payload["Limits"] = {"CPU": container.get("cpu", 0)}
-        if options := (container.get("logConfiguration") or {}).get("options"):
-            prefix = options.get("awslogs-stream-prefix", "")
-            task_id = task_arn.rpartition("/")[2]
-            payload["LogDriver"] = "awslogs"
-            payload["LogOptions"] = {
-                "awslogs-group": options.get("awslogs-group", ""),
-                "awslogs-region": options.get("awslogs-region", self._runtime.settings.region),
-                "awslogs-stream": f"{prefix}/{container['name']}/{task_id}",
-            }
-        whole = metadata._TASKS[task_arn]
-        whole["AvailabilityZone"] = task.get("availabilityZone", whole.get("AvailabilityZone"))
-        if task.get("group", "").startswith("service:"):
-            whole["ServiceName"] = task["group"].partition(":")[2]
-        return token
+        self._starter.begin(task, definition, overrides)
 
     # While it runs
 
-    def _running(self, arn: str, task: Task) -> bool:
-        marked: bool = self._mark_running(arn, task)
-        if marked:
-            self._announce(task)
-            if task.get("enableExecuteCommand"):
-                timer = threading.Timer(AGENT_SECONDS, self._agents, args=(task, "RUNNING"))
-                timer.daemon = True
-                timer.start()
-        return marked
+    def _running(self, task: Task) -> None:
+        self._announce(task)
+        if task.get("enableExecuteCommand"):
+            task["_agent_due"] = time.time() + AGENT_SECONDS
 
     def _agents(self, task: Task, status: str) -> None:
-        if status == "RUNNING" and task.get("desiredStatus") != "RUNNING":
-            return
         for container in task["containers"]:
             for agent in container.get("managedAgents", []):
                 agent["lastStatus"] = status
                 if status == "RUNNING":
                     agent["lastStartedAt"] = emulator.now()
 
-    def _healthy(self, task: Task, index: int, status: str) -> None:
+    def _healthy(self, task: Task, name: str, status: str) -> None:
         """A task is as healthy as its essential containers that have a check."""
-        task["containers"][index]["healthStatus"] = status
         essential = task.get("_container_essentials") or []
-        states = {
-            container["healthStatus"]
-            for place, container in enumerate(task["containers"])
-            if container["healthStatus"] != "UNKNOWN" and (place >= len(essential) or essential[place])
-        }
+        states = set()
+        for place, container in enumerate(task["containers"]):
+            if container["name"] == name:
+                container["healthStatus"] = status
+            if container["healthStatus"] != "UNKNOWN" and (place >= len(essential) or essential[place]):
+                states.add(container["healthStatus"])
         task["healthStatus"] = next((s for s in ("UNHEALTHY", "UNKNOWN", "HEALTHY") if s in states), "UNKNOWN")
 
     def look_at_all(self) -> None:
-        """Called again and again: notice what has ended."""
+        """Called again and again: notice what has ended, move on what comes up or stops."""
+        self._starter.look()
         for (account, region, _), task in list(self._ecs._tasks.all_items()):
-            if task.get("_docker_ids"):
-                with emulator.request_scope(account, region):
+            if task.get("lastStatus") == "STOPPED":
+                continue
+            with emulator.request_scope(account, region):
+                if task.get("desiredStatus") == "STOPPED":
+                    self._stop_on(task)
+                elif task.get("_docker_ids"):
                     self._look(task)
+
+    def _containers(self, task: Task) -> dict[str, Container]:
+        found = self._runtime.engine.of_task(task["taskArn"])
+        return {container.labels["com.amazonaws.ecs.container-name"]: container for container in found}
 
     def _look(self, task: Task) -> None:
         """Take note of containers that have ended; an essential one ends its task."""
-        if task.get("lastStatus") != "RUNNING" or task.get("desiredStatus") != "RUNNING":
+        if task.get("lastStatus") not in ("ACTIVATING", "RUNNING"):
             return
+        if task.get("_agent_due", 0) and time.time() >= task["_agent_due"]:
+            task["_agent_due"] = 0
+            self._agents(task, "RUNNING")
         essential = task.get("_container_essentials") or []
-        codes: list[int] = []
-        essential_ended, running = False, False
-        for index, identifier in enumerate(list(task.get("_docker_ids") or [])):
-            try:
-                container = self._runtime.engine.containers.get(identifier)
-            except NotFound:
+        needed_ended, running = False, False
+        real = self._containers(task)
+        for index, entry in enumerate(task["containers"]):
+            container = real.get(entry["name"])
+            if container is None:
                 continue
             container.reload()
             if container.status == "running":
                 running = True
                 continue
-            code = container.exit_code or 0
-            codes.append(code)
-            if index < len(task["containers"]):
-                task["containers"][index]["lastStatus"] = "STOPPED"
-                task["containers"][index]["exitCode"] = code
-            essential_ended = essential_ended or index >= len(essential) or bool(essential[index])
-        if codes and (essential_ended or not running):
-            reason = "Essential container in task exited"
-            self.end(task, reason, "EssentialContainerExited")
+            entry["lastStatus"], entry["exitCode"] = "STOPPED", container.exit_code
+            needed_ended = needed_ended or index >= len(essential) or bool(essential[index])
+        if essential_container_exited(needed_ended, running or task["lastStatus"] != "RUNNING"):
+            self.end(task, "Essential container in task exited", EXITED)
 
     # Stop
 
     def stop_task(self, data: dict[str, Any]) -> Any:
         """Answer at once, stop in the background. https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopTask.html"""
         ecs = self._ecs
-        cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
-        if cluster is None or (ecs._clusters.get(cluster) or {}).get("status") != "ACTIVE":
-            return emulator.json_error("ClusterNotFoundException", "Cluster not found.")
-        task = ecs._resolve_task(data.get("task", ""), cluster)
+        task = ecs._resolve_task(data.get("task", ""), ecs._resolve_cluster_name(data.get("cluster", "default")))
         if task is None:
             return emulator.json_error("InvalidParameterException", "The referenced task was not found.")
-        self.end(task, data.get("reason", "Task stopped by user"), "UserInitiated")
+        if task.get("lastStatus") != "STOPPED":
+            self.end(task, data.get("reason") or "Task stopped by user", "UserInitiated")
         return emulator.core("responses").json_response({"task": shown(task)})
 
     def end(self, task: Task, reason: str, code: str) -> None:
         """Begin to stop a task; nothing happens when that has begun already."""
-        arn = task["taskArn"]
-        with emulator.core("concurrency").resource_lock("ecs-task", arn):
+        with emulator.core("concurrency").resource_lock("ecs-task", task["taskArn"]):
             if task.get("desiredStatus") == "STOPPED":
                 return
             task["desiredStatus"] = "STOPPED"
             task["_was_running"] = task.get("lastStatus") == "RUNNING"
             task["stoppingAt"] = emulator.now()
-            task["stoppedReason"], task["stopCode"] = reason, code
+            stop_code_and_reason(task, code, reason)
             task["version"] = int(task.get("version") or 1) + 1
-            if task["lastStatus"] in self._ecs._PRE_STOP_STATUSES:
-                task["lastStatus"] = "DEACTIVATING"
         self._agents(task, "STOPPED")
         self._announce(task)
+        task["lastStatus"] = "DEACTIVATING"
         self._refresh(task)
-        threading.Thread(target=self._finish, args=(task,), daemon=True, name=f"stop-{arn[-8:]}").start()
 
-    def _finish(self, task: Task) -> None:
-        _, _, _, region, account, _ = task["taskArn"].split(":", 5)
-        with emulator.request_scope(account, region):
-            try:
-                task["lastStatus"] = "STOPPING"
-                self._stop_containers(task)
-            finally:
-                self._settle(task)
+    def _stop_on(self, task: Task) -> None:
+        """One step on the way from DEACTIVATING to STOPPED, as far as it goes without waiting."""
+        if self._starter.busy(task):
+            return
+        if task["lastStatus"] == "DEACTIVATING":
+            if targets_drain_first(self._draining(task)):
+                return
+            task["lastStatus"] = "STOPPING"
+        if self._end_containers(task, self._containers(task)):
+            self._settle(task)
 
-    def _stop_containers(self, task: Task) -> None:
-        containers: list[Container | None] = []
-        for identifier in list(task.get("_docker_ids") or []):
-            try:
-                containers.append(self._runtime.engine.containers.get(identifier))
-            except NotFound:
-                containers.append(None)
-        stops = [
-            threading.Thread(target=c.stop, args=(float(c.options.get("stop_seconds") or DEFAULT_STOP_SECONDS),))
-            for c in containers
-            if c is not None
-        ]
-        for stop in stops:
-            stop.start()
-        for stop in stops:
-            stop.join()
-        for index, container in enumerate(containers):
-            if container is not None and index < len(task["containers"]):
-                task["containers"][index]["exitCode"] = container.exit_code
+    def _draining(self, task: Task) -> bool:
+        """Whether a target group still lets requests of this task come to their end."""
+        ask, ip = self._runtime.target_state, self._ecs._task_ip(task)
+        cluster = self._ecs._cluster_name_from_arn(task["clusterArn"])
+        service = self._ecs._services.get(f"{cluster}/{str(task.get('group')).partition(':')[2]}") or {}
+        return any(
+            ask(balancer["targetGroupArn"], ip, int(balancer["containerPort"])) == "draining"
+            for balancer in service.get("loadBalancers") or []
+            if ask and ip and balancer.get("targetGroupArn")
+        )
+
+    def _end_containers(self, task: Task, real: dict[str, Container]) -> bool:
+        """SIGTERM, after stopTimeout SIGKILL; whether all have ended. Those that others depend on go after them."""
+        definition = self._ecs._task_defs.get(task["taskDefinitionArn"].rpartition("/")[2]) or {}
+        needs = {
+            c["name"]: {d["containerName"] for d in c.get("dependsOn") or []}
+            for c in definition.get("containerDefinitions", [])
+        }
+        for container in real.values():
+            container.reload()
+        alive = {name: container for name, container in real.items() if container.status == "running"}
+        for name, container in alive.items():
+            if any(name in needs.get(other, ()) for other in alive):
+                continue
+            deadline = container.options.get("stop_deadline")
+            if deadline is None:
+                seconds = float(container.options.get("stop_seconds") or DEFAULT_STOP_SECONDS)
+                container.options["stop_deadline"] = time.monotonic() + seconds
+                if container.process is not None:
+                    container.process.send(signal.SIGTERM)
+            elif time.monotonic() >= deadline and container.process is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(container.process.pid, signal.SIGKILL)
+        for entry in task["containers"]:
+            ended = real.get(entry["name"])
+            if ended is not None and ended.status != "running":
+                exit_code_of_the_process(entry, ended.exit_code)
+        return not alive
 
     def _settle(self, task: Task) -> None:
-        task["lastStatus"] = "DEPROVISIONING"
-        self._cleanup(task, None)
-        now = emulator.now()
+        task["executionStoppedAt"] = task.get("executionStoppedAt") or emulator.now()
         for container in task.get("containers", []):
             container["lastStatus"] = "STOPPED"
-        task["executionStoppedAt"] = task.get("executionStoppedAt") or now
-        task["stoppedAt"] = now
-        task["version"] = int(task.get("version") or 1) + 1
-        task["lastStatus"] = "STOPPED"
-        self._announce(task)
+        self._moved(task, "DEPROVISIONING")
+        for identifier in list(task.get("_docker_ids") or []):
+            try:
+                container = self._runtime.engine.containers.get(identifier)
+            except NotFound:
+                continue
+            self._health.forget(container)
+            container.remove(force=True)
+        task["_docker_ids"] = []
+        self._endpoints.forget(task)
+        task["stoppedAt"] = emulator.now()
+        self._moved(task, "STOPPED")
         self._refresh(task)
         self._runtime.changed()
 
-    def _stopped(self, arn: str, task: Task, reason: str, code: str, exit_code: int | None = None) -> bool:
-        """Where the emulator finds that a task cannot start or has ended."""
-        if task.get("desiredStatus") == "STOPPED":
-            return False
-        self.end(task, reason, code)
-        return True
-
-    def _cleanup(self, task: Task, _client: Any = None, extra: Any = None) -> None:
-        """Remove containers, metadata tokens, address and interface of a task that is over."""
-        if task.get("lastStatus") in self._ecs._PRE_STOP_STATUSES and task.get("desiredStatus") == "RUNNING":
-            return
-        identifiers, task["_docker_ids"] = list(task.get("_docker_ids") or []), []
-        tokens, task["_metadata_tokens"] = list(task.get("_metadata_tokens") or []), []
-        for token in tokens:
-            emulator.service("ecs_metadata").unregister_token(token)
-        doomed = [] if extra is None else [extra]
-        for identifier in identifiers:
-            try:
-                doomed.append(self._runtime.engine.containers.get(identifier))
-            except NotFound:
-                continue
-        for container in doomed:
-            self._health.forget(container)
-            container.stop(timeout=5)
-            container.remove(force=True)
+    def _moved(self, task: Task, status: str) -> None:
+        task["version"] = int(task.get("version") or 1) + 1
+        task["lastStatus"] = status
+        self._announce(task)
 
     def _refresh(self, task: Task) -> None:
         cluster = self._ecs._cluster_name_from_arn(task.get("clusterArn", ""))
@@ -332,7 +280,8 @@ class TaskLife:
     def _end_restored(self) -> None:
         """Tasks of the last run: their processes are gone, so they are stopped tasks now."""
         for (account, region, _), task in list(self._ecs._tasks.all_items()):
-            task["_docker_ids"], task["_metadata_tokens"] = [], []
+            task["_docker_ids"] = []
+            task.pop("_credentials", None)
             if task.get("desiredStatus") != "STOPPED" or not task.get("stoppedAt"):
                 task["desiredStatus"] = "STOPPED"
                 task["stoppedAt"] = task["stoppingAt"] = task["executionStoppedAt"] = emulator.now()
@@ -349,32 +298,93 @@ class TaskLife:
 
     def prune(self) -> None:
         """Forget tasks that stopped long ago."""
-        limit = time.time() - KEPT_STOPPED_SECONDS
+        limit = time.time() - self._runtime.switches.stopped_task_seconds
         for key, task in list(self._ecs._tasks._data.items()):
-            if task.get("lastStatus") == "STOPPED" and emulator.epoch(task.get("stoppedAt")) < limit:
+            if task.get("lastStatus") == "STOPPED" and stopped_task_is_forgotten(task, limit):
                 self._ecs._tasks._data.pop(key, None)
 
+    def _resolve_task(self, reference: str, cluster: str | None = "default") -> Task | None:
+        found: Task | None = self._resolve(reference, cluster)
+        return None if found is not None and of_another_cluster(found, reference, cluster) else found
+
     def _announce(self, task: Task) -> None:
-        """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html"""
         log.info("task %s", _described(task))
-        event = {
-            "Source": "aws.ecs",
-            "DetailType": "ECS Task State Change",
-            "Detail": json.dumps(shown(task)),
-            "Resources": [task["taskArn"]],
-        }
-        try:
-            emulator.service("eventbridge")._put_events({"Entries": [event]}, allow_aws_source=True)
-        except Exception:
-            # A broken rule or target of somebody's must not keep a task from stopping.
-            log.exception("event of task %s was not delivered", task["taskArn"])
+        task_state_change_events(self._events, task)
 
 
-def shown(record: Any) -> Any:
-    """A record without inner keys and empty members: a copy, made from snapshots, as other threads change it."""
-    if isinstance(record, dict):
-        return {k: shown(v) for k, v in list(record.items()) if not k.startswith("_") and v is not None}
-    return [shown(item) for item in list(record)] if isinstance(record, list) else record
+@behaviour("ecs", otherwise=lambda *_: "")
+def group_of_a_single_task(definition: dict[str, Any]) -> str:
+    """A task that is run without a group has the group family:<family of its definition>.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html (group)
+    """
+    return f"family:{definition['family']}" if definition else ""
+
+
+@behaviour("ecs", otherwise=lambda zones, _: list(zones)[:1])
+def emptiest_zone(zones: dict[str, str], live: list[str]) -> list[str]:
+    """Fargate tasks are spread over the availability zones of their subnets: the next goes where the fewest run.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-placement-strategies.html
+    Gives the subnets of that zone; `live` are the zones of the tasks that run.
+    """
+    fewest = min(live.count(zone) for zone in zones.values())
+    return [subnet for subnet, zone in zones.items() if live.count(zone) == fewest]
+
+
+@behaviour("ecs", otherwise=lambda *_: False)
+def essential_container_exited(essential_ended: bool, some_run: bool) -> bool:
+    """A task stops as soon as one of its essential containers ends, and with the last of the others.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html (essential)
+    """
+    return essential_ended or not some_run
+
+
+@behaviour("ecs")
+def stop_code_and_reason(task: Task, code: str, reason: str) -> None:
+    """A stopped task says why: stopCode (who ended it) and stoppedReason.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
+    """
+    task["stopCode"], task["stoppedReason"] = code, reason
+
+
+@behaviour("ecs", otherwise=lambda *_: False)
+def targets_drain_first(draining: bool) -> bool:
+    """A task that is a load balancer's target is deregistered, and runs on for the deregistration delay (DEACTIVATING).
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-lifecycle-explanation.html
+    """
+    return draining
+
+
+@behaviour("ecs")
+def exit_code_of_the_process(entry: dict[str, Any], code: int | None) -> None:
+    """A container's exitCode is its process's: 143 when it ended by SIGTERM, 137 by SIGKILL.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
+    """
+    entry["exitCode"] = code
+
+
+@behaviour("ecs", otherwise=lambda *_: False)
+def stopped_task_is_forgotten(task: Task, limit: float) -> bool:
+    """A stopped task can be described for an hour, then it is MISSING.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html
+    """
+    return emulator.epoch(task.get("stoppedAt")) < limit
+
+
+@behaviour("ecs", otherwise=lambda *_: False)
+def of_another_cluster(task: Task, reference: str, cluster: str | None) -> bool:
+    """A task is known in its own cluster alone and by its whole id: else DescribeTasks names it as MISSING.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html (failures)
+    """
+    whole, identifier = task["taskArn"], reference.rpartition("/")[2]
+    return not (f":task/{cluster}/" in whole and whole.endswith(f"/{identifier}"))
 
 
 def _described(task: Task) -> str:

@@ -44,7 +44,7 @@ def touched() -> list[tuple[str, str]]:
 
 def test_every_private_name_exists_in_the_pinned_version(tmp_path: Path) -> None:
     names = touched()
-    assert ("services.ecs", "_start_task_worker") in names
+    assert ("services.ecs", "_run_task_worker") in names
     done = subprocess.run(
         [str(PYTHON), "-c", CHECK],
         input=json.dumps(names),

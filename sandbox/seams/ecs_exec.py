@@ -1,0 +1,132 @@
+"""ExecuteCommand: who may be reached, and the session that leads there; the stream itself is not served yet."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sandbox import emulator
+from sandbox.behaviours import behaviour
+from sandbox.seams.refusal import Refused
+
+if TYPE_CHECKING:
+    from sandbox.runtime import Runtime
+
+Task = dict[str, Any]
+AGENT = "ExecuteCommandAgent"
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a data channel opens with."""
+
+    token: str
+    task: str
+    container: str
+    command: str
+
+
+class Sessions:
+    """Sessions by their id, as long as the sandbox runs: AWS's tokens end within minutes, too."""
+
+    def __init__(self, runtime: Runtime, ecs: Any) -> None:
+        self._runtime = runtime
+        self._ecs = ecs
+        self.known: dict[str, Session] = {}
+
+    def install(self) -> None:
+        self._ecs._ACTION_MAP["ExecuteCommand"] = self.execute
+
+    def execute(self, data: dict[str, Any]) -> Any:
+        """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ExecuteCommand.html"""
+        ecs = self._ecs
+        try:
+            task = ecs._resolve_task(data.get("task", ""), ecs._resolve_cluster_name(data.get("cluster", "default")))
+            if task is None:
+                raise Refused("InvalidParameterException", "The referenced task was not found.")
+            name = data.get("container") or the_only_container(task)
+            container = next((c for c in task["containers"] if c["name"] == name), None)
+            exec_container_exists(task, name, container)
+            exec_task_runs(task)
+            exec_is_enabled(task)
+            exec_agent_is_connected(container)
+        except Refused as refusal:
+            return emulator.json_error(refusal.code, refusal.message, refusal.status)
+        identifier = f"ecs-execute-command-{secrets.token_hex(13)[:25]}"
+        session = Session(secrets.token_urlsafe(120), task["taskArn"], name, str(data.get("command", "")))
+        self.known[identifier] = session
+        endpoint = self._runtime.settings.endpoint.replace("http://", "ws://", 1)
+        answer = {
+            "clusterArn": task["clusterArn"],
+            "containerArn": (container or {}).get("containerArn", ""),
+            "containerName": name,
+            "interactive": bool(data.get("interactive", True)),
+            "session": {
+                "sessionId": identifier,
+                "streamUrl": f"{endpoint}/v1/data-channel/{identifier}?role=publish_subscribe",
+                "tokenValue": session.token,
+            },
+            "taskArn": task["taskArn"],
+        }
+        return emulator.core("responses").json_response(answer)
+
+
+@behaviour("ecs", code="InvalidParameterException", otherwise=lambda task: str(task["containers"][0]["name"]))
+def the_only_container(task: Task) -> str:
+    """ExecuteCommand needs the container's name when the task has more than one.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ExecuteCommand.html (container)
+    """
+    if len(task["containers"]) > 1:
+        raise Refused("InvalidParameterException", "Container name is required for tasks with multiple containers.")
+    return str(task["containers"][0]["name"])
+
+
+@behaviour("ecs", code="InvalidParameterException")
+def exec_container_exists(task: Task, name: str, container: dict[str, Any] | None) -> None:
+    """ExecuteCommand is refused for a container that the task does not have.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ExecuteCommand.html
+    """
+    if container is None:
+        text = f"The container name {name} was not found in the task {task['taskArn'].rpartition('/')[2]}."
+        raise Refused("InvalidParameterException", text)
+
+
+@behaviour("ecs", code="InvalidParameterException")
+def exec_task_runs(task: Task) -> None:
+    """ExecuteCommand is refused for a task that does not run.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ExecuteCommand.html
+    """
+    if task["lastStatus"] != "RUNNING" or task["desiredStatus"] != "RUNNING":
+        text = "The specified task is not running. Specify a task with the RUNNING status and try again."
+        raise Refused("InvalidParameterException", text)
+
+
+@behaviour("ecs", code="InvalidParameterException")
+def exec_is_enabled(task: Task) -> None:
+    """ExecuteCommand is refused for a task that was started without enableExecuteCommand.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec-troubleshooting.html
+    """
+    if not task.get("enableExecuteCommand"):
+        raise Refused(
+            "InvalidParameterException",
+            "The execute command failed because execute command was not enabled when the task was run or the execute "
+            "command agent isn\N{RIGHT SINGLE QUOTATION MARK}t running. Wait and try again or run a new task with "
+            "execute command enabled and try again.",
+        )
+
+
+@behaviour("ecs", code="TargetNotConnectedException")
+def exec_agent_is_connected(container: dict[str, Any] | None) -> None:
+    """ExecuteCommand finds no target until the container's agent runs.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ExecuteCommand.html (TargetNotConnectedException)
+    """
+    agents = (container or {}).get("managedAgents") or []
+    if not any(agent["name"] == AGENT and agent["lastStatus"] == "RUNNING" for agent in agents):
+        text = "The execute command failed due to an internal error. Try again later."
+        raise Refused("TargetNotConnectedException", text)
