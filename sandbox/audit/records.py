@@ -122,8 +122,8 @@ def make(
         record["errorCode"] = _error_codes_are_those_of_cloudtrail(request, outcome.error_code or "", outcome.status)
         if message := _message(request, outcome):
             record["errorMessage"] = message
-    record["requestParameters"] = _bounded(_parameters(request))
-    record["responseElements"] = _bounded(_elements(request, outcome)) if outcome.status < 400 else None
+    record["requestParameters"] = _parameters(request)
+    record["responseElements"] = _elements(request, outcome) if outcome.status < 400 else None
     record["requestID"] = outcome.request_id
     record["eventID"] = str(uuid.uuid4())
     record["readOnly"] = _reads_with_other_names_are_reads(request.service, request.operation)
@@ -154,7 +154,7 @@ def to_event(record: Mapping[str, Any], arrived: float, text: str | None = None)
             username=username(identity),
             access_key=identity.get("accessKeyId") or None,
             resources=tuple(resources.of_record(record)),
-            record=text if text is not None else json.dumps(record, separators=(",", ":"), default=str),
+            record=text if text is not None else _text(record),
         )
     except (KeyError, AttributeError) as error:
         raise ValueError(f"a record needs eventTime, eventID, eventName, eventSource, awsRegion: {error}") from error
@@ -248,9 +248,14 @@ def _parsed(shape: Shape, protocol: str, outcome: Outcome) -> dict[str, Any]:
     return parsed
 
 
+def _text(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, separators=(",", ":"), default=str)
+    if len(text) <= LONGEST_FIELD:
+        return text
+    return json.dumps({name: _bounded(value) for name, value in record.items()}, separators=(",", ":"), default=str)
+
+
 def _bounded(value: Any) -> Any:
-    if value is None:
-        return None
     size = len(json.dumps(value, default=str))
     if size <= LONGEST_FIELD:
         return value

@@ -22,7 +22,7 @@ RETENTION_SECONDS = 90 * 86_400
 MOST_EVENTS = 2_000_000
 # Events in memory while the disk takes none.
 MOST_PENDING = 50_000
-FLUSH_SECONDS = 0.5
+COMMIT_SECONDS = 0.5
 PRUNE_SECONDS = 600.0
 TYPE, NAME = 0, 1
 
@@ -38,7 +38,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS events_by_id ON events (scope, event_id);
 CREATE INDEX IF NOT EXISTS events_by_time ON events (scope, time);
 CREATE INDEX IF NOT EXISTS events_by_name ON events (scope, name, time);
 CREATE INDEX IF NOT EXISTS events_by_source ON events (scope, source, time);
-CREATE INDEX IF NOT EXISTS events_by_read_only ON events (scope, read_only, time);
+CREATE INDEX IF NOT EXISTS events_by_change ON events (scope, time) WHERE read_only = 'false';
 CREATE INDEX IF NOT EXISTS events_by_username ON events (scope, username, time);
 CREATE INDEX IF NOT EXISTS events_by_access_key ON events (scope, access_key, time);
 CREATE TABLE IF NOT EXISTS resources (
@@ -99,7 +99,7 @@ FIELDS += ", e.resources, e.record"
 
 
 class Store:
-    """Events are in memory for half a second, then a thread writes them. Every method may be called on any thread."""
+    """One connection behind a lock, committed by a thread. Every method may be called on any thread."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -140,10 +140,15 @@ class Store:
     # Events
 
     def add(self, event: Event) -> None:
-        """Remember an event; written within FLUSH_SECONDS."""
+        """Remember an event: written at once unless the database is busy, safe within COMMIT_SECONDS."""
         self._pending.append(event)
-        while len(self._pending) > MOST_PENDING:
+        if len(self._pending) > MOST_PENDING:
             self._pending.popleft()
+        if self._lock.acquire(blocking=False):
+            try:
+                self._insert_pending()
+            finally:
+                self._lock.release()
 
     def add_all(self, events: Iterable[Event]) -> int:
         """Write these now; the number of those that were new by their event id."""
@@ -151,22 +156,33 @@ class Store:
             return sum(self._insert(event) for event in events)
 
     def flush(self) -> None:
-        """Write what is pending."""
-        if not self._pending:
-            return
-        with self._lock:
-            batch = [self._pending.popleft() for _ in range(len(self._pending))]
+        """Write what waits, so that a reader sees it."""
+        if self._pending:
+            with self._lock:
+                self._insert_pending()
+
+    def _insert_pending(self) -> None:
+        while self._pending:
+            event = self._pending.popleft()
             try:
-                with self._transaction():
-                    for event in batch:
-                        self._insert(event)
+                self._insert(event)
             except sqlite3.Error as error:
-                self._pending.extendleft(reversed(batch))
+                self._pending.appendleft(event)
                 if not self._failing:
                     log.warning("audit records wait in memory: %s", error)
                 self._failing = True
-            else:
-                self._failing = False
+                return
+        self._failing = False
+
+    def _commit(self) -> None:
+        with self._lock:
+            self._insert_pending()
+            try:
+                self._db.commit()
+            except sqlite3.Error as error:
+                self._scopes.clear()
+                log.warning("audit records of the last %s s are lost: %s", COMMIT_SECONDS, error)
+                self._db.rollback()
 
     def _insert(self, event: Event) -> int:
         scope = self._scope(event.account, event.region)
@@ -214,7 +230,10 @@ class Store:
             parameters += [TYPE if query.column == "type" else NAME, query.value]
         else:
             at, source, where, parameters = "e", "events e", "e.scope = ?", [scope]
-            if query.column is not None:
+            if query.column == "read_only":
+                # Written out, so that the index of changes serves; reads are most of what there is.
+                where += f" AND e.read_only = '{'true' if query.value == 'true' else 'false'}'"
+            elif query.column is not None:
                 where += f" AND e.{query.column} = ?"
                 parameters.append(query.value)
         parameters += [query.start, *values, query.arrived_by, limit]
@@ -284,6 +303,8 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        """All or nothing of what is written within; what was written before it stays."""
+        self._commit()
         with self._lock:
             try:
                 with self._db:
@@ -344,8 +365,8 @@ class Store:
     def _keep_writing(self) -> None:
         checkpoints = self._open()
         pruned = 0.0
-        while not self._ended.wait(FLUSH_SECONDS):
-            self.flush()
+        while not self._ended.wait(COMMIT_SECONDS):
+            self._commit()
             try:
                 checkpoints.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 if time.monotonic() - pruned > PRUNE_SECONDS:
@@ -361,7 +382,7 @@ class Store:
             return
         self._ended.set()
         self._writer.join(5)
-        self.flush()
+        self._commit()
         with self._lock, contextlib.suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._db.close()
