@@ -192,6 +192,8 @@ class FrontDoor:
         elif what == "switches":
             switches = self._runtime.switches
             await self._settle(switches.as_dict, switches.replace, {}, method, receive, send)
+        elif what == "oidc":
+            await self._settle(iam.ISSUERS.listed, iam.ISSUERS.replace, {}, method, receive, send)
         else:
             await http.respond_json(send, 404, {"message": f"no {method} {scope['path']} in the control API"})
 

@@ -38,7 +38,7 @@ def refusal(runtime: Runtime, request: ApiRequest, wire: Wire) -> Refusal | None
     with emulator.tenant_scope(request.access_key_id, settings.account, region):
         _remember_use(request, signed)
         call = Call(runtime, request, principal.account, region, wire.headers)
-        objection = unauthorized(call, principal)
+        objection = no_iam_with_a_session_token(call, principal) or unauthorized(call, principal)
         if objection is None and request.service == "iam" and not is_read_only(request.operation):
             records.about_to_change(runtime)
     return objection
@@ -142,6 +142,16 @@ def signature_does_not_match(principal: Principal | None, wire: Wire, signed: Si
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
     """
     return "signature" if principal and not signatures.matches(wire, signed, principal.secret) else None
+
+
+@behaviour("sts", code="InvalidClientTokenId")
+def no_iam_with_a_session_token(call: Call, principal: Principal) -> Refusal | None:
+    """Credentials of GetSessionToken without MFA call no IAM operation, those of GetFederationToken neither.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_sts-comparison.html
+    """
+    temporary = principal.session is not None and principal.kind in ("User", "FederatedUser")
+    return denials.unauthenticated("unknown", "iam", "query") if temporary and call.service == "iam" else None
 
 
 def unauthorized(call: Call, principal: Principal) -> Refusal | None:
