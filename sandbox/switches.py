@@ -19,6 +19,8 @@ class Switches:
     iam: bool = False
     # How long a change of users, roles and policies takes to count. AWS: seconds, up to a minute.
     iam_seconds: float = 0.0
+    # How long a new STS session lives, whatever was asked for (AWS: 900 at least); 0 is as asked.
+    session_seconds: float = 0.0
     # How long a deleted load balancer's network interfaces stay. AWS: minutes.
     alb_interface_seconds: float = 0.0
     # How long nobody knows a new load balancer's name. AWS: up to minutes.

@@ -45,7 +45,8 @@ def assume_for_service(
             "permissions to pass this role."
         )
     iam, sts = emulator.service("iam"), emulator.service("sts")
-    key, expires = iam._gen_session_access_key(), time.time() + seconds
+    key = iam._gen_session_access_key()
+    expires = time.time() + (runtime.switches.session_seconds or seconds)
     session = {
         "Arn": f"arn:aws:sts::{account}:assumed-role/{name}/{session_name}",
         "UserId": f"{(role or {}).get('RoleId', '')}:{session_name}",

@@ -152,7 +152,8 @@ def start(
 ) -> dict[str, Any]:
     """Remember a new session; its Credentials as STS gives them."""
     iam, sts = emulator.service("iam"), emulator.service("sts")
-    key, expires = iam._gen_session_access_key(), time.time() + seconds
+    key = iam._gen_session_access_key()
+    expires = time.time() + (runtime.switches.session_seconds or seconds)
     session = {
         "Arn": arn,
         "UserId": user_id,
