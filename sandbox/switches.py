@@ -34,6 +34,8 @@ class Switches:
 
     # How long a stopped task can be described. AWS: about an hour.
     stopped_task_seconds: float = 3600.0
+    # How long a token of the registry is good. AWS: 12 hours.
+    registry_token_seconds: float = 43_200.0
 
     def replace(self, document: Any) -> None:
         """Set exactly these; what is not named has its default. Raises SwitchError and changes nothing when wrong."""
