@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sandbox.containers import Container
     from sandbox.engine import Engine
     from sandbox.faults import Faults
+    from sandbox.logs.intake import Intake
     from sandbox.metrics import Metrics
     from sandbox.metrics.alarms import Alarms
     from sandbox.processes import Processes
@@ -78,6 +79,8 @@ class Runtime:
     # CloudWatch: where the sandbox's own services publish (`runtime.metrics.put`), and the alarms over it.
     metrics: Metrics = field(init=False)
     alarms: Alarms = field(init=False)
+    # CloudWatch Logs: where events go that nobody puts by its API.
+    logs: Intake = field(init=False)
     # (target group ARN, IP, port) → state as DescribeTargetHealth has it; the load balancer's seam puts its own in.
     target_state: Callable[[str, str, int], str] | None = None
     # Facts for sandbox.json that are known only once the sandbox runs.
