@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from heapq import merge
 from pathlib import Path
@@ -25,6 +25,9 @@ Stream = dict[str, Any]
 # (milliseconds since 1970, number in the order of arrival): where an event stands among all others.
 Position = tuple[int, int]
 START: Position = (-1, 0)
+# After every number that there is: the end of a millisecond, or of everything.
+LAST_NUMBER = 2**70
+END: Position = (2**70, 0)
 # What an event costs beyond its message, in limits of batches and pages.
 EVENT_OVERHEAD = 26
 
@@ -185,3 +188,20 @@ def merged(streams: dict[str, Stream], start: Position, until: int | None) -> It
         if events and position(events[-1]) > start:
             parts.append(one(name, events, after(events, start), len(events)))
     return parts[0] if len(parts) == 1 else merge(*parts, key=lambda found: position(found[0]))
+
+
+def merged_back(streams: dict[str, Stream], floor: Position, before: Position) -> Iterator[tuple[Event, str]]:
+    """As merged(), the latest first: what stands before one position and after another."""
+
+    def one(name: str, events: list[Event], at: int) -> Iterator[tuple[Event, str]]:
+        for index in range(at - 1, -1, -1):
+            event = events[index]
+            if position(event) <= floor:
+                return
+            yield event, name
+
+    parts = []
+    for name, stream in streams.items():
+        events = stream["events"]
+        parts.append(one(name, events, bisect_left(events, before, key=position)))
+    return merge(*parts, key=lambda found: position(found[0]), reverse=True)

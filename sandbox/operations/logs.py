@@ -6,7 +6,7 @@ import base64
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
@@ -14,7 +14,20 @@ from sandbox.behaviours import behaviour
 from sandbox.logs.conditions import PatternError
 from sandbox.logs.intake import group_named, invalid, not_found, retention_start
 from sandbox.logs.patterns import Pattern, parse
-from sandbox.logs.store import START, Event, Position, Stream, after, event_id, merged, position, size_of
+from sandbox.logs.store import (
+    END,
+    LAST_NUMBER,
+    START,
+    Event,
+    Position,
+    Stream,
+    after,
+    event_id,
+    merged,
+    merged_back,
+    position,
+    size_of,
+)
 from sandbox.operations import operation
 from sandbox.rules import Refusal
 
@@ -93,21 +106,25 @@ def filter_log_events(runtime: Runtime, request: ApiRequest) -> Answer:
     asked = [name, sorted(streams) if given.get("logStreamNames") else given.get("logStreamNamePrefix")]
     what = json.dumps([*asked, given.get("filterPattern"), given.get("startTime"), given.get("endTime")])
     start = _start_of(group, given.get("startTime"), now)
+    until = given.get("endTime")
+    end = END if until is None else (int(until), LAST_NUMBER)
+    back = given.get("startFromHead") is False
     if (token := given.get("nextToken")) is not None:
-        at, number = value_of(token, what, now)
-        start = max(start, (at, number))
+        at, number, back = value_of(token, what, now)
+        start, end = (start, min(end, (at, number))) if back else (max(start, (at, number)), end)
     limit = min(int(given.get("limit") or MOST_EVENTS), MOST_EVENTS)
-    found, last = _page(streams, pattern, start, given.get("endTime"), limit)
+    events = merged_back(streams, start, end) if back else merged(streams, start, until)
+    found, last = _page(events, pattern, end if back else start, limit)
     answer: dict[str, Any] = {"events": found, "searchedLogStreams": []}
     if last is not None:
-        _go_on(answer, token_of(what, last, now))
+        _go_on(answer, token_of(what, [*last, back], now))
     return answer
 
 
 def _start_of(group: Mapping[str, Any], start_time: int | None, now: float) -> Position:
     """The position before the first event that is asked for and still kept."""
     begin = max(int(start_time or 0), _kept_from(group, now))
-    return (begin - 1, 2**70) if begin else START
+    return (begin - 1, LAST_NUMBER) if begin else START
 
 
 @behaviour("logs", otherwise=lambda group, now: 0)
@@ -157,12 +174,12 @@ def _streams_exist(streams: Mapping[str, Stream], names: Sequence[str]) -> None:
 
 
 def _page(
-    streams: dict[str, Stream], pattern: Pattern, start: Position, until: int | None, limit: int
+    events: Iterator[tuple[Event, str]], pattern: Pattern, start: Position, limit: int
 ) -> tuple[list[dict[str, Any]], Position | None]:
-    """Matching events of all streams in the order of time, and where to go on; None at the end."""
+    """Those that match, up to the page's limits, and where to go on; None at the end."""
     found: list[dict[str, Any]] = []
     last, size = start, 0
-    for looked, (event, stream) in enumerate(merged(streams, start, until)):
+    for looked, (event, stream) in enumerate(events):
         if looked >= LOOKED_AT or len(found) >= limit:
             return found, last
         if pattern.matches(event["message"]):
@@ -199,7 +216,7 @@ def get_log_events(runtime: Runtime, request: ApiRequest) -> Answer:
     first = after(events, _start_of(group, given.get("startTime"), now))
     # Events at the end time are not included here.
     until = given.get("endTime")
-    end = len(events) if until is None else max(first, after(events, (int(until) - 1, 2**70)))
+    end = len(events) if until is None else max(first, after(events, (int(until) - 1, LAST_NUMBER)))
     limit = min(int(given.get("limit") or MOST_EVENTS), MOST_EVENTS)
     forward = bool(given.get("startFromHead"))
     token = given.get("nextToken")
