@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sandbox import network
 from sandbox.background import Background
+from sandbox.behaviours import behaviour
 from sandbox.emulator import request_scope, service
 from sandbox.gate import Address, CallerFinder, Gate, environment_of
 from sandbox.postgres import SERVER_PORT, Configuration, DatabaseError, Server, base_folder, install_binaries
@@ -93,6 +94,9 @@ class Database:
 
     def recover(self) -> None:
         """Start again a server that ended without having been asked to."""
+        a_killed_server_comes_back(self, self._recover)
+
+    def _recover(self) -> None:
         with self.lock, request_scope(*self.scope):
             if not self.wanted or self.server is None or self.server.running:
                 return
@@ -106,8 +110,8 @@ class Database:
     def configuration(self) -> Configuration:
         values: dict[str, str] = self.record["_parameters"]
         plain = {name: value for name, value in values.items() if name in self._databases.passed_on}
-        force_ssl = values.get("rds.force_ssl", self._databases.default_force_ssl(self.record)) == "1"
-        return Configuration(self.record["Endpoint"]["Address"], force_ssl, plain)
+        force_ssl = values.get("rds.force_ssl", tls_is_forced_from_15(str(self.record["EngineVersion"]))) == "1"
+        return Configuration(self.record["Endpoint"]["Address"], plaintext_is_refused(force_ssl), plain)
 
     def _server(self) -> Server:
         if self.server is None:
@@ -128,10 +132,10 @@ class Database:
         """A task is known by its network interface, everybody else by the address it comes from."""
         with request_scope(*self.scope):
             ec2 = service("ec2")
-            source = self._databases.task_address(client, own) or client[0]
+            source = tasks_are_known_by_their_interface(self._databases, client, own) or client[0]
             carried = network.groups_at(ec2._network_interfaces.values(), source) or []
             groups = [entry["VpcSecurityGroupId"] for entry in self.record["VpcSecurityGroups"]]
-            admitted = network.connects(
+            admitted = security_groups_admit_clients(
                 ec2._security_groups,
                 network.Party(source, tuple(carried)),
                 network.Party(own[0], tuple(groups)),
@@ -163,6 +167,10 @@ class Databases:
     def forget(self, database: Database) -> None:
         self._known.pop((*database.scope, database.identifier), None)
 
+    def keep(self, database: Database) -> None:
+        """Know a database by the identifier that its record has now."""
+        self._known[(*database.scope, database.identifier)] = database
+
     def all(self) -> list[Database]:
         return list(self._known.values())
 
@@ -184,27 +192,13 @@ class Databases:
     def event(self, record: Record, message: str, category: str) -> None:
         """What DescribeEvents shows."""
         log.info("database %s: %s", record["DBInstanceIdentifier"], message)
-        rds = service("rds")
-        with rds._shared_container_lock:
-            rds._events[rds.new_uuid()] = {
-                "SourceIdentifier": record["DBInstanceIdentifier"],
-                "SourceType": "db-instance",
-                "SourceArn": record["DBInstanceArn"],
-                "Message": message,
-                "Date": time.time(),
-                "EventCategories": [category],
-            }
+        what_happens_is_an_event(record, message, category)
         self.runtime.changed()
 
     def group_values(self, record: Record) -> dict[str, str]:
         """Values that the instance's parameter group sets, by name."""
         group = service("rds")._param_groups.get(record["DBParameterGroups"][0]["DBParameterGroupName"]) or {}
         return {name: str(entry["ParameterValue"]) for name, entry in (group.get("Parameters") or {}).items()}
-
-    def default_force_ssl(self, record: Record) -> str:
-        """On from PostgreSQL 15. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html"""
-        major = str(record["EngineVersion"]).partition(".")[0]
-        return "1" if major.isdigit() and int(major) >= 15 else "0"
 
     def name_of(self, record: Record) -> str:
         """The DNS name that the endpoint would have on AWS; it is in the certificate, though it resolves nowhere."""
@@ -230,3 +224,69 @@ class Databases:
             database.wanted = False
             if database.server is not None:
                 database.server.stop(timeout=5)
+
+
+@behaviour("rds")
+def a_killed_server_comes_back(database: Database, restart: Callable[[], None]) -> None:
+    """A database server that dies is started again, with its data, and an event says so.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Events.Messages.html (RDS-EVENT-0006)
+    """
+    restart()
+
+
+@behaviour("rds", otherwise=lambda version: "0")
+def tls_is_forced_from_15(version: str) -> str:
+    """rds.force_ssl is on by default from PostgreSQL 15, and off before.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html
+    """
+    major = version.partition(".")[0]
+    return "1" if major.isdigit() and int(major) >= 15 else "0"
+
+
+@behaviour("rds", otherwise=lambda forced: False)
+def plaintext_is_refused(forced: bool) -> bool:
+    """With rds.force_ssl the server refuses connections without TLS.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/PostgreSQL.Concepts.General.SSL.html
+    """
+    return forced
+
+
+@behaviour("rds")
+def tasks_are_known_by_their_interface(databases: Databases, client: Address, own: Address) -> str | None:
+    """A task's connection counts as from its network interface, and so by that one's security groups.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-networking-awsvpc.html
+    """
+    return databases.task_address(client, own)
+
+
+@behaviour("rds", otherwise=lambda *_: True)
+def security_groups_admit_clients(
+    held: Mapping[str, Any], client: network.Party, own: network.Party, port: int
+) -> bool:
+    """Who no rule of the security groups admits gets no answer from a database.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.RDSSecurityGroups.html
+    """
+    return network.connects(held, client, own, port)
+
+
+@behaviour("rds")
+def what_happens_is_an_event(record: Record, message: str, category: str) -> None:
+    """What happens to an instance is an event of it, with its category and time, for DescribeEvents.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Events.html
+    """
+    rds = service("rds")
+    with rds._shared_container_lock:
+        rds._events[rds.new_uuid()] = {
+            "SourceIdentifier": record["DBInstanceIdentifier"],
+            "SourceType": "db-instance",
+            "SourceArn": record["DBInstanceArn"],
+            "Message": message,
+            "Date": time.time(),
+            "EventCategories": [category],
+        }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.databases import Databases
-from sandbox.emulator import service
+from sandbox.behaviours import behaviour
+from sandbox.databases import Databases, tls_is_forced_from_15
 from sandbox.seams.refusal import Handler, Params, Refused, Response, guarded
 
 MAJORS = range(12, 19)
@@ -40,13 +40,9 @@ def install(rds: Any, databases: Databases) -> None:
     for name, rule in {
         "CreateDBParameterGroup": _check_new_group,
         "ModifyDBParameterGroup": _check_change,
-        "ResetDBParameterGroup": _check_not_default,
-        "DeleteDBParameterGroup": _check_group_is_free,
+        "ResetDBParameterGroup": _with_defaults,
         "DescribeDBParameterGroups": _with_defaults,
         "DescribeDBParameters": _with_defaults,
-        "CreateDBSubnetGroup": _check_new_subnet_group,
-        "ModifyDBSubnetGroup": _check_zones,
-        "DeleteDBSubnetGroup": _check_subnet_group_is_free,
     }.items():
         actions[name] = guarded(rds, rule, actions[name])
     modify, reset = actions["ModifyDBParameterGroup"], actions["ResetDBParameterGroup"]
@@ -57,7 +53,7 @@ def install(rds: Any, databases: Databases) -> None:
 def _parameters(family: str) -> list[dict[str, Any]]:
     """What the emulator describes a family by."""
     major = family.removeprefix("postgres")
-    force = "1" if major.isdigit() and int(major) >= 15 else "0"
+    force = tls_is_forced_from_15(major)
     return [
         {
             "name": name,
@@ -71,8 +67,12 @@ def _parameters(family: str) -> list[dict[str, Any]]:
     ]
 
 
+@behaviour("rds")
 def ensure_defaults(rds: Any) -> None:
-    """Each family has a default group in every account and region from the start."""
+    """Each family has a default parameter group in every account and region from the start.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/parameter-groups-overview.html
+    """
     for major in MAJORS:
         name = f"default.postgres{major}"
         if name not in rds._param_groups:
@@ -97,23 +97,9 @@ def _check_new_group(rds: Any, p: Params) -> None:
         raise Refused("InvalidParameterValue", f"ParameterGroupFamily {family} is not a valid parameter group family")
 
 
-def _group(rds: Any, p: Params) -> dict[str, Any]:
-    ensure_defaults(rds)
-    name = rds._p(p, "DBParameterGroupName")
-    group: dict[str, Any] | None = rds._param_groups.get(name)
-    if group is None:
-        raise Refused("DBParameterGroupNotFound", f"DBParameterGroup not found: {name}", 404)
-    return group
-
-
-def _check_not_default(rds: Any, p: Params) -> None:
-    if _group(rds, p)["DBParameterGroupName"].startswith("default."):
-        raise Refused("InvalidParameterValue", "Cannot modify a default parameter group.")
-
-
 def _check_change(rds: Any, p: Params) -> None:
     """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBParameterGroup.html"""
-    _check_not_default(rds, p)
+    ensure_defaults(rds)
     prefix = rds._parameter_member_prefix(p)
     place = 1
     while name := rds._p(p, f"{prefix}.{place}.ParameterName"):
@@ -132,88 +118,54 @@ def _check_change(rds: Any, p: Params) -> None:
         place += 1
 
 
-def _check_group_is_free(rds: Any, p: Params) -> None:
-    name = _group(rds, p)["DBParameterGroupName"]
-    if name.startswith("default."):
-        raise Refused("InvalidDBParameterGroupState", f"Default DBParameterGroup cannot be deleted: {name}")
-    for record in rds._instances.values():
-        if name in (record.get("_group"), record["DBParameterGroups"][0]["DBParameterGroupName"]):
-            raise Refused(
-                "InvalidDBParameterGroupState",
-                f"One or more database instances are still members of this parameter group {name}, so the group "
-                "cannot be deleted",
-            )
-
-
 def _change(rds: Any, databases: Databases, p: Params, change: Handler) -> Response:
-    """Dynamic parameters that are to be applied at once reach the running servers; the others wait for a reboot.
-
-    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_WorkingWithParamGroups.html
-    """
+    """https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_WorkingWithParamGroups.html"""
     name = rds._p(p, "DBParameterGroupName")
-    before = dict(_group(rds, p).get("Parameters") or {})
+    before = dict((rds._param_groups.get(name) or {}).get("Parameters") or {})
     answer = change(p)
     if answer[0] != 200:
         return answer
     after: dict[str, Any] = rds._param_groups[name].get("Parameters") or {}
     changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
-    at_once = {
-        key
-        for key in changed
-        if PARAMETERS[key][1] == "dynamic" and (after.get(key) or {}).get("ApplyMethod", "immediate") == "immediate"
-    }
+    at_once = {key for key in changed if _is_applied_at_once(key, after)}
     for record in rds._instances.values():
         membership = record["DBParameterGroups"][0]
         if not changed or name != record.get("_group") or name != membership["DBParameterGroupName"]:
             continue
-        for key in at_once:
-            record["_parameters"].pop(key, None)
-            if key in after:
-                record["_parameters"][key] = str(after[key]["ParameterValue"])
         waits = changed - at_once or membership["ParameterApplyStatus"] == "pending-reboot"
-        database = databases.of(record)
-        if database.server is not None and database.server.running:
-            membership["ParameterApplyStatus"] = "applying"
-            with database.lock:
-                database.server.reload(database.configuration())
-        membership["ParameterApplyStatus"] = "pending-reboot" if waits else "in-sync"
+        dynamic_parameters_take_effect_at_once(databases, record, at_once, after)
+        the_others_wait_for_a_reboot(membership, bool(waits))
         databases.event(record, f"Updated parameters in group {name}", "configuration change")
     return answer
 
 
-def _zones(rds: Any, p: Params) -> set[str]:
-    subnets = service("ec2")._subnets
-    return {
-        str(subnets[subnet]["AvailabilityZone"])
-        for subnet in rds._parse_member_list(p, "SubnetIds")
-        if subnet in subnets
-    }
+def _is_applied_at_once(name: str, values: dict[str, Any]) -> bool:
+    return PARAMETERS[name][1] == "dynamic" and values.get(name, {}).get("ApplyMethod", "immediate") == "immediate"
 
 
-def _check_zones(rds: Any, p: Params) -> None:
-    """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBSubnetGroup.html"""
-    zones = _zones(rds, p)
-    if len(zones) == 1:
-        raise Refused(
-            "DBSubnetGroupDoesNotCoverEnoughAZs",
-            "The DB subnet group doesn't meet Availability Zone (AZ) coverage requirement. Current AZ coverage: "
-            f"{', '.join(zones)}. Add subnets to cover at least 2 AZs.",
-        )
+@behaviour("rds")
+def dynamic_parameters_take_effect_at_once(
+    databases: Databases, record: dict[str, Any], names: set[str], values: dict[str, Any]
+) -> None:
+    """Dynamic parameters that are to be applied immediately reach the running server without a reboot.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_WorkingWithParamGroups.html
+    """
+    for name in names:
+        record["_parameters"].pop(name, None)
+        if name in values:
+            record["_parameters"][name] = str(values[name]["ParameterValue"])
+    database = databases.of(record)
+    if database.server is not None and database.server.running:
+        record["DBParameterGroups"][0]["ParameterApplyStatus"] = "applying"
+        with database.lock:
+            database.server.reload(database.configuration())
 
 
-def _check_new_subnet_group(rds: Any, p: Params) -> None:
-    name = rds._p(p, "DBSubnetGroupName")
-    if name in rds._subnet_groups:
-        raise Refused("DBSubnetGroupAlreadyExists", f"The DB subnet group '{name}' already exists.")
-    _check_zones(rds, p)
+@behaviour("rds", otherwise=lambda membership, waits: membership.update(ParameterApplyStatus="in-sync"))
+def the_others_wait_for_a_reboot(membership: dict[str, Any], waits: bool) -> None:
+    """Static parameters, and those that are to wait, leave the group `pending-reboot` at its instances.
 
-
-def _check_subnet_group_is_free(rds: Any, p: Params) -> None:
-    name = rds._p(p, "DBSubnetGroupName")
-    for record in rds._instances.values():
-        if record["DBSubnetGroup"]["DBSubnetGroupName"] == name:
-            raise Refused(
-                "InvalidDBSubnetGroupStateFault",
-                f"Cannot delete the subnet group '{name}' because at least one database instance: "
-                f"{record['DBInstanceIdentifier']} is still using it.",
-            )
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_WorkingWithParamGroups.html
+    """
+    membership["ParameterApplyStatus"] = "pending-reboot" if waits else "in-sync"
