@@ -170,6 +170,7 @@ class FrontDoor:
         runtime.audit.record(runtime, request, outcome, address, agent)
         if not call.read_only and answer.status < 400:
             runtime.changed()
+            runtime.audit.configurations.changed(runtime, request)
 
     async def _control(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
         if "origin" in headers:

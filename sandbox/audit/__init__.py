@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import iam
 from sandbox.audit import records
+from sandbox.audit.configuration import Configurations
 from sandbox.audit.records import Outcome
 from sandbox.audit.store import Event, Store
 
@@ -26,6 +27,7 @@ class Audit:
 
     def __init__(self, file: Path) -> None:
         self.store = Store(file)
+        self.configurations = Configurations(self.store)
 
     def record(self, runtime: Runtime, request: ApiRequest, outcome: Outcome, address: str, agent: str) -> None:
         """Remember a call in the account that made it."""

@@ -263,18 +263,14 @@ class Store:
                 (self._scope(account, region), kind, identifier, captured, status, digest, item),
             )
 
-    def latest_items(self) -> Iterator[tuple[str, str, str, str, str, str]]:
-        """(account, region, type, id, status, digest) of the last item of each resource."""
+    def latest_items(self) -> list[tuple[str, str, str, str, str, str, str]]:
+        """(account, region, type, id, status, digest, item) of the last item of each resource."""
         with self._lock:
-            yield from self._db.execute(
-                "SELECT s.account, s.region, i.type, i.id, i.status, i.digest"
+            return self._db.execute(
+                "SELECT s.account, s.region, i.type, i.id, i.status, i.digest, i.item"
                 " FROM items i JOIN scopes s ON s.id = i.scope"
                 " WHERE i.seq IN (SELECT max(seq) FROM items GROUP BY scope, type, id)"
             ).fetchall()
-
-    def latest_item(self, account: str, region: str, kind: str, identifier: str) -> dict[str, Any] | None:
-        found = self.items(account, region, kind, identifier, 0, float("inf"), newest_first=True, skip=0, limit=1)
-        return found[0] if found else None
 
     def items(
         self,
@@ -282,22 +278,26 @@ class Store:
         region: str,
         kind: str,
         identifier: str,
-        earliest: float,
-        latest: float,
+        between: tuple[float, float],
         *,
-        newest_first: bool,
-        skip: int,
-        limit: int,
-    ) -> list[dict[str, Any]]:
-        """A resource's items whose capture lies between these times (inclusive)."""
-        order = "DESC" if newest_first else "ASC"
+        newest_first: bool = True,
+        after: tuple[float, int] | None = None,
+        limit: int = 1,
+    ) -> list[tuple[float, int, dict[str, Any]]]:
+        """(captured, number, item) of a resource's items within these times (inclusive), after such a place."""
+        order, beyond = ("DESC", "<") if newest_first else ("ASC", ">")
+        parameters: list[Any] = [kind, identifier, *between]
+        further = ""
+        if after is not None:
+            further = f"AND (captured, seq) {beyond} (?, ?)"
+            parameters += after
         with self._lock:
             rows = self._db.execute(
-                "SELECT item FROM items WHERE scope = ? AND type = ? AND id = ? AND captured >= ? AND captured <= ?"
-                f" ORDER BY captured {order}, seq {order} LIMIT ? OFFSET ?",
-                (self._known_scope(account, region), kind, identifier, earliest, latest, limit, skip),
+                "SELECT captured, seq, item FROM items WHERE scope = ? AND type = ? AND id = ? AND captured >= ?"
+                f" AND captured <= ? {further} ORDER BY captured {order}, seq {order} LIMIT ?",
+                [self._known_scope(account, region), *parameters, limit],
             ).fetchall()
-        return [json.loads(row[0]) for row in rows]
+        return [(captured, seq, json.loads(item)) for captured, seq, item in rows]
 
     # Upkeep
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import json
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
+from sandbox.audit import tokens
 from sandbox.audit.store import RETENTION_SECONDS, Found, Query
 from sandbox.behaviours import behaviour
 from sandbox.operations import operation
@@ -45,11 +42,12 @@ def lookup_events(runtime: Runtime, request: ApiRequest) -> dict[str, Any]:
     limit = int(given.get("MaxResults") or PAGE)
     query = _query(runtime, given)
     store = runtime.audit.store
-    after = _a_token_is_of_its_request(store, request) if given.get("NextToken") else None
+    after = _a_token_is_of_its_request(store, given) if given.get("NextToken") else None
     found = store.page(query, after, limit + 1)
     answer: dict[str, Any] = {"Events": [_event(one) for one in found[:limit]]}
     if len(found) > limit:
-        answer["NextToken"] = _token(store, request, found[limit - 1])
+        last = found[limit - 1]
+        answer["NextToken"] = tokens.make(store, given, [last.event.time, last.seq])
     return answer
 
 
@@ -123,48 +121,20 @@ def _event(found: Found) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if value is not None}
 
 
-def _token(store: Store, request: ApiRequest, last: Found) -> str:
-    place = json.dumps([last.event.time, last.seq]).encode()
-    return base64.urlsafe_b64encode(_signature(store, place, _asked(request)) + place).decode()
+def _place(token: str) -> tuple[int, int] | None:
+    found = tokens.place(token)
+    return (int(found[0]), int(found[1])) if found else None
 
 
-def _signature(store: Store, place: bytes, asked: bytes) -> bytes:
-    return hmac.digest(store.secret, asked + b"\0" + place, hashlib.sha256)[:16]
-
-
-def _asked(request: ApiRequest) -> bytes:
-    """All that a token belongs to."""
-    responses = emulator.core("responses")
-    given = {name: value for name, value in request.parameters.items() if name != "NextToken"}
-    tenant = [responses.get_account_id(), responses.get_region()]
-    return json.dumps([tenant, given], sort_keys=True, default=str).encode()
-
-
-def _place(request: ApiRequest) -> tuple[bytes, bytes]:
-    """Signature and place of a token."""
-    try:
-        raw = base64.b64decode(str(request.parameters["NextToken"]), altchars=b"-_", validate=True)
-    except ValueError:
-        raw = b""
-    return raw[:16], raw[16:]
-
-
-def _unchecked(store: Store, request: ApiRequest) -> tuple[int, int] | None:
-    try:
-        at, seq = json.loads(_place(request)[1])
-    except ValueError:
-        return None
-    return int(at), int(seq)
-
-
-@behaviour("cloudtrail", code="InvalidNextTokenException", otherwise=_unchecked)
-def _a_token_is_of_its_request(store: Store, request: ApiRequest) -> tuple[int, int]:
+@behaviour(
+    "cloudtrail", code="InvalidNextTokenException", otherwise=lambda store, given: _place(str(given["NextToken"]))
+)
+def _a_token_is_of_its_request(store: Store, given: dict[str, Any]) -> tuple[int, int] | None:
     """A NextToken is taken only with the parameters of the request that gave it.
 
     https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
     """
-    signature, place = _place(request)
-    if not hmac.compare_digest(signature, _signature(store, place, _asked(request))):
+    token = str(given["NextToken"])
+    if not tokens.belongs(store, given, token):
         raise Refused("InvalidNextTokenException", "Invalid token or token used with different parameters.")
-    at, seq = json.loads(place)
-    return int(at), int(seq)
+    return _place(token)

@@ -74,3 +74,92 @@ def the_time_range_is_within_the_history(runtime: Runtime, request: ApiRequest) 
 
 def _epoch(stamp: object) -> float:
     return float(stamp) if isinstance(stamp, int | float) else emulator.epoch(stamp)
+
+
+@rule("cloudtrail", "CreateTrail", code="InvalidTrailNameException", stateful=False)
+def a_trail_has_a_proper_name(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """A trail's name has 3 to 128 letters, digits, dots, underscores and dashes, and is no IP address.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_CreateTrail.html
+    """
+    name = str(request.parameters.get("Name", ""))
+    if not 3 <= len(name) <= 128:
+        return Refusal("InvalidTrailNameException", "Trail name must be between 3 and 128 characters.")
+    if not TRAIL_NAME.fullmatch(name) or re.search(r"[._-]{2}", name) or IP_ADDRESS.fullmatch(name):
+        words = "Trail name or ARN can only contain uppercase letters, lowercase letters, numbers, periods (.),"
+        return Refusal("InvalidTrailNameException", f"{words} hyphens (-), and underscores (_).")
+    return None
+
+
+@rule("cloudtrail", "CreateTrail", code="MaximumNumberOfTrailsExceededException")
+def five_trails_a_region(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """There are five trails per account and region at most.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html
+    """
+    trails = emulator.service("cloudtrail")
+    responses = emulator.core("responses")
+    if request.parameters.get("Name") in trails._trails or len(trails._trails) < MOST_TRAILS:
+        return None
+    words = f"User: {responses.get_account_id()} already has {MOST_TRAILS} trails in {responses.get_region()}."
+    return Refusal("MaximumNumberOfTrailsExceededException", words)
+
+
+@rule("cloudtrail", "CreateTrail", "UpdateTrail", code="S3BucketDoesNotExistException")
+def a_trail_needs_its_bucket(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """The bucket that a trail writes to must exist.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_CreateTrail.html
+    """
+    bucket = request.parameters.get("S3BucketName")
+    s3 = emulator.service("s3")
+    if bucket and bucket not in s3._buckets:
+        return Refusal("S3BucketDoesNotExistException", f"S3 bucket {bucket} does not exist!")
+    return None
+
+
+@rule("cloudtrail", "CreateTrail", "UpdateTrail", code="InsufficientS3BucketPolicyException")
+def a_trail_may_write_to_its_bucket(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """The policy of a trail's bucket must let CloudTrail look at the bucket and write to it.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
+    """
+    bucket = request.parameters.get("S3BucketName")
+    s3 = emulator.service("s3")
+    if not bucket or bucket not in s3._buckets:
+        return None
+    policy = s3._bucket_policies.get(bucket)
+    text = policy if isinstance(policy, str) else bytes(policy or b"").decode("utf-8", "replace")
+    if "cloudtrail.amazonaws.com" in text and "s3:PutObject" in text and "s3:GetBucketAcl" in text:
+        return None
+    return Refusal(
+        "InsufficientS3BucketPolicyException", f"Incorrect S3 bucket policy is detected for bucket: {bucket}"
+    )
+
+
+@rule(
+    "cloudtrail",
+    "DeleteTrail",
+    "GetTrail",
+    "GetTrailStatus",
+    "StartLogging",
+    "StopLogging",
+    "UpdateTrail",
+    code="TrailNotFoundException",
+)
+def only_trails_that_are_there(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """An operation on a trail that is not there is refused with HTTP status 400.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_GetTrailStatus.html
+    """
+    named = str(request.parameters.get("Name", ""))
+    trails, responses = emulator.service("cloudtrail"), emulator.core("responses")
+    try:
+        found = trails._find_visible_trail(named)[2] if named else {}
+    except ValueError:
+        return None
+    if found is not None:
+        return None
+    account = responses.get_account_id()
+    arn = named if named.startswith("arn:") else f"arn:aws:cloudtrail:{responses.get_region()}:{account}:trail/{named}"
+    return Refusal("TrailNotFoundException", f"Unknown trail: {arn} for the user: {account}")

@@ -26,6 +26,9 @@ MODULES = {
     "metadata": "services.ecs_metadata",
     "iam": "services.iam",
     "sts": "services.sts",
+    "awsconfig": "services.config",
+    "trails": "services.cloudtrail",
+    "s3": "services.s3",
     "application": "app",
 }
 CHECK = """
