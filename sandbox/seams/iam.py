@@ -1,0 +1,121 @@
+"""IAM on ministack: pages of lists, and trust policies that name whom they named when it was deleted."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from botocore.model import ListShape, StructureShape
+
+from sandbox import emulator, requests
+from sandbox.behaviours import behaviour
+from sandbox.seams.refusal import Refused, Response, answered
+
+if TYPE_CHECKING:
+    from sandbox.runtime import Runtime
+
+NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
+DEFAULT_ITEMS = 100
+Handler = Callable[[Mapping[str, Any]], Response]
+
+
+def install(runtime: Runtime) -> None:
+    iam = emulator.service("iam")
+    handlers: dict[str, Handler] = iam._IAM_HANDLERS
+    for operation, handler in list(handlers.items()):
+        if member := listed_member(operation):
+            handlers[operation] = answered(iam, paged(iam, operation, member, handler))
+    for operation, parameter, store, entity in (
+        ("DeleteUser", "UserName", iam._users, "UserId"),
+        ("DeleteRole", "RoleName", iam._roles, "RoleId"),
+    ):
+        handlers[operation] = naming_the_deleted(iam, handlers[operation], parameter, store, entity)
+    ElementTree.register_namespace("", NAMESPACE)
+
+
+def listed_member(operation: str) -> str | None:
+    """The list in the answer of an operation that has pages."""
+    model = requests.service_model("iam")
+    if model is None or operation not in model.operation_names or not operation.startswith(("List", "GetGroup")):
+        return None
+    shape = model.operation_model(operation).output_shape
+    given = model.operation_model(operation).input_shape
+    if not isinstance(shape, StructureShape) or given is None or "Marker" not in given.members:
+        return None
+    lists = [name for name, member in shape.members.items() if isinstance(member, ListShape)]
+    return lists[0] if len(lists) == 1 and "IsTruncated" in shape.members else None
+
+
+def paged(iam: Any, operation: str, member: str, handler: Handler) -> Handler:
+    def page(p: Mapping[str, Any]) -> Response:
+        status, headers, body = handler(p)
+        if status >= 400:
+            return status, headers, body
+        start, size = first_of_the_page(iam._p(p, "Marker")), int(iam._p(p, "MaxItems") or DEFAULT_ITEMS)
+        return status, headers, lists_come_in_pages(body, operation, member, start, size)
+
+    return page
+
+
+def first_of_the_page(marker: str) -> int:
+    """Markers are opaque: how many items came before. Raises Refused for one that nobody gave."""
+    if not marker:
+        return 0
+    with contextlib.suppress(ValueError):
+        kind, _, number = base64.urlsafe_b64decode(marker.encode()).decode().partition(":")
+        if kind == "item":
+            return int(number)
+    raise Refused("ValidationError", "Invalid Marker")
+
+
+@behaviour("iam", otherwise=lambda body, *_: body)
+def lists_come_in_pages(body: bytes, operation: str, member: str, start: int, size: int) -> bytes:
+    """Lists come in pages of MaxItems (100 unless told), with IsTruncated and the Marker of the next page.
+
+    https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoles.html (Marker, MaxItems, IsTruncated)
+    """
+    document = ElementTree.fromstring(body)
+    result = document.find(f"{{{NAMESPACE}}}{operation}Result")
+    found = result.find(f"{{{NAMESPACE}}}{member}") if result is not None else None
+    if result is None or found is None:
+        return body
+    items = list(found)
+    for item in [*items[:start], *items[start + size :]]:
+        found.remove(item)
+    truncated = len(items) > start + size
+    flag = result.find(f"{{{NAMESPACE}}}IsTruncated")
+    if flag is None:
+        flag = ElementTree.SubElement(result, f"{{{NAMESPACE}}}IsTruncated")
+    flag.text = str(truncated).lower()
+    if truncated:
+        marker = base64.urlsafe_b64encode(f"item:{start + size}".encode()).decode()
+        ElementTree.SubElement(result, f"{{{NAMESPACE}}}Marker").text = marker
+    text: bytes = ElementTree.tostring(document, encoding="utf-8", xml_declaration=True)
+    return text
+
+
+def naming_the_deleted(iam: Any, handler: Handler, parameter: str, store: Any, identifier: str) -> Handler:
+    def delete(p: Mapping[str, Any]) -> Response:
+        record = dict(store.get(iam._p(p, parameter)) or {})
+        response = handler(p)
+        if response[0] < 400 and record:
+            trust_nobody_else(iam, str(record["Arn"]), str(record[identifier]))
+        return response
+
+    return delete
+
+
+@behaviour("iam")
+def trust_nobody_else(iam: Any, arn: str, unique_id: str) -> None:
+    """A trust policy that named a deleted user or role shows its unique id: a new one of that name is not trusted.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles
+    """
+    for role in iam._roles.values():
+        text = str(role.get("AssumeRolePolicyDocument") or "")
+        if json.dumps(arn) in text:
+            role["AssumeRolePolicyDocument"] = text.replace(json.dumps(arn), json.dumps(unique_id))
