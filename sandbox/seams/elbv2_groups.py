@@ -36,7 +36,6 @@ def install(runtime: Runtime, alb: Any, health: TargetHealth) -> None:
     for name, replacement in {
         "CreateTargetGroup": _create,
         "ModifyTargetGroup": _modify,
-        "DeleteTargetGroup": _delete,
         "DescribeTargetGroups": _describe,
         "ModifyTargetGroupAttributes": _modify_attributes,
         "RegisterTargets": _register,
@@ -44,6 +43,8 @@ def install(runtime: Runtime, alb: Any, health: TargetHealth) -> None:
         "DescribeTargetHealth": lambda alb, p, _: _describe_health(runtime, alb, p, health),
     }.items():
         actions[name] = _with(alb, replacement, actions[name])
+    delete = actions["DeleteTargetGroup"]
+    actions["DeleteTargetGroup"] = lambda p: _delete(alb, p, delete)
     alb.set_targets_for_group = lambda arn, targets, previous_ids=(): _publish(alb, arn, targets, previous_ids)
 
 

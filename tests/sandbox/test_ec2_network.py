@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sandbox import network as rules
-from tests.sandbox.support import Network, Sandbox
+from tests.sandbox.support import Network, Sandbox, refused
 
 
 def tcp(port: int, *cidrs: str, group: str | None = None, **more: Any) -> dict[str, Any]:
@@ -34,6 +34,7 @@ def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
     return str(error.value.response["Error"]["Code"])
 
 
+@pytest.mark.behaviour("ec2.duplicate_group_name")
 def test_a_group_of_the_same_name_in_the_vpc_is_refused(sandbox: Sandbox, network: Network, group: str) -> None:
     ec2 = sandbox.client("ec2")
     name = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["GroupName"]
@@ -43,6 +44,7 @@ def test_a_group_of_the_same_name_in_the_vpc_is_refused(sandbox: Sandbox, networ
     assert network.vpc in str(error.value)
 
 
+@pytest.mark.behaviour("ec2.duplicate_permission")
 def test_a_rule_exists_once_whatever_its_description(sandbox: Sandbox, group: str) -> None:
     ec2 = sandbox.client("ec2")
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[tcp(80, "10.0.0.0/8", Description="one")])
@@ -55,6 +57,7 @@ def test_a_rule_exists_once_whatever_its_description(sandbox: Sandbox, group: st
     assert [permission["FromPort"] for permission in shown] == [80], "a refused call must change nothing"
 
 
+@pytest.mark.behaviour("ec2.merged")
 def test_each_source_is_a_rule_of_its_own_and_the_group_shows_them_together(sandbox: Sandbox, group: str) -> None:
     ec2 = sandbox.client("ec2")
     made = ec2.authorize_security_group_ingress(
@@ -75,6 +78,7 @@ def test_each_source_is_a_rule_of_its_own_and_the_group_shows_them_together(sand
     assert [entry["CidrIp"] for entry in shown[0]["IpRanges"]] == ["192.168.0.0/16"]
 
 
+@pytest.mark.behaviour("ec2.permission_not_found")
 @pytest.mark.parametrize(
     ("permission", "code"),
     [
@@ -110,6 +114,7 @@ def test_a_rule_that_cannot_be_is_refused(sandbox: Sandbox, group: str, permissi
     assert code_of(error) == code
 
 
+@pytest.mark.behaviour("ec2.group_of_a_rule", "ec2.group_of_an_interface")
 def test_a_group_that_a_rule_names_or_an_interface_has_stays(sandbox: Sandbox, network: Network, group: str) -> None:
     ec2 = sandbox.client("ec2")
     used = ec2.create_security_group(GroupName="used", Description="x", VpcId=network.vpc)["GroupId"]
@@ -132,6 +137,7 @@ def test_a_group_that_a_rule_names_or_an_interface_has_stays(sandbox: Sandbox, n
     assert code_of(gone) == "InvalidGroup.NotFound"
 
 
+@pytest.mark.behaviour("ec2.dry_run")
 def test_dry_run_changes_nothing(sandbox: Sandbox, group: str) -> None:
     ec2 = sandbox.client("ec2")
     with pytest.raises(ClientError) as error:
@@ -173,6 +179,67 @@ def test_a_subnet_lies_in_its_vpc_and_apart_from_the_others(
     with pytest.raises(ClientError) as error:
         ec2.create_subnet(VpcId=network.vpc, CidrBlock=cidr or taken)
     assert code_of(error) == code
+
+
+@pytest.mark.behaviour("ec2.group_not_found", "ec2.malformed_group_id")
+def test_a_group_that_does_not_exist_is_refused_by_id_and_by_name(sandbox: Sandbox, group: str) -> None:
+    ec2 = sandbox.client("ec2")
+    absent = "sg-0a1b2c3d4e5f60718"
+    with refused("InvalidGroup.NotFound", f"The security group '{absent}' does not exist", 400):
+        ec2.describe_security_groups(GroupIds=[group, absent])
+    with refused("InvalidGroup.NotFound", "The security group 'nobody' does not exist"):
+        ec2.describe_security_groups(GroupNames=["nobody"])
+    with refused("InvalidGroup.NotFound"):
+        ec2.authorize_security_group_ingress(GroupId=absent, IpPermissions=[tcp(80, "10.0.0.0/8")])
+    with refused("InvalidGroupId.Malformed", 'Invalid id: "group"'):
+        ec2.describe_security_groups(GroupIds=["group"])
+
+
+@pytest.mark.behaviour("ec2.rules_name_existing_groups", "ec2.rules_name_groups_of_the_vpc")
+def test_a_rule_names_a_group_that_exists_in_its_vpc(sandbox: Sandbox, group: str) -> None:
+    ec2 = sandbox.client("ec2")
+    with refused("InvalidGroup.NotFound", "The security group 'sg-0a1b2c3d4e5f60718' does not exist"):
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[tcp(80, group="sg-0a1b2c3d4e5f60718")])
+    vpc = ec2.create_vpc(CidrBlock="10.76.0.0/16")["Vpc"]["VpcId"]
+    elsewhere = ec2.create_security_group(GroupName="elsewhere", Description="x", VpcId=vpc)["GroupId"]
+    with refused("InvalidGroup.NotFound", "two resources that belong to different networks"):
+        ec2.authorize_security_group_egress(GroupId=group, IpPermissions=[tcp(80, group=elsewhere)])
+    ec2.delete_security_group(GroupId=elsewhere)
+    ec2.delete_vpc(VpcId=vpc)
+
+
+@pytest.mark.behaviour("ec2.rule_id_not_found")
+def test_a_rule_that_does_not_exist_is_refused_by_its_id(sandbox: Sandbox, group: str) -> None:
+    ec2 = sandbox.client("ec2")
+    absent = "sgr-0a1b2c3d4e5f60718"
+    words = f"The security group rule ID '{absent}' does not exist"
+    with refused("InvalidSecurityGroupRuleId.NotFound", words):
+        ec2.revoke_security_group_ingress(GroupId=group, SecurityGroupRuleIds=[absent])
+    with refused("InvalidSecurityGroupRuleId.NotFound", words):
+        ec2.describe_security_group_rules(SecurityGroupRuleIds=[absent])
+
+
+@pytest.mark.behaviour("ec2.duplicate_permission")
+def test_a_rule_is_not_changed_into_another_one_that_is_there(sandbox: Sandbox, group: str) -> None:
+    ec2 = sandbox.client("ec2")
+    made = ec2.authorize_security_group_ingress(
+        GroupId=group, IpPermissions=[tcp(80, "10.0.0.0/8"), tcp(81, "10.0.0.0/8")]
+    )["SecurityGroupRules"]
+    change = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "CidrIpv4": "10.0.0.0/8"}
+    rule = {"SecurityGroupRuleId": made[1]["SecurityGroupRuleId"], "SecurityGroupRule": change}
+    with refused("InvalidPermission.Duplicate", "already exists"):
+        ec2.modify_security_group_rules(GroupId=group, SecurityGroupRules=[rule])
+    shown = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    assert [permission["FromPort"] for permission in shown] == [80, 81], "a refused call must change nothing"
+
+
+@pytest.mark.behaviour("ec2.too_many_rules")
+def test_a_group_has_sixty_rules_in_a_direction(sandbox: Sandbox, group: str) -> None:
+    ec2 = sandbox.client("ec2")
+    sixty = [tcp(port, "10.0.0.0/8") for port in range(1000, 1060)]
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=sixty)
+    with refused("RulesPerSecurityGroupLimitExceeded", "maximum number of rules"):
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[tcp(80, "10.0.0.0/8")])
 
 
 GROUPS = {
