@@ -13,7 +13,7 @@ from botocore.model import ListShape, StructureShape
 
 from sandbox import emulator, requests
 from sandbox.behaviours import behaviour
-from sandbox.seams.refusal import Refused, Response, answered
+from sandbox.seams.refusal import Response
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
@@ -28,7 +28,7 @@ def install(runtime: Runtime) -> None:
     handlers: dict[str, Handler] = iam._IAM_HANDLERS
     for operation, handler in list(handlers.items()):
         if member := listed_member(operation):
-            handlers[operation] = answered(iam, paged(iam, operation, member, handler))
+            handlers[operation] = paged(iam, operation, member, handler)
     for operation, parameter, store, entity in (
         ("DeleteUser", "UserName", iam._users, "UserId"),
         ("DeleteRole", "RoleName", iam._roles, "RoleId"),
@@ -55,21 +55,25 @@ def paged(iam: Any, operation: str, member: str, handler: Handler) -> Handler:
         status, headers, body = handler(p)
         if status >= 400:
             return status, headers, body
-        start, size = first_of_the_page(iam._p(p, "Marker")), int(iam._p(p, "MaxItems") or DEFAULT_ITEMS)
+        size = int(iam._p(p, "MaxItems") or DEFAULT_ITEMS)
+        start = first_of_the_page(iam._p(p, "Marker"))
+        if start is None:
+            refused: Response = iam._error(400, "ValidationError", "Invalid Marker")
+            return refused
         return status, headers, lists_come_in_pages(body, operation, member, start, size)
 
     return page
 
 
-def first_of_the_page(marker: str) -> int:
-    """Markers are opaque: how many items came before. Raises Refused for one that nobody gave."""
+def first_of_the_page(marker: str) -> int | None:
+    """Markers are opaque: how many items came before; None for one that nobody gave."""
     if not marker:
         return 0
     with contextlib.suppress(ValueError):
         kind, _, number = base64.urlsafe_b64decode(marker.encode()).decode().partition(":")
         if kind == "item":
             return int(number)
-    raise Refused("ValidationError", "Invalid Marker")
+    return None
 
 
 @behaviour("iam", otherwise=lambda body, *_: body)
