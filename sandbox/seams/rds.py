@@ -174,7 +174,7 @@ def _create(runtime: Runtime, rds: Any, databases: Databases, p: Params, create:
         # The one of the default VPC, whose addresses no process here can have.
         raise Refused("InvalidSubnet", "No default subnet detected in VPC. Name a DB subnet group.")
     groups = rds._parse_member_list(p, "VpcSecurityGroupIds") or vpc_default_group_counts(subnet_group["VpcId"])
-    rds_groups.ensure_defaults(rds)
+    rds_groups.default_groups_exist(rds)
     response = create({**p, "EngineVersion": [major_version_means_its_default(rds._p(p, "EngineVersion") or "17")]})
     if response[0] != 200:
         return response

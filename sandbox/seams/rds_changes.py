@@ -48,7 +48,7 @@ def modify(rds: Any, databases: Databases, record: Record, p: Params, stock: Han
     password, group = rds._p(p, "MasterUserPassword"), rds._p(p, "DBParameterGroupName")
     if password:
         check_password(password)
-    rds_groups.ensure_defaults(rds)
+    rds_groups.default_groups_exist(rds)
     had, before = record["DBParameterGroups"], {name: record.get(name) for name in SLOW}
     version = rds._p(p, "EngineVersion")
     if version in VERSIONS:

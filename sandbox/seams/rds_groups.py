@@ -68,7 +68,7 @@ def _parameters(family: str) -> list[dict[str, Any]]:
 
 
 @behaviour("rds")
-def ensure_defaults(rds: Any) -> None:
+def default_groups_exist(rds: Any) -> None:
     """Each family has a default parameter group in every account and region from the start.
 
     https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/parameter-groups-overview.html
@@ -86,7 +86,7 @@ def ensure_defaults(rds: Any) -> None:
 
 
 def _with_defaults(rds: Any, p: Params) -> None:
-    ensure_defaults(rds)
+    default_groups_exist(rds)
 
 
 def _check_new_group(rds: Any, p: Params) -> None:
@@ -99,7 +99,7 @@ def _check_new_group(rds: Any, p: Params) -> None:
 
 def _check_change(rds: Any, p: Params) -> None:
     """https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBParameterGroup.html"""
-    ensure_defaults(rds)
+    default_groups_exist(rds)
     prefix = rds._parameter_member_prefix(p)
     place = 1
     while name := rds._p(p, f"{prefix}.{place}.ParameterName"):
