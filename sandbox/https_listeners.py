@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
+from sandbox.behaviours import behaviour
 from sandbox.tls import Authority, write_private
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def listeners_for(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         balancer = alb._lbs.get_scoped(account, region, listener["LoadBalancerArn"])
         if balancer is None:
             continue
-        certificates = listener.get("Certificates") or []
+        certificates = [*(listener.get("Certificates") or []), *listener.get("_certificates", [])]
         domains = [domain for certificate in certificates for domain in domains_of(certificate)]
         if name == balancer["DNSName"].lower() or any(covers(domain, name) for domain in domains):
             yield listener["LoadBalancerArn"], listener
@@ -53,6 +54,18 @@ def listeners_for(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def covers(domain: str, name: str) -> bool:
     """A wildcard stands for one label (RFC 6125, 6.4.3)."""
     return fnmatch.fnmatchcase(name, domain.lower()) and name.count(".") == domain.count(".")
+
+
+@behaviour("elbv2")
+def _certificate_for(name: str) -> str | None:
+    """An HTTPS listener shows the certificate of its list that covers the server name, else its default one.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/https-listener-certificates.html
+    """
+    for _, listener in listeners_for(name):
+        certificates = [*(listener.get("Certificates") or [""]), *listener.get("_certificates", [])]
+        fitting = [c for c in certificates if any(covers(domain, name) for domain in domains_of(c))]
+        return str([*fitting, *certificates][0])
+    return None
 
 
 class HttpsListeners:
@@ -98,16 +111,15 @@ class HttpsListeners:
 
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, default: ssl.SSLContext) -> None:
         """Called by the TLS library in the midst of the handshake; without a listener the default stays."""
-        for _, listener in listeners_for((name or "").lower()):
-            certificate = (listener.get("Certificates") or [""])[0]
-            if certificate not in self._contexts:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                context.minimum_version = ssl.TLSVersion.TLSv1_2
-                context.set_alpn_protocols(["http/1.1"])
-                context.load_cert_chain(*self._files(certificate, domains_of(certificate)))
-                self._contexts[certificate] = context
-            connection.context = self._contexts[certificate]
+        if (certificate := _certificate_for((name or "").lower())) is None:
             return
+        if certificate not in self._contexts:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.set_alpn_protocols(["http/1.1"])
+            context.load_cert_chain(*self._files(certificate, domains_of(certificate)))
+            self._contexts[certificate] = context
+        connection.context = self._contexts[certificate]
 
     def _files(self, certificate: str, domains: list[str]) -> tuple[Path, Path]:
         stem = f"listener-{hashlib.sha256(certificate.encode()).hexdigest()[:12]}"

@@ -88,7 +88,7 @@ class LoadBalancers:
         actions = sorted(rule["Actions"], key=lambda action: int(action.get("Order", 1))) if rule else []
         action: Mapping[str, Any] = actions[-1] if actions else {"Type": "none"}
         if action["Type"] == "fixed-response":
-            await _fixed(send, action["FixedResponseConfig"])
+            await _fixed_response(send, action["FixedResponseConfig"])
         elif action["Type"] == "redirect":
             config = action["RedirectConfig"]
             location = redirect_location(config, request).encode("latin-1")
@@ -310,11 +310,8 @@ def _target_headers(
     headers = [pair for pair in sent if pair[0] not in own]
     given = {name: value for name, value in sent if name in own}
     mode = _attribute(balancer, "routing.http.xff_header_processing.mode", "append")
-    before = given.get(b"x-forwarded-for", b"").decode("latin-1")
-    forwarded = f"{before}, {request.client}" if before and mode == "append" else request.client
-    if mode == "preserve":
-        forwarded = before
-    if forwarded and mode != "remove":
+    forwarded = _forwarded_for(mode, given.get(b"x-forwarded-for", b"").decode("latin-1"), request.client)
+    if forwarded:
         headers.append((b"x-forwarded-for", forwarded.encode("latin-1")))
     headers += [
         (b"x-forwarded-proto", request.scheme.encode()),
@@ -322,24 +319,50 @@ def _target_headers(
         (b"x-amzn-trace-id", _trace(given.get(b"x-amzn-trace-id", b"").decode("latin-1")).encode("latin-1")),
     ]
     preserved = _attribute(balancer, "routing.http.preserve_host_header.enabled", "false") == "true"
-    standard = int(listener["Port"]) in (80, 443)
-    host = request.host if standard else f"{request.host}:{listener['Port']}"
-    headers.append((b"host", given.get(b"host", b"") if preserved else host.encode("latin-1")))
+    host = _host_for_target(preserved, given.get(b"host", b"").decode("latin-1"), request.host, int(listener["Port"]))
+    headers.append((b"host", host.encode("latin-1")))
     headers.append((b"connection", b"close"))
     if chunked:
         headers.append((b"transfer-encoding", b"chunked"))
     return headers
 
 
+@behaviour("elbv2", otherwise=lambda mode, before, client: before)
+def _forwarded_for(mode: str, before: str, client: str) -> str:
+    """X-Forwarded-For is appended to, preserved or removed, as routing.http.xff_header_processing.mode says.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/x-forwarded-headers.html
+    """
+    if mode == "append":
+        return f"{before}, {client}" if before else client
+    return before if mode == "preserve" else ""
+
+
+@behaviour("elbv2", otherwise=lambda preserved, given, host, port: given)
+def _host_for_target(preserved: bool, given: str, host: str, port: int) -> str:
+    """The Host header gets the listener's port when that is not 80 or 443, unless preserve_host_header is on.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html#host-header-preservation
+    """
+    if preserved:
+        return given
+    return host if port in (80, 443) else f"{host}:{port}"
+
+
+@behaviour("elbv2", stateful=False, otherwise=lambda given: given)
 def _trace(given: str) -> str:
-    """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-request-tracing.html"""
+    """X-Amzn-Trace-Id is added, or kept with the load balancer's own part before it.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-request-tracing.html
+    """
     fields = [field.strip() for field in given.split(";") if field.strip()]
     if not any(field.startswith("Root=") for field in fields):
         return ";".join([f"Root={_trace_id()}", *fields])
     return ";".join([f"Self={_trace_id()}", *(field for field in fields if not field.startswith("Self="))])
 
 
-async def _fixed(send: Send, config: Mapping[str, Any]) -> None:
+@behaviour("elbv2", otherwise=lambda send, _: _say(send, 500))
+async def _fixed_response(send: Send, config: Mapping[str, Any]) -> None:
+    """A fixed-response action answers with its status, content type and body, and asks no target.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_FixedResponseActionConfig.html
+    """
     body = str(config.get("MessageBody") or "").encode()
     headers = [(b"content-type", str(config.get("ContentType") or "text/plain").encode())] if body else []
     await _respond(send, int(config["StatusCode"]), [*headers, (b"content-length", str(len(body)).encode())], body)

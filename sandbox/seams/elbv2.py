@@ -12,7 +12,7 @@ from sandbox.behaviours import behaviour
 from sandbox.emulator import request_scope, service
 from sandbox.https_listeners import HttpsListeners
 from sandbox.load_balancer import LoadBalancers
-from sandbox.seams import ec2, elbv2_groups, elbv2_pages, elbv2_rules
+from sandbox.seams import ec2, elbv2_certificates, elbv2_groups, elbv2_pages, elbv2_rules
 from sandbox.seams.refusal import Handler, Params, Refused, Response, answered
 from sandbox.target_health import TargetHealth
 from sandbox.tls import Authority
@@ -31,6 +31,7 @@ def install(runtime: Runtime) -> None:
     health = TargetHealth(elbv2_groups.groups_for_health, elbv2_groups.reaches)
     runtime.target_state = lambda group, address, port: health.finding(group, address, port).state
     elbv2_groups.install(runtime, alb, health)
+    elbv2_certificates.install(alb)
     alb._lb_xml = lambda record: _balancer_xml(alb, record)
     actions = alb._ACTION_MAP
     attributes, groups, subnets = (

@@ -216,23 +216,22 @@ def test_no_target_at_all_is_503_and_the_default_action_answers_the_rest(stage: 
     assert (status, headers["Server"], body) == (403, "awselb/2.0", b"<no> entry")
 
 
+@pytest.mark.behaviour("elbv2.redirect_location")
 def test_the_host_header_is_matched_whatever_its_case_and_a_redirect_says_where(stage: Stage) -> None:
     status, headers, _ = stage.request("/old/x?q=1", host=f"{stage.host.upper()}:80")
     assert status == 302
     assert headers["Location"] == f"http://{stage.host.upper()}:80/new?q=1"
 
 
+@pytest.mark.behaviour("elbv2.listener_of_the_port")
 def test_a_port_without_a_listener_closes_and_an_unknown_load_balancer_too(stage: Stage) -> None:
     for host in (f"{stage.host}:9999", "nobody-1.us-west-2.elb.amazonaws.com"):
         with pytest.raises(http.client.RemoteDisconnected):
             stage.request("/", host=host, timeout=5)
 
 
-def test_without_the_rule_between_the_groups_a_target_times_out_and_requests_get_504(stage: Stage) -> None:
+def test_without_the_rule_between_the_groups_requests_get_504(stage: Stage) -> None:
     stage.register()
-    assert stage.health()["Reason"] == "Elb.RegistrationInProgress"
-    stage.wait_for("initial", "Elb.InitialHealthChecking")
-    assert stage.wait_for("unhealthy", "Target.Timeout")["Description"] == "Request timed out"
     started = time.monotonic()
     status, _, body = stage.request("/", HEADER)
     assert status == 504 and b"504 Gateway Time-out" in body
@@ -241,6 +240,7 @@ def test_without_the_rule_between_the_groups_a_target_times_out_and_requests_get
     assert stage.wait_for("unused", "Target.NotRegistered")
 
 
+@pytest.mark.behaviour("elbv2.trace")
 def test_a_healthy_target_gets_the_request_as_aws_sends_it(healthy: Stage) -> None:
     status, headers, body = healthy.request("/a%2Fb?x=1&y", {**HEADER, "X-Forwarded-For": "10.1.1.1"})
     got = json.loads(body)
@@ -254,17 +254,37 @@ def test_a_healthy_target_gets_the_request_as_aws_sends_it(healthy: Stage) -> No
     assert headers["Server"].startswith("BaseHTTP") and headers["Date"]
 
 
+@pytest.mark.behaviour("elbv2.forwarded_for", "elbv2.host_for_target")
+def test_attributes_say_which_headers_a_target_gets(healthy: Stage) -> None:
+    elb = healthy.sandbox.client("elbv2")
+
+    def sent(**attributes: str) -> dict[str, str]:
+        given = [{"Key": f"routing.http.{name}", "Value": value} for name, value in attributes.items()]
+        elb.modify_load_balancer_attributes(LoadBalancerArn=healthy.arn, Attributes=given)
+        _, _, body = healthy.request("/", {**HEADER, "X-Forwarded-For": "10.1.1.1"}, host=f"{healthy.host}:80")
+        return {name.lower(): value for name, value in json.loads(body)["headers"].items()}
+
+    mode, preserve = "xff_header_processing.mode", "preserve_host_header.enabled"
+    assert sent(**{mode: "preserve"})["x-forwarded-for"] == "10.1.1.1"
+    assert "x-forwarded-for" not in sent(**{mode: "remove"})
+    assert sent(**{mode: "append"})["x-forwarded-for"] == "10.1.1.1, 127.0.0.1"
+    assert sent(**{preserve: "true"})["host"] == f"{healthy.host}:80"
+    assert sent(**{preserve: "false"})["host"] == healthy.host
+
+
 def test_bodies_of_any_length_pass_both_ways(healthy: Stage) -> None:
     assert healthy.request("/", HEADER, method="POST", body=b"x" * 3_000_000)[2] == b"3000000"
     assert healthy.request("/stream", HEADER)[2] == b"one\ntwo\n"
 
 
+@pytest.mark.behaviour("elbv2.broken_answer_is_502")
 def test_a_target_that_closes_without_an_answer_is_502(healthy: Stage) -> None:
     status, headers, body = healthy.request("/closes", HEADER)
     assert (status, headers["Server"]) == (502, "awselb/2.0")
     assert b"<title>502 Bad Gateway</title>" in body
 
 
+@pytest.mark.behaviour("elbv2.admitted", "ec2.admits")
 def test_a_client_whom_no_rule_admits_gets_no_answer(healthy: Stage) -> None:
     ec2 = healthy.sandbox.client("ec2")
     rule = [{"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": [{"CidrIp": "127.0.0.1/32"}]}]
@@ -275,25 +295,7 @@ def test_a_client_whom_no_rule_admits_gets_no_answer(healthy: Stage) -> None:
     assert healthy.request("/", HEADER)[0] == 200
 
 
-def test_a_wrong_status_makes_a_target_unhealthy_but_the_only_one_still_gets_requests(healthy: Stage) -> None:
-    healthy.server.status = 404
-    found = healthy.wait_for("unhealthy", "Target.ResponseCodeMismatch")
-    assert found["Description"] == "Health checks failed with these codes: [404]"
-    assert healthy.request("/", HEADER)[0] == 200, "with no healthy target AWS fails open"
-    healthy.server.status = 200
-    healthy.wait_for("healthy")
-
-
-def test_a_deregistered_target_drains(healthy: Stage) -> None:
-    healthy.deregister()
-    found = healthy.wait_for("draining", "Target.DeregistrationInProgress", seconds=2)
-    assert found["Description"] == "Target deregistration is in progress"
-    assert healthy.request("/", HEADER)[0] == 503
-    healthy.wait_for("unused", "Target.NotRegistered", seconds=5)
-    healthy.register()
-    healthy.wait_for("healthy")
-
-
+@pytest.mark.behaviour("elbv2.certificate_for", "elbv2.speaks_its_protocol")
 def test_an_https_listener_shows_the_certificate_of_its_domain(healthy: Stage) -> None:
     elb, acm = healthy.sandbox.client("elbv2"), healthy.sandbox.client("acm")
     certificate = acm.request_certificate(DomainName="app.example.com")["CertificateArn"]
@@ -306,6 +308,8 @@ def test_an_https_listener_shows_the_certificate_of_its_domain(healthy: Stage) -
     with pytest.raises(ClientError, match="CertificateNotFound"):
         elb.create_listener(Certificates=[{"CertificateArn": f"{certificate[:-1]}?"}], **settings)
     listener = elb.create_listener(Certificates=[{"CertificateArn": certificate}], **settings)["Listeners"][0]
+    more = acm.request_certificate(DomainName="*.shop.example.com")["CertificateArn"]
+    elb.add_listener_certificates(ListenerArn=listener["ListenerArn"], Certificates=[{"CertificateArn": more}])
     trusted = ssl.create_default_context(cafile=healthy.sandbox.facts["ca_file"])
     address, _, port = healthy.sandbox.facts["https_address"].partition(":")
 
@@ -322,7 +326,11 @@ def test_an_https_listener_shows_the_certificate_of_its_domain(healthy: Stage) -
     status, got = get("app.example.com")
     assert status == 200
     assert (got["headers"]["x-forwarded-proto"], got["headers"]["x-forwarded-port"]) == ("https", "443")
+    assert get("en.shop.example.com")[0] == 200
     with pytest.raises(ssl.SSLCertVerificationError):
         get(healthy.host)
+    with pytest.raises(http.client.RemoteDisconnected):
+        healthy.request("/", host=f"{healthy.host}:443", timeout=5)
     elb.delete_listener(ListenerArn=listener["ListenerArn"])
-    acm.delete_certificate(CertificateArn=certificate)
+    for one in (certificate, more):
+        acm.delete_certificate(CertificateArn=one)
