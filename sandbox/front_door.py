@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote
 from sandbox import http, iam, operations, requests, rules, shapes
 from sandbox.answers import answer_response
 from sandbox.audit import Outcome
-from sandbox.audit.records import needs_answer
+from sandbox.audit.records import changes_have_their_answers
 from sandbox.faults import FaultError
 from sandbox.requests import ApiRequest
 from sandbox.responses import RawResponse, error_code, error_response
@@ -277,7 +277,7 @@ class ApiAnswer(Answer):
         part, start, self._start = message.get("body", b""), self._start, None
         if start is not None:
             self._take_request_id(start, part)
-        if (self.status >= 400 or needs_answer(self._request)) and len(self.body) < LONGEST_ANSWER:
+        if (self.status >= 400 or changes_have_their_answers(self._request)) and len(self.body) < LONGEST_ANSWER:
             self.body += part
         if not message.get("more_body", False):
             try:

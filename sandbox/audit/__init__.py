@@ -31,7 +31,7 @@ class Audit:
 
     def record(self, runtime: Runtime, request: ApiRequest, outcome: Outcome, address: str, agent: str) -> None:
         """Remember a call in the account that made it."""
-        if not records.is_recorded(request, outcome.error_code):
+        if not records.is_recorded(request, outcome):
             return
         identity = iam.identity(runtime, request.access_key_id)
         region = request.region or runtime.settings.region

@@ -98,7 +98,7 @@ class Configurations:
     def _compare(self, account: str, region: str, known: dict[tuple[str, str], Known], resource: Resource) -> None:
         digest = _digest(resource)
         last = known.get((resource.type, resource.id))
-        if last is not None and last.status != DELETED and last.digest == digest:
+        if last is not None and last.status != DELETED and _only_changes_make_items(last, digest):
             return
         status = DISCOVERED if last is None or last.status == DELETED else CHANGED
         self._keep(account, region, known, _item(account, region, resource, status), digest)
@@ -136,6 +136,27 @@ class Configurations:
         with self._lock:
             listed = self._known.get((account, region), {})
             return {key: last for key, last in listed.items() if kind in (None, key[0])}
+
+
+@behaviour("config", otherwise=lambda last, digest: False)
+def _only_changes_make_items(last: Known, digest: str) -> bool:
+    """A configuration item is made when a resource's configuration, tags or relationships change, and only then.
+
+    https://docs.aws.amazon.com/config/latest/developerguide/how-does-config-work.html
+    """
+    return last.digest == digest
+
+
+@behaviour("config", otherwise=lambda resource: [])
+def _items_tell_relationships(resource: Resource) -> list[dict[str, str]]:
+    """A configuration item lists what its resource is contained in or associated with.
+
+    https://docs.aws.amazon.com/config/latest/developerguide/resource-config-reference.html
+    """
+    return [
+        {"resourceType": kind, "resourceId": named, "relationshipName": how}
+        for kind, named, how in resource.relationships
+    ]
 
 
 def recorder_of(account: str, region: str) -> Mapping[str, Any] | None:
@@ -202,10 +223,7 @@ def _item(account: str, region: str, resource: Resource, status: str) -> dict[st
         "resourceCreationTime": emulator.epoch(resource.created) if resource.created else None,
         "tags": resource.tags,
         "relatedEvents": [],
-        "relationships": [
-            {"resourceType": kind, "resourceId": named, "relationshipName": how}
-            for kind, named, how in resource.relationships
-        ],
+        "relationships": _items_tell_relationships(resource),
         "configuration": json.dumps(resource.configuration, default=str),
         "supplementaryConfiguration": resource.supplement,
         "recordingFrequency": "CONTINUOUS",

@@ -50,7 +50,7 @@ class Outcome:
     at: float
 
 
-@behaviour("cloudtrail", otherwise=lambda *_: True)
+@behaviour("cloudtrail", stateful=False, otherwise=lambda *_: True)
 def _the_event_history_is_of_management_events(service: str, operation: str) -> bool:
     """LookupEvents shows management events, not data events (S3 objects, SNS and SQS messages, metric data).
 
@@ -77,14 +77,38 @@ def _global_services_are_recorded_in_us_east_1(service: str, region: str) -> str
     return GLOBAL_REGION if service in GLOBAL_SERVICES else region
 
 
-def is_recorded(request: ApiRequest, error_code: str | None) -> bool:
-    return _the_event_history_is_of_management_events(
-        request.service, request.operation
-    ) and _callers_nobody_knows_are_not_recorded(error_code)
+@behaviour("cloudtrail", otherwise=lambda status: status < 400)
+def _failed_calls_are_recorded(status: int) -> bool:
+    """Calls that were denied, refused or failed are in the event history, with their error code and message.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+    """
+    return True
 
 
-def needs_answer(request: ApiRequest) -> bool:
-    """Whether the record tells of a successful call's answer."""
+def is_recorded(request: ApiRequest, outcome: Outcome) -> bool:
+    return (
+        _the_event_history_is_of_management_events(request.service, request.operation)
+        and _callers_nobody_knows_are_not_recorded(outcome.error_code)
+        and _failed_calls_are_recorded(outcome.status)
+    )
+
+
+@behaviour("cloudtrail", otherwise=lambda outcome: str(uuid.uuid4()))
+def _the_request_id_is_the_answers(outcome: Outcome) -> str:
+    """A record's requestID is the request id that the caller had in the answer.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+    """
+    return outcome.request_id
+
+
+@behaviour("cloudtrail", otherwise=lambda request: False)
+def changes_have_their_answers(request: ApiRequest) -> bool:
+    """The record of a change has the answer in responseElements, that of a read has null.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+    """
     return not is_read_only(request.operation) or (request.service, request.operation) in ANSWERED
 
 
@@ -124,7 +148,7 @@ def make(
             record["errorMessage"] = message
     record["requestParameters"] = _parameters(request)
     record["responseElements"] = _elements(request, outcome) if outcome.status < 400 else None
-    record["requestID"] = outcome.request_id
+    record["requestID"] = _the_request_id_is_the_answers(outcome)
     record["eventID"] = str(uuid.uuid4())
     record["readOnly"] = _reads_with_other_names_are_reads(request.service, request.operation)
     if named := _arns(request, record, account):
@@ -151,9 +175,9 @@ def to_event(record: Mapping[str, Any], arrived: float, text: str | None = None)
             name=str(record["eventName"]),
             source=str(record["eventSource"]),
             read_only=bool(record.get("readOnly", False)),
-            username=username(identity),
+            username=username_is_of_the_identity(identity),
             access_key=identity.get("accessKeyId") or None,
-            resources=tuple(resources.of_record(record)),
+            resources=tuple(resources.resources_are_named(record)),
             record=text if text is not None else _text(record),
         )
     except (KeyError, AttributeError) as error:
@@ -165,8 +189,12 @@ def seconds(stamp: str) -> int:
     return int(datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
 
 
-def username(identity: Mapping[str, Any]) -> str | None:
-    """LookupEvents' Username: the user's name, a role session's name, "root"; none for an AWS service."""
+@behaviour("cloudtrail", otherwise=lambda identity: identity.get("accessKeyId"))
+def username_is_of_the_identity(identity: Mapping[str, Any]) -> str | None:
+    """LookupEvents' Username is the user's name, a role session's name, or "root"; an AWS service has none.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_Event.html
+    """
     if identity.get("type") == "Root":
         return "root"
     if identity.get("userName"):
@@ -221,7 +249,12 @@ def _secrets_are_hidden(shape: Any, value: Any, service: str) -> Any:
 def _elements(request: ApiRequest, outcome: Outcome) -> Any:
     """The answer of a call that changes something; null for a read, and when there is nothing in it."""
     model = request.model
-    if model is None or model.output_shape is None or not needs_answer(request) or request.service == "s3":
+    if (
+        model is None
+        or model.output_shape is None
+        or not changes_have_their_answers(request)
+        or request.service == "s3"
+    ):
         return {"requestId": outcome.request_id, "_return": True} if _is_ec2_change(request) else None
     parsed = _parsed(model.output_shape, request.protocol, outcome)
     shape: Shape = model.output_shape
@@ -235,7 +268,7 @@ def _elements(request: ApiRequest, outcome: Outcome) -> Any:
 
 
 def _is_ec2_change(request: ApiRequest) -> bool:
-    return request.service == "ec2" and needs_answer(request)
+    return request.service == "ec2" and changes_have_their_answers(request)
 
 
 def _parsed(shape: Shape, protocol: str, outcome: Outcome) -> dict[str, Any]:
@@ -252,10 +285,17 @@ def _text(record: Mapping[str, Any]) -> str:
     text = json.dumps(record, separators=(",", ":"), default=str)
     if len(text) <= LONGEST_FIELD:
         return text
-    return json.dumps({name: _bounded(value) for name, value in record.items()}, separators=(",", ":"), default=str)
+    return json.dumps(
+        {name: _large_fields_are_left_out(value) for name, value in record.items()}, separators=(",", ":"), default=str
+    )
 
 
-def _bounded(value: Any) -> Any:
+@behaviour("cloudtrail", stateful=False, otherwise=lambda value: value)
+def _large_fields_are_left_out(value: Any) -> Any:
+    """A field of a record over 100 KB is left out, which `omitted` says.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+    """
     size = len(json.dumps(value, default=str))
     if size <= LONGEST_FIELD:
         return value

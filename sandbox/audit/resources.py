@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sandbox.behaviours import behaviour
+
 MOST = 50
 DEEPEST = 8
 
@@ -127,8 +129,12 @@ PREFIXES = {
 LOOKS = ("Describe", "List")
 
 
-def of_record(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(type, name) of what a record touches, as LookupEvents shows it; without doubles."""
+@behaviour("cloudtrail", otherwise=lambda record: [])
+def resources_are_named(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """LookupEvents names the resources that a call touched, by type and name, and finds events by either.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_Event.html
+    """
     found: dict[tuple[str, str], None] = {}
     for resource in record.get("resources") or []:
         if isinstance(resource, Mapping) and resource.get("type") and resource.get("ARN"):

@@ -36,8 +36,8 @@ ATTRIBUTES = {
 def lookup_events(runtime: Runtime, request: ApiRequest) -> dict[str, Any]:
     """https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html"""
     given = request.parameters
-    if given.get("EventCategory"):
-        # Insights events: no trail here has insights.
+    if _insights_are_looked_up_apart(given):
+        # No trail here has insights.
         return {"Events": []}
     limit = int(given.get("MaxResults") or PAGE)
     query = _query(runtime, given)
@@ -57,7 +57,7 @@ def _query(runtime: Runtime, given: dict[str, Any]) -> Query:
     # Bounds are inclusive, events have whole seconds.
     first = max(_seconds(start, upwards=True), _history_begins(now))
     last = _seconds(end, upwards=False) if end is not None else int(now) + 1
-    attribute = (given.get("LookupAttributes") or [None])[0]
+    attribute = _an_attribute_selects(given)
     responses = emulator.core("responses")
     return Query(
         account=responses.get_account_id(),
@@ -68,6 +68,26 @@ def _query(runtime: Runtime, given: dict[str, Any]) -> Query:
         column=ATTRIBUTES[attribute["AttributeKey"]] if attribute else None,
         value=_value(attribute) if attribute else "",
     )
+
+
+@behaviour("cloudtrail", stateful=False, otherwise=lambda given: False)
+def _insights_are_looked_up_apart(given: dict[str, Any]) -> bool:
+    """With the event category insight LookupEvents shows Insights events only, else none of them.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+    """
+    return given.get("EventCategory") == "insight"
+
+
+@behaviour("cloudtrail")
+def _an_attribute_selects(given: dict[str, Any]) -> dict[str, Any] | None:
+    """A lookup attribute selects events whose attribute has exactly this value.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupAttribute.html
+    """
+    attributes = given.get("LookupAttributes") or [None]
+    found: dict[str, Any] | None = attributes[0]
+    return found
 
 
 def _value(attribute: dict[str, Any]) -> str:

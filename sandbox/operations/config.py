@@ -140,7 +140,7 @@ def get_resource_config_history(runtime: Runtime, request: ApiRequest) -> dict[s
         kind,
         identifier,
         (earlier, later),
-        newest_first=given.get("chronologicalOrder", "Reverse") != "Forward",
+        newest_first=not _forward_is_oldest_first(given),
         after=(float(place[0]), int(place[1])) if place else None,
         limit=limit + 1,
     )
@@ -148,6 +148,15 @@ def get_resource_config_history(runtime: Runtime, request: ApiRequest) -> dict[s
     if len(found) > limit:
         answer["nextToken"] = tokens.make(store, given, list(found[limit - 1][:2]))
     return answer
+
+
+@behaviour("config", otherwise=lambda given: False)
+def _forward_is_oldest_first(given: dict[str, Any]) -> bool:
+    """A history comes newest first, in the chronological order Forward oldest first.
+
+    https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
+    """
+    return given.get("chronologicalOrder") == "Forward"
 
 
 def _time(stamp: Any, otherwise: float) -> float:
@@ -234,20 +243,39 @@ def get_discovered_resource_counts(runtime: Runtime, request: ApiRequest) -> dic
 @operation("config", "DeleteConfigurationRecorder")
 def delete_configuration_recorder(runtime: Runtime, request: ApiRequest) -> dict[str, Any]:
     """https://docs.aws.amazon.com/config/latest/APIReference/API_DeleteConfigurationRecorder.html"""
-    name = str(request.parameters["ConfigurationRecorderName"])
     awsconfig = emulator.service("config")
-    if awsconfig._recorders.pop(name, None) is None:
+    name = str(request.parameters["ConfigurationRecorderName"])
+    _only_a_recorder_that_is_there(awsconfig._recorders, name)
+    awsconfig._recorders.pop(name, None)
+    return {}
+
+
+@behaviour("config", code="NoSuchConfigurationRecorderException")
+def _only_a_recorder_that_is_there(recorders: Any, name: str) -> None:
+    """Deleting a configuration recorder that is not there is refused.
+
+    https://docs.aws.amazon.com/config/latest/APIReference/API_DeleteConfigurationRecorder.html
+    """
+    if name not in recorders:
         words = f"Cannot find configuration recorder with the specified name '{name}'."
         raise Refused("NoSuchConfigurationRecorderException", words)
-    return {}
 
 
 @operation("config", "DeleteDeliveryChannel")
 def delete_delivery_channel(runtime: Runtime, request: ApiRequest) -> dict[str, Any]:
     """https://docs.aws.amazon.com/config/latest/APIReference/API_DeleteDeliveryChannel.html"""
-    name = str(request.parameters["DeliveryChannelName"])
     awsconfig = emulator.service("config")
-    if awsconfig._delivery_channels.pop(name, None) is None:
-        words = f"Cannot find delivery channel with specified name '{name}'."
-        raise Refused("NoSuchDeliveryChannelException", words)
+    name = str(request.parameters["DeliveryChannelName"])
+    _only_a_channel_that_is_there(awsconfig._delivery_channels, name)
+    awsconfig._delivery_channels.pop(name, None)
     return {}
+
+
+@behaviour("config", code="NoSuchDeliveryChannelException")
+def _only_a_channel_that_is_there(channels: Any, name: str) -> None:
+    """Deleting a delivery channel that is not there is refused.
+
+    https://docs.aws.amazon.com/config/latest/APIReference/API_DeleteDeliveryChannel.html
+    """
+    if name not in channels:
+        raise Refused("NoSuchDeliveryChannelException", f"Cannot find delivery channel with specified name '{name}'.")
