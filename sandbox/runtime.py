@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sandbox.engine import Engine
     from sandbox.faults import Faults
     from sandbox.logs.intake import Intake
+    from sandbox.messages.notifications import Notifications
     from sandbox.metrics import Metrics
     from sandbox.metrics.alarms import Alarms
     from sandbox.processes import Processes
@@ -81,6 +82,8 @@ class Runtime:
     alarms: Alarms = field(init=False)
     # CloudWatch Logs: where events go that nobody puts by its API.
     logs: Intake = field(init=False)
+    # SNS: deliveries and confirmations.
+    notifications: Notifications = field(init=False)
     # (target group ARN, IP, port) → state as DescribeTargetHealth has it; the load balancer's seam puts its own in.
     target_state: Callable[[str, str, int], str] | None = None
     # Facts for sandbox.json that are known only once the sandbox runs.

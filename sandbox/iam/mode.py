@@ -51,10 +51,12 @@ def refuses_the_unknown(runtime: Runtime) -> bool:
 
 @behaviour("sts", stateful=False, otherwise=lambda request: False)
 def unsigned_is_enough(request: ApiRequest) -> bool:
-    """AssumeRoleWithWebIdentity and AssumeRoleWithSAML are called without credentials.
+    """AssumeRoleWithWebIdentity and AssumeRoleWithSAML are called without credentials, as are links in SNS messages.
 
     https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
     """
+    if request.service == "sns":
+        return request.access_key_id is None and request.operation in ("ConfirmSubscription", "Unsubscribe")
     return request.service == "sts" and request.operation in needs.UNSIGNED
 
 

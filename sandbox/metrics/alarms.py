@@ -6,12 +6,13 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
 from sandbox.behaviours import behaviour
+from sandbox.messages import policies
 from sandbox.metrics import Metrics, queries
 from sandbox.metrics.evaluation import INSUFFICIENT, Datapoint, Rule, Verdict, range_length, verdict
 from sandbox.metrics.expressions import ExpressionError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sandbox.alarms")
 Alarm = dict[str, Any]
+CLOUDWATCH = "cloudwatch.amazonaws.com"
 # How often the clock looks. AWS: every 10 s when the period is shorter than a minute, else every minute; the periods
 # that are looked at are the same as there, so that only data that come late are seen sooner.
 TICK_SECONDS = 1.0
@@ -170,16 +172,26 @@ class Alarms:
             if not self._cloudwatch._is_sns_action_arn(action):
                 self.remember(alarm, "Action", f"Failed to execute action {action}", {"error": "not offered here"})
                 continue
-            error = None
-            if sns._topics.get(action) is None:
-                error = "Resource not found. Please verify that the resource exists and try again"
-            else:
+            topic = sns._topics.get(action)
+            error = _publishing_error(topic, alarm["AlarmArn"])
+            if topic is not None and error is None:
                 subject = f'{state}: "{name}" in {region_name(action)}'[:100]
                 text = json.dumps(message(alarm, old, state, reason, now, action))
                 sns._fanout(action, emulator.core("responses").new_uuid(), text, subject)
             done = "Successfully executed" if error is None else "Failed to execute"
             data = {"actionState": "Succeeded" if error is None else "Failed", "notificationResource": action}
             self.remember(alarm, "Action", f"{done} action {action}", {**data, "error": error} if error else data)
+
+
+def _publishing_error(topic: Mapping[str, Any] | None, alarm_arn: str) -> str | None:
+    """Why CloudWatch cannot publish to a topic, in its words; None when it can."""
+    if topic is None:
+        return "Resource not found. Please verify that the resource exists and try again"
+    if not policies.topic_lets_in(topic, CLOUDWATCH, alarm_arn):
+        return f"CloudWatch Alarms is not authorized to perform: SNS:Publish on resource: {topic['arn']}"
+    if not policies.topic_key_lets_in(topic, CLOUDWATCH, alarm_arn):
+        return "CloudWatch Alarms does not have authorization to access the SNS topic encryption key."
+    return None
 
 
 @behaviour("cloudwatch", otherwise=lambda alarm: True)

@@ -9,7 +9,23 @@ if TYPE_CHECKING:
     from sandbox.runtime import Runtime
 
 # In this order: a service's seams may build on those of the services before it.
-ORDER = ("sts", "iam", "kms", "s3", "secretsmanager", "ec2", "cloudwatch", "logs", "rds", "ecr", "ecs", "elbv2")
+ORDER = (
+    "sts",
+    "iam",
+    "kms",
+    "s3",
+    "secretsmanager",
+    "ec2",
+    "cloudwatch",
+    "logs",
+    "sns",
+    "sqs",
+    "events",
+    "rds",
+    "ecr",
+    "ecs",
+    "elbv2",
+)
 
 
 def install_all(runtime: Runtime) -> None:
