@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from sandbox import emulator, http
+from sandbox import emulator, http, iam
 from sandbox.behaviours import behaviour
 from sandbox.registry_tokens import TokenRefused, Tokens
 
@@ -144,6 +144,8 @@ class Registry:
         fields = match.groupdict()
         try:
             key = self._authorize(http.headers_of(scope))
+            if operation is not None and (text := iam.registry_refusal(self._runtime, key, operation, fields["name"])):
+                raise Refused(403, "DENIED", text)
             if operation is not None:
                 await self._maybe_fail(operation, fields)
             status, headers, body = await self._answer(kind, method, fields, scope, receive)

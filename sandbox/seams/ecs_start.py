@@ -14,7 +14,7 @@ from sandbox.behaviours import behaviour
 from sandbox.container_health import HealthCheck, HealthRunner
 from sandbox.container_logs import LogShipper
 from sandbox.containers import APIError, Container
-from sandbox.seams import ecs_secrets
+from sandbox.seams import ecs_execution_role, ecs_secrets
 from sandbox.seams.ecs_metadata import TaskEndpoints
 from sandbox.seams.ecs_roles import role_refusal
 
@@ -161,6 +161,8 @@ class Starter:
                     "ResourceInitializationError: unable to pull secrets or registry auth: execution resource "
                     f"retrieval failed: unable to assume role {role}"
                 )
+            if role and (reason := ecs_execution_role.stop_reason(self._runtime, role, container, task["taskArn"])):
+                raise CannotStart(reason, container["name"] if reason.startswith("CannotPull") else "")
             try:
                 start.secrets[container["name"]] = ecs_secrets.resolve(container)
             except LookupError as error:
