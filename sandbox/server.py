@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import IO, Any
 
-from sandbox import behaviours, emulator, engine, logfile, operations, rules, seams
+from sandbox import behaviours, emulator, engine, logfile, loopback, operations, rules, seams
 from sandbox.addresses import Addresses
 from sandbox.audit import Audit
 from sandbox.config import Settings, write_atomically
@@ -91,6 +91,7 @@ def emulator_environment(settings: Settings) -> dict[str, str]:
 
 def build(settings: Settings) -> tuple[Runtime, FrontDoor]:
     """Everything but the listening socket. The process's environment is replaced."""
+    loopback.install()
     environment, without = emulator_environment(settings), os.environ.get(behaviours.VARIABLE)
     os.environ.clear()
     os.environ.update(environment)

@@ -41,3 +41,28 @@ def test_the_load_balancer_connects_to_no_target_outside_loopback() -> None:
         "except TargetError as error: print(error.status)"
     )
     assert in_the_sandbox(code) == "504"
+
+
+TRIES = """
+import asyncio, socket, urllib.request
+from sandbox import loopback
+loopback.install()
+def tried(call):
+    try: call()
+    except loopback.NotLoopback: return "kept"
+    except OSError as error: return type(error.__cause__ or error).__name__ + str(getattr(error, "reason", ""))
+    return "passed"
+with socket.socket() as one, socket.socket(type=socket.SOCK_DGRAM) as two, socket.socket() as three:
+    print(tried(lambda: one.connect(("192.0.2.1", 80))), tried(lambda: two.sendto(b"x", ("192.0.2.1", 53))),
+          tried(lambda: three.bind(("0.0.0.0", 0))), tried(lambda: socket.getaddrinfo("example.test", 80)))
+    try: asyncio.run(asyncio.open_connection("192.0.2.1", 80))
+    except loopback.NotLoopback: print("kept", end=" ")
+    try: urllib.request.urlopen("http://example.test/", timeout=1)
+    except OSError as error: print(type(error.reason).__name__)
+    three.bind(("127.0.0.1", 0)); three.listen()
+    print(tried(lambda: one.connect(three.getsockname())), tried(lambda: socket.getaddrinfo("localhost", 80)))
+"""
+
+
+def test_nothing_in_the_process_reaches_others_whatever_it_tries() -> None:
+    assert in_the_sandbox(TRIES).splitlines() == ["kept kept kept kept", "kept NotLoopback", "passed passed"]
