@@ -29,6 +29,7 @@ MODULES = {
     "awsconfig": "services.config",
     "trails": "services.cloudtrail",
     "s3": "services.s3",
+    "kms": "services.kms",
     "application": "app",
 }
 CHECK = """
