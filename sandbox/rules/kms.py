@@ -92,13 +92,7 @@ def rotation_needs_an_enabled_key(runtime: Runtime, request: ApiRequest) -> Refu
     return Refusal("DisabledException", f"{key['Arn']} is disabled.") if key and key["KeyState"] == "Disabled" else None
 
 
-@rule(
-    "kms",
-    "EnableKeyRotation",
-    "DisableKeyRotation",
-    "GetKeyRotationStatus",
-    code="UnsupportedOperationException",
-)
+@rule("kms", "EnableKeyRotation", "DisableKeyRotation", code="UnsupportedOperationException")
 def only_symmetric_keys_rotate(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """Automatic rotation is for symmetric encryption keys only.
 

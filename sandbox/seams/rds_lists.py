@@ -18,6 +18,7 @@ LISTED = {
     "DescribeDBParameters": ("Parameter", "ParameterName"),
     "DescribeDBSnapshots": ("DBSnapshot", "DBSnapshotIdentifier"),
     "DescribeDBEngineVersions": ("DBEngineVersion", "EngineVersion"),
+    "DescribeOrderableDBInstanceOptions": ("OrderableDBInstanceOption", "DBInstanceClass"),
 }
 # Filter → what it compares. https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeDBInstances.html
 FILTERS = {
@@ -27,8 +28,17 @@ FILTERS = {
     "db-cluster-id": ("DBClusterIdentifier",),
     "domain": (),
 }
-CLASSES = re.compile(r"db\.(t3|t4g|m5|m6g|m6i|m7g|r5|r6g|r6i|r7g)\.(micro|small|medium|large|[248]?xlarge)")
+CLASSES = [
+    f"db.{generation}.{size}"
+    for generations, sizes in (
+        (("t3", "t4g"), ("micro", "small", "medium", "large", "xlarge", "2xlarge")),
+        (("m5", "m6g", "m6i", "m7g", "r5", "r6g", "r6i", "r7g"), ("large", "xlarge", "2xlarge", "4xlarge", "8xlarge")),
+    )
+    for generation in generations
+    for size in sizes
+]
 CLASS_OF_THE_EMULATOR = "db.t3.micro"
+OPTION = r"<OrderableDBInstanceOption>.*?</OrderableDBInstanceOption>"
 
 
 def install(rds: Any) -> None:
@@ -155,7 +165,10 @@ def current_classes_can_be_ordered(rds: Any, p: Params, stock: Handler) -> Respo
     https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeOrderableDBInstanceOptions.html
     """
     asked = rds._p(p, "DBInstanceClass")
-    if not CLASSES.fullmatch(asked):
-        return stock(p)
     status, headers, body = stock({**p, "DBInstanceClass": [CLASS_OF_THE_EMULATOR]})
-    return status, headers, body.replace(CLASS_OF_THE_EMULATOR.encode(), asked.encode())
+    entries = re.findall(OPTION, body.decode(), re.DOTALL)
+    if status != 200 or not entries:
+        return status, headers, body
+    classes = [one for one in CLASSES if asked in ("", one)]
+    members = "".join(entries[0].replace(CLASS_OF_THE_EMULATOR, one) for one in classes)
+    return status, headers, body.replace(entries[0].encode(), members.encode())

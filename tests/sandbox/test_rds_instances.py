@@ -168,6 +168,9 @@ def test_parameters_that_cannot_be_are_refused(
 @pytest.mark.behaviour("rds.default_groups_exist")
 def test_the_default_groups_exist(sandbox: Sandbox) -> None:
     rds = sandbox.client("rds")
+    groups = rds.describe_db_parameter_groups()["DBParameterGroups"]
+    families = {one["DBParameterGroupName"]: one["DBParameterGroupFamily"] for one in groups}
+    assert families.get("default.postgres14") == "postgres14"
     found = rds.describe_db_parameters(DBParameterGroupName="default.postgres14")["Parameters"]
     values = {one["ParameterName"]: one.get("ParameterValue") for one in found}
     assert values["rds.force_ssl"] == "0", "off by default before PostgreSQL 15"
@@ -320,7 +323,8 @@ def test_a_deleted_instance_takes_its_process_interface_and_data_along(
     short.wait_for("available")
     address = short.describe()["Endpoint"]["Address"]
     look = [{"Name": "private-ip-address", "Values": [address]}]
-    assert ec2.describe_network_interfaces(Filters=look)["NetworkInterfaces"][0]["Description"] == "RDSNetworkInterface"
+    interfaces = ec2.describe_network_interfaces(Filters=look)["NetworkInterfaces"]
+    assert [one["Description"] for one in interfaces] == ["RDSNetworkInterface"]
     with refused("InvalidParameterCombination"):
         rds.delete_db_instance(DBInstanceIdentifier="short-lived")
     with refused("InvalidDBSubnetGroupStateFault"):
