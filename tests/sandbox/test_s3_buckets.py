@@ -123,6 +123,8 @@ def test_a_bucket_of_another_owner_than_expected_is_denied(s3: Any, bucket: Make
         s3.put_object(Bucket=name, Key="k", Body=b"x", ExpectedBucketOwner=OTHER_ACCOUNT)
     with refused("AccessDenied", status=403):
         s3.get_bucket_versioning(Bucket=name, ExpectedBucketOwner=OTHER_ACCOUNT)
+    with refused("403", status=403):
+        s3.head_bucket(Bucket=name, ExpectedBucketOwner=OTHER_ACCOUNT)
 
 
 def test_a_bucket_that_holds_something_stays(s3: Any, bucket: Make) -> None:
@@ -420,21 +422,29 @@ def test_whatever_comes_into_a_ledger_is_locked(s3: Any, bucket: Make) -> None:
     assert s3.get_object_retention(Bucket=name, Key="big")["Retention"]["Mode"] == "COMPLIANCE"
 
 
-def test_a_lock_outlives_the_sandbox() -> None:
+def test_locks_and_keys_outlive_the_sandbox() -> None:
     with open_folder() as root:
         running = Sandbox(root)
         try:
-            s3 = running.up().client("s3")
+            running.up()
+            s3, kms = running.client("s3"), running.client("kms")
             s3.create_bucket(Bucket="ledger-kept", ObjectLockEnabledForBucket=True, **HERE)
             held = {"Bucket": "ledger-kept", "Key": "a/b"}
             lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": soon()}
             version = s3.put_object(**held, Body=b"1", **lock)["VersionId"]
-            held_back = s3.put_object(**held, Body=b"2", ObjectLockLegalHoldStatus="ON")["VersionId"]
+            on_hold = s3.put_object(**held, Body=b"2", ObjectLockLegalHoldStatus="ON")["VersionId"]
+            key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+            call = {"KeyId": key, "Message": b"sealed", "SigningAlgorithm": "ECDSA_SHA_256"}
+            signature = kms.sign(**call)["Signature"]
+            blob = kms.encrypt(KeyId=kms.create_key()["KeyMetadata"]["KeyId"], Plaintext=b"hidden")["CiphertextBlob"]
             running.down()
-            s3 = running.up().client("s3")
+            running.up()
+            s3, kms = running.client("s3"), running.client("kms")
             assert s3.get_object(**held, VersionId=version)["Body"].read() == b"1"
-            for one in (version, held_back):
+            for one in (version, on_hold):
                 with refused("AccessDenied", LOCKED, 403):
                     s3.delete_object(**held, VersionId=one)
+            assert kms.verify(**call, Signature=signature)["SignatureValid"]
+            assert kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"hidden"
         finally:
             running.down()
