@@ -22,6 +22,7 @@ from sandbox.forwarding import ClientGone, Exchange, Headers, TargetError, end_t
 from sandbox.http import headers_of, host_of
 from sandbox.https_listeners import listeners_for
 from sandbox.listener_rules import Request, choose, redirect_location
+from sandbox.metrics.traffic import Meter
 from sandbox.seams import elbv2_groups
 from sandbox.seams.elbv2_rules import target_groups_of
 from sandbox.target_health import TargetHealth
@@ -72,7 +73,9 @@ class LoadBalancers:
             elif not _admitted(balancer, request):
                 await _drop(receive, send)
             else:
-                await self._apply(balancer, listener, request, scope, receive, send)
+                await self._apply(
+                    balancer, listener, request, scope, receive, Meter(self._runtime.metrics, balancer, send)
+                )
 
     async def _apply(
         self,
@@ -81,7 +84,7 @@ class LoadBalancers:
         request: Request,
         scope: Scope,
         receive: Receive,
-        send: Send,
+        send: Meter,
     ) -> None:
         rules = [r for r in service("alb")._rules.values() if r["ListenerArn"] == listener["ListenerArn"]]
         rule = choose(rules, request)
@@ -106,13 +109,14 @@ class LoadBalancers:
         request: Request,
         scope: Scope,
         receive: Receive,
-        send: Send,
+        send: Meter,
     ) -> None:
         arn = _weighted(target_groups_of(actions))
         target = self._choose_target(arn) if arn else None
         if arn is None or target is None:
             await _say(send, _no_target_is_503())
             return
+        send.chosen(arn)
         address, port = target
         idle = float(_attribute(balancer, "idle_timeout.timeout_seconds", "60"))
         started = False
@@ -125,6 +129,7 @@ class LoadBalancers:
             outgoing = _target_headers(balancer, listener, request, scope)
             answer = await exchange.ask(scope["method"].encode("latin-1"), _raw_target(scope), outgoing, receive)
             started = True
+            send.answered()
             head = [*_connection_headers(), *answer.headers]
             await send({"type": "http.response.start", "status": answer.status, "headers": head})
             async for chunk in answer.body:
@@ -406,5 +411,6 @@ async def _close(send: Any) -> None:
 
     `send` is hypercorn's HTTPStream.app_send, which sends through its H11Protocol, which sends through its TCPServer.
     """
-    server = send.__self__.send.__self__.send.__self__
+    # A response that is counted (sandbox.metrics.traffic) has the server's own sender within.
+    server = getattr(send, "inner", send).__self__.send.__self__.send.__self__
     server.writer.transport.abort()

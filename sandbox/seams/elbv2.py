@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from sandbox.behaviours import behaviour
 from sandbox.emulator import request_scope, service
 from sandbox.https_listeners import HttpsListeners
 from sandbox.load_balancer import LoadBalancers
+from sandbox.metrics.traffic import count_hosts
 from sandbox.seams import ec2, elbv2_certificates, elbv2_groups, elbv2_pages, elbv2_rules
 from sandbox.seams.refusal import Handler, Params, Refused, Response, answered
 from sandbox.target_health import TargetHealth
@@ -69,6 +71,8 @@ def _start(runtime: Runtime, alb: Any, background: Background, health: TargetHea
             with request_scope(account, region):
                 _remove_interface_at(runtime, identifier, until)
     background.submit(health.run())
+    users = functools.partial(elbv2_rules.users_of, alb)
+    background.submit(count_hosts(runtime.metrics, elbv2_groups.groups_for_health, health.finding, users))
 
 
 def _interfaces(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
