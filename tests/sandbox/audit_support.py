@@ -14,6 +14,13 @@ from botocore.config import Config
 
 from tests.sandbox.support import Sandbox
 
+# Anybody may assume the role.
+TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}],
+    }
+)
 _numbers = itertools.count(500_000_000_001)
 
 
@@ -48,8 +55,9 @@ class Account:
     def record(self, request_id: str, region: str | None = None) -> dict[str, Any]:
         """The CloudTrail record with this request id."""
         found = [json.loads(event["CloudTrailEvent"]) for event in self.events(region)]
-        (wanted,) = [record for record in found if record["requestID"] == request_id]
-        return dict(wanted)
+        wanted = [record for record in found if record["requestID"] == request_id]
+        assert len(wanted) == 1, f"{len(wanted)} records have the request id {request_id}"
+        return dict(wanted[0])
 
     def load(self, *documents: dict[str, Any]) -> dict[str, Any]:
         """Import a history; what the sandbox says of it."""

@@ -13,15 +13,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.sandbox.audit_support import Account, new_account
+from tests.sandbox.audit_support import TRUST, Account, new_account
 from tests.sandbox.support import Sandbox, open_folder
-
-TRUST = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}],
-    }
-)
 
 
 @pytest.fixture
@@ -246,6 +239,7 @@ def test_a_change_is_recorded_with_its_answer_and_a_read_without(account: Accoun
         },
     }
     answer = record["responseElements"]
+    assert answer is not None
     assert (answer["requestId"], answer["_return"]) == (asked, True)
     assert answer["securityGroupRuleSet"]["items"][0]["cidrIpv4"] == "10.0.0.0/8"
     read = account.record(request_id(lambda: ec2.describe_vpcs(VpcIds=[vpc["Vpc"]["VpcId"]])))
@@ -293,7 +287,8 @@ def test_users_and_role_sessions_are_known_by_their_names(account: Account) -> N
         name: account.events(LookupAttributes=[{"AttributeKey": "Username", "AttributeValue": name}])
         for name in ("alice", "run-7", "root")
     }
-    (of_alice,), (of_role,) = by_name["alice"], by_name["run-7"]
+    assert (len(by_name["alice"]), len(by_name["run-7"])) == (1, 1)
+    of_alice, of_role = by_name["alice"][0], by_name["run-7"][0]
     identity = json.loads(of_alice["CloudTrailEvent"])["userIdentity"]
     assert (identity["type"], identity["userName"]) == ("IAMUser", "alice")
     assert identity["arn"] == f"arn:aws:iam::{account.number}:user/alice"
@@ -311,7 +306,7 @@ def test_users_and_role_sessions_are_known_by_their_names(account: Account) -> N
 def test_a_field_over_100_kb_is_left_out_and_says_so(account: Account) -> None:
     clusters = [f"cluster-{number:05}-{'x' * 200}" for number in range(1_000)]
     record = account.record(request_id(lambda: account.client("ecs").describe_clusters(clusters=clusters)))
-    assert record["requestParameters"]["omitted"] is True
+    assert record["requestParameters"].get("omitted") is True
     assert record["requestParameters"]["originalSize"] > 200_000
 
 
