@@ -70,7 +70,7 @@ def test_the_sandbox_is_heard_and_the_emulator_only_when_something_is_wrong(tmp_
 
 
 def test_the_log_tells_of_the_start_and_not_of_every_save(sandbox: Sandbox) -> None:
-    sandbox.client("ec2").create_tags(Resources=["vpc-1"], Tags=[{"Key": "a", "Value": "b"}])
+    sandbox.client("sns").create_topic(Name="to-be-saved")
     text = (sandbox.root / ".sandbox" / "sandbox.log").read_text()
     assert f"INFO sandbox: up at {sandbox.endpoint}" in text
     assert "Persistence" not in text
