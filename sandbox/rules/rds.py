@@ -150,6 +150,22 @@ def the_last_snapshot_is_new(runtime: Runtime, request: ApiRequest) -> Refusal |
     return Refusal("DBSnapshotAlreadyExists", text)
 
 
+@rule("rds", "DeleteDBInstance", code="InvalidDBInstanceState")
+def the_last_snapshot_is_of_a_whole_instance(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """A final snapshot is taken of an instance that is available or stopped, not of one on its way there.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DeleteDBInstance.html (SkipFinalSnapshot)
+    """
+    record = instance_of(request)
+    if record is None or not request.parameters.get("FinalDBSnapshotIdentifier"):
+        return None
+    state, name = record["DBInstanceStatus"], record["DBInstanceIdentifier"]
+    if state in ("available", "stopped"):
+        return None
+    text = f"Instance {name} is currently {state} - a final snapshot cannot be taken."
+    return Refusal("InvalidDBInstanceState", text)
+
+
 @rule("rds", "ModifyDBInstance", code="DBInstanceAlreadyExists")
 def a_new_name_is_free(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """An instance cannot be given the name of another.

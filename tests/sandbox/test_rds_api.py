@@ -39,6 +39,9 @@ def database(sandbox: Sandbox, groups: str) -> Iterator[Instance]:
     rule = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5433, "IpRanges": [{"CidrIp": "127.0.0.1/32"}]}
     sandbox.client("ec2").authorize_security_group_ingress(GroupId=groups, IpPermissions=[rule])
     yield instance
+    rds = sandbox.client("rds")
+    rds.delete_db_instance(DBInstanceIdentifier=instance.name, SkipFinalSnapshot=True)
+    until(lambda: instance.name not in listed(rds), "the instance is gone")
 
 
 def listed(rds: Any) -> list[str]:
@@ -70,6 +73,11 @@ def test_an_unknown_instance_is_not_found(rds: Any, verb: str) -> None:
 
 @pytest.mark.behaviour("rds.names_ignore_case")
 def test_names_are_found_whatever_their_case(rds: Any, database: Instance) -> None:
+    settings = {"DBParameterGroupFamily": "postgres16", "Description": "x"}
+    rds.create_db_parameter_group(DBParameterGroupName="Mixed-Case", **settings)
+    held = [one["DBParameterGroupName"] for one in rds.describe_db_parameter_groups()["DBParameterGroups"]]
+    rds.delete_db_parameter_group(DBParameterGroupName="Mixed-Case")
+    assert "mixed-case" in held
     found = rds.describe_db_instances(DBInstanceIdentifier="API-Db")["DBInstances"]
     assert [one["DBInstanceIdentifier"] for one in found] == ["api-db"]
     by_id = rds.describe_db_instances(DBInstanceIdentifier=found[0]["DbiResourceId"])["DBInstances"]
@@ -89,6 +97,7 @@ def test_a_name_is_taken_whatever_its_case(sandbox: Sandbox, groups: str, databa
     "rds.only_an_available_instance_is_stopped",
     "rds.only_an_available_instance_is_saved",
     "rds.only_a_stopped_instance_is_started",
+    "rds.the_last_snapshot_is_of_a_whole_instance",
     "rds.an_instance_is_deleted_once",
     "rds.deletion_takes_its_time",
     "rds.vpc_default_group_counts",
@@ -114,6 +123,8 @@ def test_an_instance_comes_and_goes_through_its_states(
             call(**name, **more)
     with refused("InvalidDBInstanceState", "is not in stopped state", 400):
         rds.start_db_instance(**name)
+    with refused("InvalidDBInstanceState", "a final snapshot cannot be taken", 400):
+        rds.delete_db_instance(**name, FinalDBSnapshotIdentifier="too-early")
     rds.delete_db_instance(**name, SkipFinalSnapshot=True)
     assert "unborn" in listed(rds)
     assert status(rds, "unborn") == "deleting"

@@ -78,10 +78,10 @@ def test_the_server_runs_as_an_ordinary_user(database: Instance) -> None:
 
 
 def postmaster(database: Instance) -> int:
-    state = database.sandbox.root / ".sandbox" / "state"
-    for pid in children_of_state(state):
+    resource = database.describe()["DbiResourceId"].encode()
+    for pid in children_of_state(database.sandbox.root / ".sandbox" / "state"):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if words[0].endswith(b"/bin/postgres"):
+        if words[0].endswith(b"/bin/postgres") and words[2].endswith(resource):
             return pid
     raise AssertionError("no postmaster found")
 
@@ -329,11 +329,14 @@ def test_a_deleted_instance_takes_its_process_interface_and_data_along(
         rds.delete_db_instance(DBInstanceIdentifier="short-lived")
     with refused("InvalidDBSubnetGroupStateFault"):
         rds.delete_db_subnet_group(DBSubnetGroupName="papyrus")
-    data = sandbox.root / ".sandbox" / "state" / "postgres" / "data"
-    assert len([one for one in data.iterdir() if one.is_dir()]) == 2
-    deleted = rds.delete_db_instance(DBInstanceIdentifier="short-lived", SkipFinalSnapshot=True)
+    data = sandbox.root / ".sandbox" / "state" / "postgres" / "data" / short.describe()["DbiResourceId"]
+    assert data.is_dir()
+    deleted = rds.delete_db_instance(DBInstanceIdentifier="short-lived", FinalDBSnapshotIdentifier="short-final")
     assert deleted["DBInstance"]["DBInstanceStatus"] == "deleting"
     rds.get_waiter("db_instance_deleted").wait(DBInstanceIdentifier="short-lived", WaiterConfig={"Delay": 1})
     assert ec2.describe_network_interfaces(Filters=look)["NetworkInterfaces"] == []
-    assert len([one for one in data.iterdir() if one.is_dir()]) == 1
+    assert not data.exists()
     assert database.login()[0] == "app"
+    snapshot = rds.describe_db_snapshots(DBSnapshotIdentifier="short-final")["DBSnapshots"][0]
+    assert (snapshot["DBInstanceIdentifier"], snapshot["Status"]) == ("short-lived", "available")
+    rds.delete_db_snapshot(DBSnapshotIdentifier="short-final")
