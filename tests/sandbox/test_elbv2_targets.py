@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,6 +152,8 @@ def test_a_target_is_its_address_and_port(sandbox: Sandbox, elb: Any, group: str
         found = elb.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
         return [(one["Target"]["Port"], one["TargetHealth"]["State"], one["TargetHealth"]["Reason"]) for one in found]
 
+    # Long enough for the checks to look at new targets, were there a load balancer.
+    time.sleep(0.3)
     assert shown() == [(5000, "unused", "Target.NotInUse"), (6000, "unused", "Target.NotInUse")]
     elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": address}])
     elb.deregister_targets(TargetGroupArn=group, Targets=[{"Id": address}])
