@@ -32,7 +32,7 @@ def refusal(runtime: Runtime, request: ApiRequest, wire: Wire) -> Refusal | None
         return objection
     principal = resolve(runtime, signed.access_key_id if signed else "")
     if principal is None or signed is None:
-        return denials.unauthenticated("unknown", request.service, request.protocol)
+        return None
     settings = runtime.settings
     region = request.region or settings.region
     with emulator.tenant_scope(request.access_key_id, settings.account, region):

@@ -63,7 +63,7 @@ def of(call: Call) -> list[Need]:
     """Everything that must be allowed for the call, in the order in which a refusal names it."""
     action = action_of(call)
     needs = [Need(action, resources.of(call, action))]
-    for more in (roles_that_are_passed, tags_on_creation, session_tags, objects_that_are_copied):
+    for more in (roles_that_are_passed, tags_on_creation, objects_that_are_copied):
         needs += more(call)
     return needs
 
@@ -112,23 +112,6 @@ def tags_on_creation(call: Call) -> list[Need]:
     made = [created[call.service](call)] if call.service in created else resources.of(call, action_of(call))
     prefix = reference.prefix_of(call.service)
     return [Need(action, made, {f"{prefix}:createaction": [call.operation]}, tags)]
-
-
-@behaviour("sts", code="AccessDenied", otherwise=lambda call: [])
-def session_tags(call: Call) -> list[Need]:
-    """Session tags need sts:TagSession, a source identity sts:SetSourceIdentity, beside sts:AssumeRole.
-
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_permissions-required
-    """
-    if call.service != "sts" or call.operation not in ("AssumeRole", "GetFederationToken"):
-        return []
-    on = resources.of(call, "sts:AssumeRole") if call.text("RoleArn") else ("*",)
-    found = []
-    if call.parameters.get("Tags"):
-        found.append(Need("sts:TagSession", on))
-    if call.parameters.get("SourceIdentity"):
-        found.append(Need("sts:SetSourceIdentity", on))
-    return found
 
 
 def objects_that_are_copied(call: Call) -> list[Need]:

@@ -58,10 +58,7 @@ def trusted(
     root_assumes_no_role(principal)
     settings = runtime.settings
     call = Call(runtime, request, principal.account, request.region or settings.region)
-    actions = ["sts:AssumeRole"]
-    actions += ["sts:TagSession"] if request.parameters.get("Tags") else []
-    actions += ["sts:SetSourceIdentity"] if request.parameters.get("SourceIdentity") else []
-    for action in actions:
+    for action in ["sts:AssumeRole", *tags_and_source_need_permissions(request)]:
         decision = trust_policy_decides(call, principal, action, role_arn, role)
         if not decision.allowed:
             why = ""
@@ -69,6 +66,16 @@ def trusted(
                 why = f" with an explicit deny in a{'n' if decision.by.startswith('i') else ''} {decision.by}"
             text = f"User: {principal.arn} is not authorized to perform: {action} on resource: {role_arn}{why}"
             raise Refused("AccessDenied", text, 403)
+
+
+@behaviour("sts", code="AccessDenied", otherwise=lambda request: [])
+def tags_and_source_need_permissions(request: ApiRequest) -> list[str]:
+    """Session tags need sts:TagSession, a source identity sts:SetSourceIdentity, beside sts:AssumeRole.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_permissions-required
+    """
+    found = ["sts:TagSession"] if request.parameters.get("Tags") else []
+    return [*found, "sts:SetSourceIdentity"] if request.parameters.get("SourceIdentity") else found
 
 
 @behaviour("sts", code="AccessDenied")

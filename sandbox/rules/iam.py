@@ -80,16 +80,6 @@ def ten_managed_policies_an_entity(runtime: Runtime, request: ApiRequest) -> Ref
     return exceeded(f"PoliciesPer{kind}", ATTACHED)
 
 
-@rule("iam", "DetachRolePolicy", "DetachUserPolicy", "DetachGroupPolicy", code="NoSuchEntity", stateful=False)
-def detached_policy_has_an_arn(runtime: Runtime, request: ApiRequest) -> Refusal | None:
-    """A policy's ARN must have the form of one.
-
-    https://docs.aws.amazon.com/IAM/latest/APIReference/API_DetachRolePolicy.html
-    """
-    arn = str(request.parameters.get("PolicyArn"))
-    return None if arn.startswith("arn:") else Refusal("InvalidInput", f"ARN {arn} is not valid.")
-
-
 @rule("iam", "CreatePolicyVersion", code="LimitExceeded")
 def five_versions_a_policy(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """A managed policy has at most five versions: one must be deleted before a sixth is made.

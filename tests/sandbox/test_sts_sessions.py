@@ -93,7 +93,7 @@ def test_root_assumes_no_role(mode: Sandbox) -> None:
         mode.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")
 
 
-@pytest.mark.behaviour("sts.trust_policy_decides")
+@pytest.mark.behaviour("sts.tags_and_source_need_permissions")
 def test_session_tags_need_a_permission_of_their_own(mode: Sandbox, caller: User) -> None:
     tags = [{"Key": "team", "Value": "ops"}]
     with role(mode, trust(ACCOUNT)) as arn, refused("AccessDenied", "sts:TagSession"):
@@ -104,6 +104,19 @@ def test_session_tags_need_a_permission_of_their_own(mode: Sandbox, caller: User
         assert client(mode, "ecs", session).list_clusters()["clusterArns"] is not None
         with refused("AccessDeniedException", "ecs:ListClusters"):
             client(mode, "ecs", assume(caller, arn)["Credentials"]).list_clusters()
+
+
+@pytest.mark.behaviour("sts.tags_and_source_need_permissions")
+def test_a_source_identity_needs_a_permission_and_stays(mode: Sandbox, caller: User) -> None:
+    both = ["sts:AssumeRole", "sts:SetSourceIdentity"]
+    with role(mode, trust(ACCOUNT)) as arn, refused("AccessDenied", "sts:SetSourceIdentity", 403):
+        assume(caller, arn, SourceIdentity="ana")
+    named = allow("ecs:*", "sts:*", condition={"StringEquals": {"aws:SourceIdentity": "ana"}})
+    with role(mode, trust(ACCOUNT, both), named) as arn:
+        session = assume(caller, arn, SourceIdentity="ana")
+        assert session["SourceIdentity"] == "ana"
+        chained = client(mode, "sts", session["Credentials"]).assume_role(RoleArn=arn, RoleSessionName="chained")
+        client(mode, "ecs", chained["Credentials"]).list_clusters()
 
 
 @pytest.mark.behaviour("sts.tags_of_the_session")
