@@ -34,8 +34,8 @@ EMULATOR_DOORS = ("/_ministack", "/_localstack", "/_aws", "/_alb", "/health")
 TASK_PATHS = re.compile(r"^/(v4/|v2/credentials/)")
 # S3 objects are the largest bodies; image layers do not come this way.
 LARGEST_BODY = 512 * 1024 * 1024
-# What may be imported at once as CloudTrail's history: some 100,000 records.
-LARGEST_HISTORY = 256 * 1024 * 1024
+# What may be imported at once as CloudTrail's history: some 60,000 records.
+LARGEST_HISTORY = 64 * 1024 * 1024
 # Of an answer this much is kept for the record.
 LONGEST_ANSWER = 512 * 1024
 REQUEST_ID = re.compile(rb"<[Rr]equestI[dD]>([^<]+)</")

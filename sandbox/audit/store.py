@@ -24,6 +24,8 @@ MOST_EVENTS = 2_000_000
 MOST_PENDING = 50_000
 COMMIT_SECONDS = 0.5
 PRUNE_SECONDS = 600.0
+# SQLite's write-ahead log is emptied when it is longer than this (bytes).
+LONGEST_LOG = 32 * 1024 * 1024
 TYPE, NAME = 0, 1
 
 SCHEMA = """
@@ -103,6 +105,7 @@ class Store:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._log = file.with_name(file.name + "-wal")
         self._pending: deque[Event] = deque()
         self._scopes: dict[tuple[str, str], int] = {}
         self._lock = threading.RLock()
@@ -368,7 +371,13 @@ class Store:
         while not self._ended.wait(COMMIT_SECONDS):
             self._commit()
             try:
-                checkpoints.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                if self._log.exists() and self._log.stat().st_size > LONGEST_LOG:
+                    # Under steady writing the log is begun anew only when nobody writes for a moment.
+                    with self._lock:
+                        self._db.commit()
+                        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                else:
+                    checkpoints.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 if time.monotonic() - pruned > PRUNE_SECONDS:
                     pruned = time.monotonic()
                     self.prune(time.time())
