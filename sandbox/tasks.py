@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator, host_python
 from sandbox.addresses import NoAddress
+from sandbox.behaviours import behaviour
 from sandbox.containers import APIError, Container
 from sandbox.images import ImageError, ImageStore, Unpacked
 from sandbox.processes import StartError
@@ -119,6 +120,8 @@ class TaskBackend:
         task["_container_ip"] = ip
         if subnet is None:
             return ip
+        if not task_interface(task, subnet):
+            return ip
         attachment = emulator.core("responses").new_uuid()
         groups = task.get("_security_groups") or _default_groups(ec2, subnet["VpcId"])
         description = f"arn:aws:ecs:{self._runtime.settings.region}:{self._runtime.settings.account}:attachment/"
@@ -151,7 +154,8 @@ class TaskBackend:
         if task is None:
             return
         _, _, _, region, account, _ = arn.split(":", 5)
-        if interface := task.pop("_interface", None):
+        interface = task.pop("_interface", None)
+        if interface and interface_goes_with_its_task(interface):
             with emulator.request_scope(account, region):
                 interfaces.delete_interface(interface)
         for attachment in task.get("attachments", []):
@@ -193,6 +197,24 @@ class TaskBackend:
         if folder == "/" or not resolved.is_relative_to(image.root):
             resolved = image.root
         return Plan(argv, environment, resolved, image, home)
+
+
+@behaviour("ecs", otherwise=lambda *_: False)
+def task_interface(task: dict[str, Any], subnet: dict[str, Any]) -> bool:
+    """A task with the network mode awsvpc has a network interface of its own in its subnet, before it runs.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-networking.html
+    """
+    return task.get("_network_mode") == "awsvpc" and bool(subnet)
+
+
+@behaviour("ecs", otherwise=lambda *_: False)
+def interface_goes_with_its_task(interface: str) -> bool:
+    """A task's network interface is deleted when the task stops.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-task-networking.html
+    """
+    return bool(interface)
 
 
 class Inside:

@@ -165,7 +165,10 @@ def failure_of(image: Image | None, wanted: dict[str, str]) -> Data | None:
         code, reason = "MissingDigestAndTag", "Invalid request parameters: both tag and digest cannot be null"
     elif image is None:
         code, reason = "ImageNotFound", "Requested image not found"
-    elif wanted.get("imageDigest") and wanted.get("imageTag") not in (None, *image.get("imageTags", [])):
+    elif wanted.get("imageDigest") not in (None, image["imageDigest"]) or wanted.get("imageTag") not in (
+        None,
+        *image.get("imageTags", []),
+    ):
         code, reason = "ImageTagDoesNotMatchDigest", "The image tag does not belong to the digest"
     return {"imageId": wanted, "failureCode": code, "failureReason": reason} if code else None
 

@@ -121,16 +121,13 @@ class Services:
         if changed_configuration_starts_a_deployment(service, data):
             data = {**data, "forceNewDeployment": True}
         service.update({name: data[name] for name in AT_ONCE if data.get(name) is not None} if service else {})
-        told = list(service.get("events") or [])
         response = self._update(data)
-        if response[0] < 400:
-            # The emulator's word about connections that drain: ours is said when they do.
-            ours = [
-                e for e in service["events"] if e in told or "begun draining connections on 1 tasks" not in e["message"]
-            ]
-            service["events"] = ours
-            _primary(service)["_configuration"] = _configuration(service)
-        return self._shown(response, "service")
+        if response[0] >= 400:
+            return response
+        # The emulator's word about connections that drain: ours is said when they do.
+        service["events"] = [event for event in service["events"] if event.get("_ours")]
+        _primary(service)["_configuration"] = _configuration(service)
+        return self._answer({"service": shown(service)}, "service")
 
     def delete(self, data: Data) -> Any:
         service = self._named(data.get("cluster"), data.get("service", ""))

@@ -390,7 +390,8 @@ class Scheduler:
         """One line of the service's events. https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages.html"""
         message = f"(service {service['serviceName']}) {text}"
         log.info("%s", message)
-        event = {"id": emulator.core("responses").new_uuid(), "createdAt": emulator.now(), "message": message}
+        identifier = emulator.core("responses").new_uuid()
+        event = {"id": identifier, "createdAt": emulator.now(), "message": message, "_ours": True}
         service["events"] = [event, *service.get("events", [])][:KEPT_EVENTS]
 
     def tell(self, service: Service, name: str, kind: str = "INFO") -> None:

@@ -63,6 +63,7 @@ class Starter:
         endpoints: TaskEndpoints,
         health: HealthRunner,
         fail: Callable[[Task, str], None],
+        announce: Callable[[Task], None],
         running: Callable[[Task], None],
         healthy: Callable[[Task, str, str], None],
     ) -> None:
@@ -71,7 +72,7 @@ class Starter:
         self._backend = backend
         self._endpoints = endpoints
         self._health = health
-        self._fail, self._tell_running, self._tell_healthy = fail, running, healthy
+        self._fail, self._announce, self._tell_running, self._tell_healthy = fail, announce, running, healthy
         self._logs = LogShipper(ecs)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="task-start")
         self._lock = threading.Lock()
@@ -132,7 +133,10 @@ class Starter:
         """Start what can be started; whether there is nothing left to do."""
         task, ecs = start.task, self._ecs
         if task["lastStatus"] == "PROVISIONING":
-            if not (ecs._mark_task_pending(task["taskArn"], task) and ecs._mark_task_activating(task["taskArn"], task)):
+            if not ecs._mark_task_pending(task["taskArn"], task):
+                return True
+            self._announce(task)
+            if not ecs._mark_task_activating(task["taskArn"], task):
                 return True
             self._prepare(start)
         for container in list(start.left):

@@ -49,6 +49,7 @@ class TaskLife:
             self._endpoints,
             self._health,
             fail=lambda task, reason: self.end(task, reason, "TaskFailedToStart"),
+            announce=self._announce,
             running=self._running,
             healthy=self._healthy,
         )

@@ -64,7 +64,9 @@ class Stand:
         return str(definition["taskDefinition"]["taskDefinitionArn"])
 
     def role(self, name: str, trust: dict[str, Any] | None = None) -> str:
-        made = self.sandbox.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust or TRUST))
+        made = self.sandbox.client("iam").create_role(
+            RoleName=name, AssumeRolePolicyDocument=json.dumps(trust or TRUST)
+        )
         return str(made["Role"]["Arn"])
 
     # Services

@@ -43,13 +43,24 @@ def test_oras_pushes_with_the_token_and_the_digest_is_read_back(sandbox: Sandbox
     assert digest(manifest["imageManifest"].encode()) == pushed
 
 
+@pytest.mark.behaviour("ecr.token_of_this_registry", "ecr.token_must_not_have_ended")
 def test_the_registry_asks_for_the_token(sandbox: Sandbox) -> None:
     status, headers, _ = sandbox.http("GET", "/v2/")
     assert status == 401
     assert headers["www-authenticate"].startswith("Basic ")
     assert sandbox.http("GET", "/v2/", headers=authorization(sandbox))[0] == 200
+    made_up = base64.b64encode(b"AWS:made-up").decode()
+    assert sandbox.http("GET", "/v2/", headers={"Authorization": f"Basic {made_up}"})[0] == 401
+    with sandbox.switched(registry_token_seconds=0):
+        status, _, body = sandbox.http("GET", "/v2/", headers=authorization(sandbox))
+    assert (status, json.loads(body)["errors"][0]["code"]) == (403, "DENIED")
 
 
+@pytest.mark.behaviour(
+    "ecr.pushed_repository_must_exist",
+    "ecr.pushed_blob_must_have_its_digest",
+    "ecr.pushed_manifest_names_blobs_that_are_there",
+)
 def test_wrong_digests_missing_layers_and_unknown_repositories_are_refused(sandbox: Sandbox) -> None:
     sandbox.client("ecr").create_repository(repositoryName="strict")
     headers = authorization(sandbox)

@@ -105,7 +105,9 @@ def test_a_name_is_used_once_but_the_same_request_may_come_again(stand: Stand) -
 
 @behaviour("ecs.service_is_draining", "ecs.service_not_active")
 def test_a_name_of_a_draining_service_is_free_only_when_it_is_inactive(stand: Stand) -> None:
-    program = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
+    program = (
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
+    )
     definition = stand.define("stubborn", {"image": stand.image(program), "stopTimeout": 2})
     stand.create("draining", definition, 1)
     until(lambda: stand.service("draining")["runningCount"] == 1, "a task that runs")
@@ -128,7 +130,9 @@ def test_a_service_with_a_desired_count_is_deleted_only_by_force(stand: Stand) -
 
 def test_what_is_not_there_is_a_failure_in_a_list_and_an_error_alone(stand: Stand) -> None:
     described = stand.ecs.describe_services(cluster=stand.cluster, services=["no-such-service"])
-    assert [(f["reason"], f["arn"].rpartition("/")[2]) for f in described["failures"]] == [("MISSING", "no-such-service")]
+    assert [(f["reason"], f["arn"].rpartition("/")[2]) for f in described["failures"]] == [
+        ("MISSING", "no-such-service")
+    ]
     for call in (stand.ecs.update_service, stand.ecs.delete_service):
         with refused("ServiceNotFoundException", "Service not found."):
             call(cluster=stand.cluster, service="no-such-service")

@@ -45,7 +45,9 @@ def test_a_task_without_exec_or_that_does_not_run_is_not_reached(stand: Stand) -
         execute(stand, arn)
 
 
-@behaviour("ecs.exec_agent_is_connected", "ecs.exec_container_exists", "ecs.the_only_container", "ecs.exec_is_interactive")
+@behaviour(
+    "ecs.exec_agent_is_connected", "ecs.exec_container_exists", "ecs.the_only_container", "ecs.exec_is_interactive"
+)
 def test_a_session_is_given_once_the_agent_of_a_known_container_runs(stand: Stand, reachable: str) -> None:
     stand.until_task(reachable, "RUNNING")
     with refused("TargetNotConnectedException", "internal error"):

@@ -37,6 +37,7 @@ def refused(call: Any, code: str, words: str, **parameters: Any) -> None:
     assert words in error["Message"]
 
 
+@pytest.mark.behaviour("ecs.at_most_100_tasks", "ecs.at_most_10_services")
 def test_a_hundred_tasks_and_ten_services_are_described_at_once_and_no_more(ecs: Any) -> None:
     assert len(ecs.describe_tasks(cluster=CLUSTER, tasks=["0" * 32] * 100)["failures"]) == 100
     refused(ecs.describe_tasks, "InvalidParameterException", "100", cluster=CLUSTER, tasks=["0" * 32] * 101)
@@ -45,11 +46,13 @@ def test_a_hundred_tasks_and_ten_services_are_described_at_once_and_no_more(ecs:
     refused(ecs.describe_services, "InvalidParameterException", "10", cluster=CLUSTER, services=["no"] * 11)
 
 
+@pytest.mark.behaviour("ecs.at_most_10_at_once")
 def test_ten_tasks_are_run_at_once_and_no_more(ecs: Any, network: Network) -> None:
     given = {"cluster": CLUSTER, "taskDefinition": "rules", "networkConfiguration": network.configuration}
     refused(ecs.run_task, "InvalidParameterException", "between 1 and 10", count=11, **given)
 
 
+@pytest.mark.behaviour("ecs.awsvpc_needs_a_network", "ecs.subnet_and_group_exist")
 def test_awsvpc_needs_a_network_that_exists(ecs: Any, network: Network) -> None:
     given = {"cluster": CLUSTER, "taskDefinition": "rules"}
     refused(ecs.run_task, "InvalidParameterException", "Network Configuration must be provided", **given)
@@ -61,6 +64,7 @@ def test_awsvpc_needs_a_network_that_exists(ecs: Any, network: Network) -> None:
         refused(ecs.run_task, "InvalidParameterException", words, networkConfiguration=configuration, **given)
 
 
+@pytest.mark.behaviour("ecs.subnet_and_group_exist")
 def test_subnets_and_groups_are_of_one_vpc(sandbox: Sandbox, ecs: Any, network: Network) -> None:
     ec2 = sandbox.client("ec2")
     other = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
@@ -76,6 +80,7 @@ def test_subnets_and_groups_are_of_one_vpc(sandbox: Sandbox, ecs: Any, network: 
     )
 
 
+@pytest.mark.behaviour("ecs.load_balancers_name_a_port_of_the_task")
 @pytest.mark.parametrize(
     ("container", "port", "words"), [("web", 5000, "web does not exist"), ("app", 80, "container port 80")]
 )
@@ -96,6 +101,7 @@ def test_a_services_balancer_names_a_port_of_its_task(
     )
 
 
+@pytest.mark.behaviour("ecs.fargate_has_its_sizes")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -109,6 +115,7 @@ def test_fargate_has_its_sizes(ecs: Any, change: dict[str, str], words: str) -> 
     refused(ecs.register_task_definition, "ClientException", words, **{**FARGATE, **change})
 
 
+@pytest.mark.behaviour("ecs.cluster_not_found")
 def test_nothing_runs_in_a_cluster_that_was_not_created(ecs: Any, network: Network) -> None:
     given = {"taskDefinition": "rules", "networkConfiguration": network.configuration}
     refused(ecs.run_task, "ClusterNotFoundException", "Cluster not found", cluster="nowhere", **given)

@@ -96,6 +96,7 @@ def test_a_service_becomes_steady_and_shows_what_aws_shows(
     )
 
 
+@pytest.mark.behaviour("ecs.ended_tasks_are_replaced")
 def test_a_stopped_task_of_a_service_is_replaced(sandbox: Sandbox, network: Network, images: dict[str, str]) -> None:
     create(sandbox, network, "replaced", images["one"])
     first = until(lambda: running(sandbox, "replaced"), "a task")
@@ -104,6 +105,7 @@ def test_a_stopped_task_of_a_service_is_replaced(sandbox: Sandbox, network: Netw
     steady(sandbox, "replaced")
 
 
+@pytest.mark.behaviour("ecs.still_listed")
 def test_a_rollout_starts_the_new_before_it_stops_the_old(
     sandbox: Sandbox, network: Network, images: dict[str, str]
 ) -> None:
@@ -133,6 +135,7 @@ def test_a_rollout_starts_the_new_before_it_stops_the_old(
     assert {t["containers"][0]["imageDigest"] for t in listed} == {images["two"].partition("@")[2]}
 
 
+@pytest.mark.behaviour("ecs.breaker_threshold", "ecs.last_good_deployment")
 def test_the_breaker_rolls_a_dying_release_back(sandbox: Sandbox, network: Network, images: dict[str, str]) -> None:
     breaker = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
     create(sandbox, network, "broken", images["one"], deploymentConfiguration=breaker)
@@ -155,6 +158,7 @@ def test_the_breaker_rolls_a_dying_release_back(sandbox: Sandbox, network: Netwo
     assert [t["containers"][0]["exitCode"] for t in tasks] == [3, 3, 3]
 
 
+@pytest.mark.behaviour("ecs.delay_after_failures", "ecs.impaired_event")
 def test_starts_after_failures_are_spaced_out(sandbox: Sandbox, network: Network, images: dict[str, str]) -> None:
     create(sandbox, network, "backoff", images["dies"])
     until(lambda: service(sandbox, "backoff")["deployments"][0]["failedTasks"] >= 4, "four failures")
@@ -162,10 +166,13 @@ def test_starts_after_failures_are_spaced_out(sandbox: Sandbox, network: Network
     stopped = ecs.list_tasks(cluster=CLUSTER, serviceName="backoff", desiredStatus="STOPPED")["taskArns"]
     times = sorted(t["createdAt"] for t in ecs.describe_tasks(cluster=CLUSTER, tasks=stopped)["tasks"])
     assert (times[3] - times[2]).total_seconds() >= 1.5
+    events = [event["message"] for event in service(sandbox, "backoff")["events"]]
+    assert any("is unable to consistently start tasks successfully" in event for event in events)
     ecs.update_service(cluster=CLUSTER, service="backoff", desiredCount=0)
     until(lambda: not running(sandbox, "backoff"), "scaled to nothing")
 
 
+@pytest.mark.behaviour("ecs.deleted_service_drains")
 def test_a_deleted_service_drains_and_its_cluster_can_go_only_then(
     sandbox: Sandbox, network: Network, images: dict[str, str]
 ) -> None:
@@ -192,6 +199,7 @@ def test_a_deleted_cluster_is_inactive_and_shows_its_settings(sandbox: Sandbox) 
         ecs.run_task(cluster="short", taskDefinition="any")
 
 
+@pytest.mark.behaviour("ecs.new_deployment_stops_the_last")
 def test_a_deployment_that_is_overtaken_is_stopped(sandbox: Sandbox, network: Network, images: dict[str, str]) -> None:
     create(sandbox, network, "overtaken", images["one"])
     overtaken = latest(sandbox, "overtaken")

@@ -102,6 +102,7 @@ def server_image(sandbox: Sandbox, name: str, tag: str = "x") -> str:
     return sandbox.push("app", tag, files, ["python", "server.py"], Env=["FROM_IMAGE=/app/data.txt"])
 
 
+@pytest.mark.behaviour("ecs.image_digest")
 def test_two_digests_run_two_different_apps_side_by_side(sandbox: Sandbox, network: Network, cluster: str) -> None:
     images = [server_image(sandbox, name, "same-tag") for name in ("one", "two")]
     assert images[0] != images[1]
@@ -123,6 +124,7 @@ def test_a_task_gets_its_environment_and_nothing_of_the_sandbox(
     assert not {"STATE_DIR", "GATEWAY_PORT", "PYTHONUNBUFFERED", "S3_DATA_DIR"} & set(env)
 
 
+@pytest.mark.behaviour("ecs.task_metadata")
 def test_the_metadata_endpoint_tells_a_task_who_it_is(sandbox: Sandbox, network: Network, cluster: str) -> None:
     image = server_image(sandbox, "metadata")
     definition = define(sandbox, "metadata", image)
@@ -140,6 +142,7 @@ def test_the_metadata_endpoint_tells_a_task_who_it_is(sandbox: Sandbox, network:
     assert len(zones) == 2
 
 
+@pytest.mark.behaviour("ecs.emptiest_zone", "ecs.task_interface", "ecs.interface_goes_with_its_task")
 def test_each_task_has_an_interface_in_ec2_that_goes_with_it(sandbox: Sandbox, network: Network, cluster: str) -> None:
     definition = define(sandbox, "eni", server_image(sandbox, "eni"))
     arns = [run(sandbox, network, definition) for _ in range(2)]
@@ -157,6 +160,7 @@ def test_each_task_has_an_interface_in_ec2_that_goes_with_it(sandbox: Sandbox, n
         ec2.describe_network_interfaces(NetworkInterfaceIds=[interface["NetworkInterfaceId"]])
 
 
+@pytest.mark.behaviour("ecs.essential_container_exited", "ecs.stop_code_and_reason")
 def test_exit_code_3_of_a_dying_task_is_told_with_its_reason(sandbox: Sandbox, network: Network, cluster: str) -> None:
     image = sandbox.push("app", "dies", {"app/x.py": "import sys; print('bye'); sys.exit(3)"}, ["python", "x.py"])
     task = in_state(sandbox, run(sandbox, network, define(sandbox, "dies", image)), "STOPPED")
@@ -165,6 +169,7 @@ def test_exit_code_3_of_a_dying_task_is_told_with_its_reason(sandbox: Sandbox, n
     assert task["stoppedReason"] == "Essential container in task exited"
 
 
+@pytest.mark.behaviour("ecs.stop_timeout", "ecs.exit_code_of_the_process", "ecs.stop_code_and_reason")
 @pytest.mark.parametrize(("handler", "code"), [("signal.SIG_DFL", 143), ("signal.SIG_IGN", 137)])
 def test_a_stopped_task_ends_by_sigterm_or_else_sigkill(
     sandbox: Sandbox, network: Network, cluster: str, handler: str, code: int
@@ -213,6 +218,7 @@ def test_secrets_become_environment_variables(sandbox: Sandbox, network: Network
     assert (env["USER"], env["PORT"]) == ("u", "5432")
 
 
+@pytest.mark.behaviour("ecs.secret_must_exist", "ecs.secret_must_have_the_key")
 @pytest.mark.parametrize(
     ("source", "said"),
     [
@@ -235,6 +241,7 @@ def test_a_missing_secret_keeps_the_task_from_starting(
     assert said in task["stoppedReason"]
 
 
+@pytest.mark.behaviour("ecs.missing_image")
 def test_a_missing_image_is_a_pull_error(sandbox: Sandbox, network: Network, cluster: str) -> None:
     image = f"123456789012.dkr.ecr.us-west-2.amazonaws.com/app@sha256:{'0' * 64}"
     task = in_state(sandbox, run(sandbox, network, define(sandbox, "no-image", image)), "STOPPED")
