@@ -29,6 +29,8 @@ SECRET_NAMES = frozenset(
         "samlassertion",
         "tokencode",
         "clientsecret",
+        "ssecustomerkey",
+        "copysourcessecustomerkey",
     }
 )
 READ_PREFIXES = (
