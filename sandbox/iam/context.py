@@ -197,7 +197,8 @@ def global_key(call: Call, principal: Principal, name: str) -> Values:
         "aws:userid": principal.user_id,
         "aws:username": principal.name if principal.kind == "User" else None,
         "aws:sourceip": "127.0.0.1",
-        "aws:securetransport": "false",
+        # The gateway speaks plain HTTP and stands for endpoints that everybody reaches over HTTPS.
+        "aws:securetransport": "true",
         "aws:requestedregion": call.region,
         "aws:resourceaccount": call.account,
         "aws:useragent": call.headers.get("user-agent"),

@@ -335,7 +335,7 @@ def test_where_and_when(who: User) -> None:
         ({"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}, False),
         ({"DateGreaterThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}, True),
         ({"DateLessThan": {"aws:CurrentTime": "2020-01-01T00:00:00Z"}}, False),
-        ({"Bool": {"aws:SecureTransport": "true"}}, False),
+        ({"Bool": {"aws:SecureTransport": "false"}}, False),
         ({"StringEquals": {"aws:username": who.name}}, True),
         ({"ArnEquals": {"aws:PrincipalArn": who.arn}}, True),
         ({"StringEquals": {"aws:PrincipalAccount": "111122223333"}}, False),
