@@ -11,7 +11,6 @@ import pytest
 
 from tests.sandbox.support import MANIFEST_TYPE, Sandbox, descriptor, digest, refused
 
-behaviour = pytest.mark.behaviour
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
@@ -42,7 +41,7 @@ def code(body: bytes) -> str:
 # Repositories
 
 
-@behaviour("ecr.repository_already_exists", "ecr.repository_not_found", "ecr.repository_not_empty")
+@pytest.mark.behaviour("ecr.repository_already_exists", "ecr.repository_not_found", "ecr.repository_not_empty")
 def test_a_repository_is_made_once_and_deleted_empty_or_by_force(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     ecr.create_repository(repositoryName="api/once")
@@ -64,7 +63,7 @@ def test_a_repository_is_made_once_and_deleted_empty_or_by_force(sandbox: Sandbo
         ecr.describe_images(repositoryName="api/once")
 
 
-@behaviour("ecr.lifecycle_policy_not_found", "ecr.repository_policy_not_found")
+@pytest.mark.behaviour("ecr.lifecycle_policy_not_found", "ecr.repository_policy_not_found")
 def test_policies_that_are_not_there_are_said_not_to_be(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     ecr.create_repository(repositoryName="api/policies")
@@ -75,7 +74,7 @@ def test_policies_that_are_not_there_are_said_not_to_be(sandbox: Sandbox) -> Non
         ecr.delete_repository_policy(repositoryName="api/policies")
 
 
-@behaviour("ecr.listed_in_pages", "ecr.offset_of", "ecr.pages_or_names")
+@pytest.mark.behaviour("ecr.listed_in_pages", "ecr.offset_of", "ecr.pages_or_names")
 def test_images_and_repositories_come_in_pages(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     ecr.create_repository(repositoryName="api/pages")
@@ -96,7 +95,7 @@ def test_images_and_repositories_come_in_pages(sandbox: Sandbox) -> None:
 # Images
 
 
-@behaviour("ecr.image_not_found", "ecr.size_of_the_layers", "ecr.pulls_are_recorded")
+@pytest.mark.behaviour("ecr.image_not_found", "ecr.size_of_the_layers", "ecr.pulls_are_recorded")
 def test_an_image_is_described_by_its_layers_and_its_pulls(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     ecr.create_repository(repositoryName="api/described")
@@ -112,7 +111,7 @@ def test_an_image_is_described_by_its_layers_and_its_pulls(sandbox: Sandbox) -> 
         ecr.describe_images(repositoryName="api/described", imageIds=[*known, {"imageTag": "v2"}])
 
 
-@behaviour("ecr.image_already_exists", "ecr.image_digest_does_not_match", "ecr.each_tag_is_listed")
+@pytest.mark.behaviour("ecr.image_already_exists", "ecr.image_digest_does_not_match", "ecr.each_tag_is_listed")
 def test_an_image_is_tagged_anew_by_putting_it(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     ecr.create_repository(repositoryName="api/retagged")
@@ -130,7 +129,7 @@ def test_an_image_is_tagged_anew_by_putting_it(sandbox: Sandbox) -> None:
     assert tags(sandbox, "api/retagged") == {image: ["v1"], other: ["v2"]}
 
 
-@behaviour("ecr.image_tag_is_immutable", "ecr.pushed_tag_must_not_be_immutable")
+@pytest.mark.behaviour("ecr.image_tag_is_immutable", "ecr.pushed_tag_must_not_be_immutable")
 def test_an_immutable_tag_stays_where_it_is(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     ecr.create_repository(repositoryName="api/fixed", imageTagMutability="IMMUTABLE")
@@ -146,7 +145,7 @@ def test_an_immutable_tag_stays_where_it_is(sandbox: Sandbox) -> None:
     assert tags(sandbox, "api/fixed") == {first: ["v1"], second: ["v2"]}
 
 
-@behaviour("ecr.failure_of")
+@pytest.mark.behaviour("ecr.failure_of")
 def test_what_is_not_found_is_named_beside_what_is(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     ecr.create_repository(repositoryName="api/failures")
@@ -158,7 +157,7 @@ def test_what_is_not_found_is_named_beside_what_is(sandbox: Sandbox) -> None:
     assert got["failures"][0]["imageId"] == {"imageTag": "v9"}
 
 
-@behaviour("ecr.only_the_tag_goes")
+@pytest.mark.behaviour("ecr.only_the_tag_goes")
 def test_an_image_goes_with_its_last_tag_or_by_its_digest(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     ecr.create_repository(repositoryName="api/untagged")
@@ -172,7 +171,7 @@ def test_an_image_goes_with_its_last_tag_or_by_its_digest(sandbox: Sandbox) -> N
     assert sandbox.http("GET", f"/v2/api/untagged/manifests/{image}", headers=registry(sandbox))[0] == 404
 
 
-@behaviour("ecr.image_of_an_index_stays", "ecr.pushed_index_names_images_that_are_there")
+@pytest.mark.behaviour("ecr.image_of_an_index_stays", "ecr.pushed_index_names_images_that_are_there")
 def test_an_index_and_its_images_hold_together(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     ecr.create_repository(repositoryName="api/index")
@@ -199,7 +198,7 @@ def test_an_index_and_its_images_hold_together(sandbox: Sandbox) -> None:
 # Layers
 
 
-@behaviour("ecr.layers_not_found", "ecr.layer_to_download_not_found")
+@pytest.mark.behaviour("ecr.layers_not_found", "ecr.layer_to_download_not_found")
 def test_an_image_needs_its_layers(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     ecr.create_repository(repositoryName="api/layerless")
@@ -210,8 +209,8 @@ def test_an_image_needs_its_layers(sandbox: Sandbox) -> None:
         ecr.get_download_url_for_layer(repositoryName="api/layerless", layerDigest=digest(b"absent"))
 
 
-@behaviour("ecr.upload_must_exist", "ecr.parts_follow_each_other", "ecr.upload_must_not_be_empty")
-@behaviour("ecr.layer_must_have_its_digest", "ecr.layer_must_be_new")
+@pytest.mark.behaviour("ecr.upload_must_exist", "ecr.parts_follow_each_other", "ecr.upload_must_not_be_empty")
+@pytest.mark.behaviour("ecr.layer_must_have_its_digest", "ecr.layer_must_be_new")
 def test_a_layer_is_uploaded_in_parts(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     repository: dict[str, Any] = {"repositoryName": "api/parts"}
@@ -245,8 +244,10 @@ def test_a_layer_is_uploaded_in_parts(sandbox: Sandbox) -> None:
     assert sandbox.http("GET", url.removeprefix(sandbox.endpoint), headers=registry(sandbox))[2] == b"onetwo"
 
 
-@behaviour("ecr.pushed_upload_must_exist", "ecr.pushed_chunks_follow_each_other", "ecr.pulled_blob_must_exist")
-@behaviour("ecr.pushed_manifest_must_have_its_digest")
+@pytest.mark.behaviour(
+    "ecr.pushed_upload_must_exist", "ecr.pushed_chunks_follow_each_other", "ecr.pulled_blob_must_exist"
+)
+@pytest.mark.behaviour("ecr.pushed_manifest_must_have_its_digest")
 def test_a_push_goes_on_where_it_was(sandbox: Sandbox) -> None:
     for name in ("api/chunks", "api/other"):
         sandbox.client("ecr").create_repository(repositoryName=name)

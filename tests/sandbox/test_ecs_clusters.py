@@ -10,8 +10,6 @@ import pytest
 from tests.sandbox.ecs_stand import SLEEPER, Stand
 from tests.sandbox.support import Network, Sandbox, refused, until
 
-behaviour = pytest.mark.behaviour
-
 
 @pytest.fixture(scope="module")
 def stand(sandbox: Sandbox, network: Network) -> Iterator[Stand]:
@@ -27,7 +25,7 @@ def idle(stand: Stand, name: str, **more: Any) -> dict[str, Any]:
 # Clusters
 
 
-@behaviour("ecs.cluster_not_found")
+@pytest.mark.behaviour("ecs.cluster_not_found")
 def test_nothing_is_asked_of_a_cluster_that_was_not_created(stand: Stand) -> None:
     ecs = stand.ecs
     for call, given in (
@@ -42,8 +40,8 @@ def test_nothing_is_asked_of_a_cluster_that_was_not_created(stand: Stand) -> Non
     assert not any(arn.endswith("/no-such-cluster") for arn in ecs.list_clusters()["clusterArns"])
 
 
-@behaviour("ecs.cluster_is_inactive", "ecs.deleted_cluster_stays_inactive", "ecs.cluster_is_deleted_once")
-@behaviour("ecs.tagged_cluster_is_active")
+@pytest.mark.behaviour("ecs.cluster_is_inactive", "ecs.deleted_cluster_stays_inactive", "ecs.cluster_is_deleted_once")
+@pytest.mark.behaviour("ecs.tagged_cluster_is_active")
 def test_a_deleted_cluster_is_inactive_and_starts_nothing(stand: Stand) -> None:
     ecs = stand.ecs
     arn = ecs.create_cluster(clusterName="gone", tags=[{"key": "a", "value": "b"}])["cluster"]["clusterArn"]
@@ -60,7 +58,7 @@ def test_a_deleted_cluster_is_inactive_and_starts_nothing(stand: Stand) -> None:
     ecs.delete_cluster(cluster="gone")
 
 
-@behaviour("ecs.cluster_contains_services", "ecs.deleted_service_drains")
+@pytest.mark.behaviour("ecs.cluster_contains_services", "ecs.deleted_service_drains")
 def test_a_cluster_with_services_is_kept_until_they_are_inactive(stand: Stand) -> None:
     ecs = stand.ecs
     ecs.create_cluster(clusterName="kept")
@@ -77,7 +75,7 @@ def test_a_cluster_with_services_is_kept_until_they_are_inactive(stand: Stand) -
     ecs.delete_cluster(cluster="kept")
 
 
-@behaviour("ecs.cluster_contains_tasks")
+@pytest.mark.behaviour("ecs.cluster_contains_tasks")
 def test_a_cluster_with_tasks_is_kept_until_they_have_stopped(stand: Stand) -> None:
     ecs = stand.ecs
     ecs.create_cluster(clusterName="tasks-kept")
@@ -95,7 +93,7 @@ def test_a_cluster_with_tasks_is_kept_until_they_have_stopped(stand: Stand) -> N
 # Services' names
 
 
-@behaviour("ecs.service_exists", "ecs.same_create_again")
+@pytest.mark.behaviour("ecs.service_exists", "ecs.same_create_again")
 def test_a_name_is_used_once_but_the_same_request_may_come_again(stand: Stand) -> None:
     first = idle(stand, "once", clientToken="token-once")
     assert idle(stand, "once", clientToken="token-once")["serviceArn"] == first["serviceArn"]
@@ -103,7 +101,7 @@ def test_a_name_is_used_once_but_the_same_request_may_come_again(stand: Stand) -
         idle(stand, "once")
 
 
-@behaviour("ecs.service_is_draining", "ecs.service_not_active")
+@pytest.mark.behaviour("ecs.service_is_draining", "ecs.service_not_active")
 def test_a_name_of_a_draining_service_is_free_only_when_it_is_inactive(stand: Stand) -> None:
     program = (
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\ntime.sleep(600)"
@@ -120,7 +118,7 @@ def test_a_name_of_a_draining_service_is_free_only_when_it_is_inactive(stand: St
     assert idle(stand, "draining")["status"] == "ACTIVE"
 
 
-@behaviour("ecs.scaled_service_needs_force")
+@pytest.mark.behaviour("ecs.scaled_service_needs_force")
 def test_a_service_with_a_desired_count_is_deleted_only_by_force(stand: Stand) -> None:
     stand.create("scaled", "idle", 1)
     with refused("InvalidParameterException", "cannot be stopped while it is scaled above 0"):
@@ -138,7 +136,7 @@ def test_what_is_not_there_is_a_failure_in_a_list_and_an_error_alone(stand: Stan
             call(cluster=stand.cluster, service="no-such-service")
 
 
-@behaviour("ecs.tags_are_shown_when_asked")
+@pytest.mark.behaviour("ecs.tags_are_shown_when_asked")
 def test_a_services_tags_are_shown_when_they_are_asked_for(stand: Stand) -> None:
     idle(stand, "tagged", tags=[{"key": "run", "value": "1"}])
     assert "tags" not in stand.service("tagged")
@@ -146,7 +144,7 @@ def test_a_services_tags_are_shown_when_they_are_asked_for(stand: Stand) -> None
     assert asked["services"][0]["tags"] == [{"key": "run", "value": "1"}]
 
 
-@behaviour("ecs.changed_configuration_starts_a_deployment")
+@pytest.mark.behaviour("ecs.changed_configuration_starts_a_deployment")
 def test_another_network_is_another_deployment_and_another_count_is_not(stand: Stand) -> None:
     first = idle(stand, "moved")["deployments"][0]["id"]
     update = {"cluster": stand.cluster, "service": "moved"}
@@ -163,7 +161,7 @@ def test_another_network_is_another_deployment_and_another_count_is_not(stand: S
 # Task definitions
 
 
-@behaviour("ecs.task_definition_not_found")
+@pytest.mark.behaviour("ecs.task_definition_not_found")
 def test_nothing_runs_from_a_definition_that_was_not_registered(stand: Stand) -> None:
     with refused("ClientException", "TaskDefinition not found."):
         stand.create("undefined", "no-such-family", 0)
@@ -172,7 +170,7 @@ def test_nothing_runs_from_a_definition_that_was_not_registered(stand: Stand) ->
         stand.ecs.update_service(cluster=stand.cluster, service="defined", taskDefinition="idle:99")
 
 
-@behaviour("ecs.task_definition_is_inactive", "ecs.latest_active_revision")
+@pytest.mark.behaviour("ecs.task_definition_is_inactive", "ecs.latest_active_revision")
 def test_a_deregistered_revision_starts_nothing_and_its_family_means_the_one_before(stand: Stand) -> None:
     first, second = (stand.define("revised", {"image": "x"}) for _ in range(2))
     stand.ecs.deregister_task_definition(taskDefinition=second)
@@ -184,7 +182,7 @@ def test_a_deregistered_revision_starts_nothing_and_its_family_means_the_one_bef
     assert stand.define("revised", {"image": "x"}).endswith("revised:3")
 
 
-@behaviour("ecs.still_active", "ecs.deleted_revision_goes")
+@pytest.mark.behaviour("ecs.still_active", "ecs.deleted_revision_goes")
 def test_a_revision_is_deleted_after_its_registration_and_after_its_services(stand: Stand) -> None:
     ecs, arn = stand.ecs, stand.define("deleted", {"image": "x"})
     answer = ecs.delete_task_definitions(taskDefinitions=[arn])
@@ -207,7 +205,7 @@ def test_a_revision_is_deleted_after_its_registration_and_after_its_services(sta
 # Lists
 
 
-@behaviour("ecs.listed_in_pages", "ecs.offset_of")
+@pytest.mark.behaviour("ecs.listed_in_pages", "ecs.offset_of")
 def test_lists_come_in_pages(stand: Stand) -> None:
     ecs = stand.ecs
     ecs.create_cluster(clusterName="many")

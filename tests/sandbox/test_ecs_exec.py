@@ -10,8 +10,6 @@ import pytest
 from tests.sandbox.ecs_stand import SLEEPER, Stand
 from tests.sandbox.support import Network, Sandbox, refused, until
 
-behaviour = pytest.mark.behaviour
-
 
 @pytest.fixture(scope="module")
 def stand(sandbox: Sandbox, network: Network) -> Iterator[Stand]:
@@ -34,7 +32,7 @@ def execute(stand: Stand, task: str, **more: Any) -> dict[str, Any]:
     return answer
 
 
-@behaviour("ecs.exec_task_runs", "ecs.exec_is_enabled")
+@pytest.mark.behaviour("ecs.exec_task_runs", "ecs.exec_is_enabled")
 def test_a_task_without_exec_or_that_does_not_run_is_not_reached(stand: Stand) -> None:
     arn = stand.run(stand.define("plain", {"image": stand.image(SLEEPER)}))
     stand.until_task(arn, "RUNNING")
@@ -45,7 +43,7 @@ def test_a_task_without_exec_or_that_does_not_run_is_not_reached(stand: Stand) -
         execute(stand, arn)
 
 
-@behaviour(
+@pytest.mark.behaviour(
     "ecs.exec_agent_is_connected", "ecs.exec_container_exists", "ecs.the_only_container", "ecs.exec_is_interactive"
 )
 def test_a_session_is_given_once_the_agent_of_a_known_container_runs(stand: Stand, reachable: str) -> None:
@@ -78,7 +76,7 @@ def test_who_is_not_there_is_not_reached(stand: Stand) -> None:
         execute(stand, "0" * 32)
 
 
-@behaviour("ecs.exec_needs_a_task_role")
+@pytest.mark.behaviour("ecs.exec_needs_a_task_role")
 def test_a_service_with_exec_needs_a_task_role(stand: Stand) -> None:
     definition = stand.define("no-role", {"image": stand.image(SLEEPER)})
     with refused("InvalidParameterException", "valid taskRoleArn is not being used"):

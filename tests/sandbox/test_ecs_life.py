@@ -14,7 +14,6 @@ import pytest
 from tests.sandbox.ecs_stand import SLEEPER, TRUST, Stand, answer, server
 from tests.sandbox.support import CHECKOUT, Network, Sandbox, refused, until
 
-behaviour = pytest.mark.behaviour
 LOGS = "/ecs/life"
 
 
@@ -45,7 +44,7 @@ def lines(stand: Stand, arn: str, container: str = "app") -> list[str]:
 # Requests
 
 
-@behaviour("ecs.same_run_again")
+@pytest.mark.behaviour("ecs.same_run_again")
 def test_a_client_token_starts_its_tasks_once(stand: Stand) -> None:
     given = {"cluster": "life", "networkConfiguration": stand.network.configuration, "launchType": "FARGATE"}
     first = stand.ecs.run_task(taskDefinition="sleeper", clientToken="once", count=2, **given)["tasks"]
@@ -57,7 +56,7 @@ def test_a_client_token_starts_its_tasks_once(stand: Stand) -> None:
         stand.stop(task["taskArn"])
 
 
-@behaviour("ecs.group_of_a_single_task")
+@pytest.mark.behaviour("ecs.group_of_a_single_task")
 def test_a_tasks_id_and_group_are_as_ecs_makes_them(stand: Stand) -> None:
     arn = stand.run("sleeper")
     assert re.fullmatch(r"[0-9a-f]{32}", arn.rpartition("/")[2])
@@ -65,7 +64,7 @@ def test_a_tasks_id_and_group_are_as_ecs_makes_them(stand: Stand) -> None:
     stand.stop(arn)
 
 
-@behaviour("ecs.tags_of_a_single_task")
+@pytest.mark.behaviour("ecs.tags_of_a_single_task")
 def test_a_task_takes_its_definitions_tags_when_asked(stand: Stand) -> None:
     definition = stand.define("tagging", {"image": stand.image(SLEEPER)}, tags=[{"key": "of", "value": "definition"}])
     arn = stand.run(
@@ -76,7 +75,7 @@ def test_a_task_takes_its_definitions_tags_when_asked(stand: Stand) -> None:
     stand.stop(arn)
 
 
-@behaviour("ecs.of_another_cluster")
+@pytest.mark.behaviour("ecs.of_another_cluster")
 def test_a_task_is_missing_in_another_cluster_and_by_half_an_id(stand: Stand) -> None:
     arn = stand.run("sleeper")
     stand.ecs.create_cluster(clusterName="elsewhere")
@@ -89,7 +88,7 @@ def test_a_task_is_missing_in_another_cluster_and_by_half_an_id(stand: Stand) ->
     stand.stop(arn)
 
 
-@behaviour("ecs.stopped_task_is_forgotten")
+@pytest.mark.behaviour("ecs.stopped_task_is_forgotten")
 def test_a_stopped_task_is_kept_and_then_missing(stand: Stand) -> None:
     arn = stand.run("sleeper")
     stand.stop(arn)
@@ -103,7 +102,7 @@ def test_a_stopped_task_is_kept_and_then_missing(stand: Stand) -> None:
 # Start
 
 
-@behaviour("ecs.waits_for", "ecs.essential_container_exited")
+@pytest.mark.behaviour("ecs.waits_for", "ecs.essential_container_exited")
 def test_containers_start_in_the_order_of_their_dependencies(stand: Stand) -> None:
     stamp = "import time\nprint(time.time(), flush=True)\n"
     init = {
@@ -126,7 +125,7 @@ def test_containers_start_in_the_order_of_their_dependencies(stand: Stand) -> No
     stand.stop(arn)
 
 
-@behaviour("ecs.waits_for", "ecs.stop_code_and_reason")
+@pytest.mark.behaviour("ecs.waits_for", "ecs.stop_code_and_reason")
 def test_a_dependency_that_fails_keeps_the_task_from_starting(stand: Stand) -> None:
     image = stand.image("raise SystemExit(4)", "fails")
     init = {"name": "init", "image": image, "essential": False, "portMappings": []}
@@ -139,7 +138,7 @@ def test_a_dependency_that_fails_keeps_the_task_from_starting(stand: Stand) -> N
     assert "exitCode" not in containers["app"]
 
 
-@behaviour("ecs.dependencies_make_sense")
+@pytest.mark.behaviour("ecs.dependencies_make_sense")
 @pytest.mark.parametrize(
     ("needs", "says"),
     [
@@ -161,7 +160,7 @@ def test_dependencies_that_cannot_be_met_are_refused(stand: Stand, needs: dict[s
         stand.define("senseless", *containers)
 
 
-@behaviour("ecs.parameter_must_exist")
+@pytest.mark.behaviour("ecs.parameter_must_exist")
 def test_a_missing_parameter_keeps_the_task_from_starting(stand: Stand) -> None:
     secrets = [{"name": "X", "valueFrom": "/life/no-such-parameter"}]
     definition = stand.define("no-parameter", {"image": stand.image(SLEEPER), "secrets": secrets})
@@ -173,7 +172,7 @@ def test_a_missing_parameter_keeps_the_task_from_starting(stand: Stand) -> None:
 # Roles
 
 
-@behaviour("ecs.role_of_the_task")
+@pytest.mark.behaviour("ecs.role_of_the_task")
 def test_a_role_that_is_missing_or_does_not_trust_ecs_runs_nothing(stand: Stand) -> None:
     other = json.loads(json.dumps(TRUST).replace("ecs-tasks", "lambda"))
     for role in (stand.role("life-for-lambda", other), "arn:aws:iam::123456789012:role/life-no-such-role"):
@@ -183,7 +182,7 @@ def test_a_role_that_is_missing_or_does_not_trust_ecs_runs_nothing(stand: Stand)
                 stand.run(definition)
 
 
-@behaviour("ecs.session_of_task", "ecs.has_credentials")
+@pytest.mark.behaviour("ecs.session_of_task", "ecs.has_credentials")
 def test_a_task_is_its_roles_session_by_its_own_id(stand: Stand) -> None:
     program = (
         "import boto3, os, time\n"
@@ -219,7 +218,7 @@ def test_a_task_is_its_roles_session_by_its_own_id(stand: Stand) -> None:
 # What it can ask
 
 
-@behaviour("ecs.task_metadata", "ecs.container_stats")
+@pytest.mark.behaviour("ecs.task_metadata", "ecs.container_stats")
 def test_the_metadata_endpoint_tells_what_is_so_at_that_moment(stand: Stand) -> None:
     image = stand.image(server("told"), "told")
     check = {"command": ["CMD-SHELL", "exit 0"], "interval": 300}
@@ -252,7 +251,7 @@ def test_the_metadata_endpoint_tells_what_is_so_at_that_moment(stand: Stand) -> 
 # What others hear
 
 
-@behaviour("ecs.task_state_change_events")
+@pytest.mark.behaviour("ecs.task_state_change_events")
 def test_each_change_of_a_tasks_state_is_an_event(stand: Stand) -> None:
     sqs, events = stand.sandbox.client("sqs"), stand.sandbox.client("events")
     queue = sqs.create_queue(QueueName="life-events")["QueueUrl"]

@@ -14,7 +14,6 @@ from sandbox.seams import ecs_rollout as rollout
 from tests.sandbox.ecs_stand import SLEEPER, Stand, answer, server
 from tests.sandbox.support import Network, Sandbox, refused, until
 
-behaviour = pytest.mark.behaviour
 CLUSTER = "rollout"
 EAGER = {"HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 2, "UnhealthyThresholdCount": 2}
 SLOW = {"HealthCheckIntervalSeconds": 60, "HealthCheckTimeoutSeconds": 2, "UnhealthyThresholdCount": 10}
@@ -129,7 +128,7 @@ def reasons(stand: Rollout, name: str) -> list[str]:
 # A rollout
 
 
-@behaviour("ecs.minimum_healthy_percent", "ecs.maximum_percent")
+@pytest.mark.behaviour("ecs.minimum_healthy_percent", "ecs.maximum_percent")
 def test_a_rollout_stays_between_its_percents(stand: Rollout) -> None:
     stand.steady("plain", 2)
     old = {task["taskArn"] for task in stand.tasks("plain")}
@@ -144,7 +143,7 @@ def test_a_rollout_stays_between_its_percents(stand: Rollout) -> None:
     assert old <= {task["taskArn"] for task in stand.tasks("plain")}
 
 
-@behaviour("ecs.container_health_counts", "ecs.target_health_counts")
+@pytest.mark.behaviour("ecs.container_health_counts", "ecs.target_health_counts")
 @pytest.mark.parametrize("name", ["waiting", "slow"])
 def test_a_deployment_is_not_complete_before_its_tasks_are_healthy(stand: Rollout, name: str) -> None:
     started = until(lambda: [t["startedAt"].timestamp() for t in stand.tasks(name) if "startedAt" in t], "a start")[0]
@@ -154,20 +153,20 @@ def test_a_deployment_is_not_complete_before_its_tasks_are_healthy(stand: Rollou
     assert not any("steady state" in event for event in stand.events(name))
 
 
-@behaviour("ecs.unhealthy_container", "ecs.ended_tasks_are_replaced")
+@pytest.mark.behaviour("ecs.unhealthy_container", "ecs.ended_tasks_are_replaced")
 def test_a_task_whose_container_is_unhealthy_is_replaced(stand: Rollout) -> None:
     until(lambda: "Task failed container health checks" in reasons(stand, "failing"), "the task is stopped", 15)
     until(lambda: stand.tasks("failing"), "another task")
     assert any("failed container health checks" in event for event in stand.events("failing"))
 
 
-@behaviour("ecs.unhealthy_target")
+@pytest.mark.behaviour("ecs.unhealthy_target")
 def test_a_task_whose_target_is_unhealthy_is_replaced(stand: Rollout) -> None:
     group = stand.groups["sick"]
     until(lambda: f"Task failed ELB health checks in (target-group {group})" in reasons(stand, "sick"), "stopped", 15)
 
 
-@behaviour("ecs.grace_period_runs")
+@pytest.mark.behaviour("ecs.grace_period_runs")
 def test_a_task_in_its_grace_period_is_left_alone(stand: Rollout) -> None:
     elb, group = stand.sandbox.client("elbv2"), stand.groups["graced"]
 
@@ -184,7 +183,7 @@ def test_a_task_in_its_grace_period_is_left_alone(stand: Rollout) -> None:
 # What it tells
 
 
-@behaviour(
+@pytest.mark.behaviour(
     "ecs.steady_state_event", "ecs.tasks_event", "ecs.service_action_events", "ecs.deployment_state_change_events"
 )
 def test_a_service_tells_what_it_does(stand: Rollout) -> None:
@@ -209,7 +208,7 @@ def test_a_service_tells_what_it_does(stand: Rollout) -> None:
     assert completed["detail"]["eventType"] == "INFO"
 
 
-@behaviour("ecs.targets_drain_first", "ecs.targets_event", "ecs.draining_event")
+@pytest.mark.behaviour("ecs.targets_drain_first", "ecs.targets_event", "ecs.draining_event")
 def test_a_target_drains_before_its_task_stops(stand: Rollout) -> None:
     stand.steady("good", seconds=20)
     task = stand.tasks("good")[0]
@@ -230,7 +229,7 @@ def test_a_target_drains_before_its_task_stops(stand: Rollout) -> None:
 # What it needs
 
 
-@behaviour("ecs.target_group_needs_a_load_balancer", "ecs.awsvpc_needs_ip_targets")
+@pytest.mark.behaviour("ecs.target_group_needs_a_load_balancer", "ecs.awsvpc_needs_ip_targets")
 def test_a_target_group_must_be_a_load_balancers_and_of_addresses(stand: Rollout) -> None:
     elb = stand.sandbox.client("elbv2")
     given = {"Protocol": "HTTP", "Port": 5000, "VpcId": stand.network.vpc}
@@ -255,7 +254,7 @@ def test_a_target_group_must_be_a_load_balancers_and_of_addresses(stand: Rollout
         elb.delete_target_group(TargetGroupArn=group)
 
 
-@behaviour("ecs.role_of_the_service")
+@pytest.mark.behaviour("ecs.role_of_the_service")
 def test_a_service_whose_role_is_gone_says_so_and_starts_nothing(stand: Rollout) -> None:
     role = stand.role("rollout-execution")
     stand.create("roleless", stand.define("roleless", {"image": "x"}, executionRoleArn=role), 0)
@@ -267,7 +266,7 @@ def test_a_service_whose_role_is_gone_says_so_and_starts_nothing(stand: Rollout)
     stand.ecs.delete_service(cluster=CLUSTER, service="roleless", force=True)
 
 
-@behaviour("ecs.pinned_by_the_deployment")
+@pytest.mark.behaviour("ecs.pinned_by_the_deployment")
 def test_a_deployment_keeps_the_digest_that_its_tag_had(stand: Rollout) -> None:
     first = stand.image(server("first"), "moves")
     stand.create("pinned", stand.define("pinned", {"image": stand.tagged("moves")}), 1)
@@ -283,7 +282,7 @@ def test_a_deployment_keeps_the_digest_that_its_tag_had(stand: Rollout) -> None:
     stand.ecs.delete_service(cluster=CLUSTER, service="pinned", force=True)
 
 
-@behaviour("ecs.tags_of_a_services_task")
+@pytest.mark.behaviour("ecs.tags_of_a_services_task")
 def test_tasks_of_a_service_take_its_tags_and_ecss_own(stand: Rollout) -> None:
     tags = [{"key": "run", "value": "7"}]
     stand.create("tagged", "serving", 1, tags=tags, propagateTags="SERVICE", enableECSManagedTags=True)
@@ -296,8 +295,10 @@ def test_tasks_of_a_service_take_its_tags_and_ecss_own(stand: Rollout) -> None:
 # Stopped deployments
 
 
-@behaviour("ecs.stop_by_rollback", "ecs.ended_deployment", "ecs.deployments_in_states", "ecs.unknown_arns_are_missing")
-@behaviour("ecs.deployments_stop_by_rollback")
+@pytest.mark.behaviour(
+    "ecs.stop_by_rollback", "ecs.ended_deployment", "ecs.deployments_in_states", "ecs.unknown_arns_are_missing"
+)
+@pytest.mark.behaviour("ecs.deployments_stop_by_rollback")
 def test_a_deployment_that_is_stopped_goes_back(stand: Rollout) -> None:
     ecs = stand.ecs
     good = stand.define("stopped", {"image": stand.image(SLEEPER)})
@@ -330,7 +331,7 @@ def test_a_deployment_that_is_stopped_goes_back(stand: Rollout) -> None:
 # Numbers
 
 
-@behaviour("ecs.breaker_threshold", "ecs.healthy_task_resets_failures")
+@pytest.mark.behaviour("ecs.breaker_threshold", "ecs.healthy_task_resets_failures")
 @pytest.mark.parametrize(
     ("desired", "given", "threshold"),
     [
@@ -350,13 +351,13 @@ def test_the_breaker_counts_as_documented(desired: int, given: dict[str, Any] | 
     assert not rollout.healthy_task_resets_failures(service)
 
 
-@behaviour("ecs.scale_in_order")
+@pytest.mark.behaviour("ecs.scale_in_order")
 def test_scale_in_begins_in_the_zone_with_the_most_tasks() -> None:
     tasks = [{"createdAt": str(n), "availabilityZone": zone, "n": n} for n, zone in enumerate("aaab")]
     assert [task["n"] for task in rollout.scale_in_order(tasks)] == [2, 1, 3, 0]
 
 
-@behaviour("ecs.unhealthy_after_retries", "ecs.start_period_forgives")
+@pytest.mark.behaviour("ecs.unhealthy_after_retries", "ecs.start_period_forgives")
 def test_failures_count_in_a_row_and_after_the_start_period() -> None:
     check = HealthCheck.parse({"command": ["CMD", "x"], "interval": 5, "retries": 2, "startPeriod": 10})
     assert check is not None
