@@ -279,21 +279,22 @@ def _register(alb: Any, p: Params, register: Handler) -> Response:
     for target in wanted:
         if not 1 <= int(target.get("Port") or record["Port"]) <= 65535:
             raise Refused("ValidationError", f"Port '{target['Port']}' must be between 1 and 65535")
-    have = alb._targets.setdefault(arn, [])
+    have, known = alb._targets.setdefault(arn, []), set(targets_of(alb, record))
     for target in wanted:
         entry = (target["Id"], int(target.get("Port") or record["Port"]))
-        if not _is_registered(alb, record, entry):
+        if not _is_registered(entry, known):
+            known.add(entry)
             have.append({"Id": entry[0], "Port": entry[1]})
     answer: Response = alb._empty("RegisterTargets")
     return answer
 
 
-@behaviour("elbv2", otherwise=lambda alb, record, target: target[0] in {one[0] for one in targets_of(alb, record)})
-def _is_registered(alb: Any, record: dict[str, Any], target: Target) -> bool:
+@behaviour("elbv2", otherwise=lambda target, known: target[0] in {address for address, _ in known})
+def _is_registered(target: Target, known: set[Target]) -> bool:
     """A target is its address and port: the same one again changes nothing, another port is another target.
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_RegisterTargets.html
     """
-    return target in targets_of(alb, record)
+    return target in known
 
 
 def _deregister(alb: Any, p: Params, deregister: Handler) -> Response:
@@ -330,16 +331,11 @@ def _publish(alb: Any, arn: str, targets: Any, previous: Any) -> bool:
     return True
 
 
-def finding_of(alb: Any, health: TargetHealth, record: dict[str, Any], target: Target) -> Finding:
-    """Health of a target now, also in the moment before the checks have seen its registration."""
-    arn = record["TargetGroupArn"]
-    finding = health.finding(arn, *target)
-    if target in targets_of(alb, record):
-        if finding.state == "draining" or finding == NOT_REGISTERED:
-            finding = first_finding() if users_of(alb, arn) else NOT_IN_USE
-        if finding == NOT_IN_USE and users_of(alb, arn):
-            finding = first_finding()
-    return finding
+def _as_registered(finding: Finding, used: bool) -> Finding:
+    """The finding of a registered target, also in the moment before the checks have seen its registration."""
+    if finding.state == "draining" or finding == NOT_REGISTERED:
+        return first_finding() if used else NOT_IN_USE
+    return first_finding() if finding == NOT_IN_USE and used else finding
 
 
 @behaviour("elbv2", otherwise=lambda _: 0.0)
@@ -355,12 +351,15 @@ def _describe_health(runtime: Runtime, alb: Any, p: Params, health: TargetHealth
     record = alb._tgs[alb._p(p, "TargetGroupArn")]
     arn, lag = record["TargetGroupArn"], _health_is_shown_late(runtime)
     asked = [(target["Id"], int(target.get("Port") or record["Port"])) for target in alb._parse_targets_param(p)]
-    registered = targets_of(alb, record)
+    registered, used = dict.fromkeys(targets_of(alb, record)), bool(users_of(alb, arn))
     others = health.known_before(arn, lag) if lag else health.draining(arn)
     inner = ""
     for target in asked or [*registered, *(target for target in others if target not in registered)]:
-        late = health.finding_before(arn, *target, lag) if lag else None
-        inner += _health_xml(record, target, late or finding_of(alb, health, record, target))
+        finding = health.finding_before(arn, *target, lag) if lag else None
+        if finding is None:
+            finding = health.finding(arn, *target)
+            finding = _as_registered(finding, used) if target in registered else finding
+        inner += _health_xml(record, target, finding)
     answer: Response = alb._xml(
         200, "DescribeTargetHealth", f"<TargetHealthDescriptions>{inner}</TargetHealthDescriptions>"
     )
