@@ -17,12 +17,13 @@ class Definitions:
     def __init__(self, ecs: Any) -> None:
         self._ecs = ecs
         self._resolve = ecs._resolve_td_key
-        self._describe = ecs._ACTION_MAP["DescribeTaskDefinition"]
+        self._list = ecs._ACTION_MAP["ListTaskDefinitions"]
 
     def install(self) -> None:
         ecs = self._ecs
         ecs._resolve_td_key = self.key
         ecs._ACTION_MAP["DeleteTaskDefinitions"] = self.delete
+        ecs._ACTION_MAP["ListTaskDefinitions"] = self.list
 
     def key(self, reference: str) -> str | None:
         """family:revision of a reference by ARN, family:revision or family."""
@@ -31,6 +32,15 @@ class Definitions:
         if found and family and ":" not in family:
             return latest_active_revision(self._ecs, family) or found
         return found
+
+    def list(self, data: dict[str, Any]) -> Any:
+        """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTaskDefinitions.html"""
+        response = self._list(data)
+        if response[0] >= 400:
+            return response
+        document = emulator.body_of(response)
+        document["taskDefinitionArns"] = of_the_family(document["taskDefinitionArns"], data.get("familyPrefix") or "")
+        return emulator.core("responses").json_response(document)
 
     def delete(self, data: dict[str, Any]) -> Any:
         """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeleteTaskDefinitions.html"""
@@ -49,6 +59,15 @@ class Definitions:
                 definition["deleteRequestedAt"] = emulator.now()
                 deleted.append(dict(definition))
         return emulator.core("responses").json_response({"taskDefinitions": deleted, "failures": failures})
+
+
+@behaviour("ecs", otherwise=lambda arns, _: arns)
+def of_the_family(arns: list[str], family: str) -> list[str]:
+    """ListTaskDefinitions takes familyPrefix for the whole name of a family, not for the beginning of several.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTaskDefinitions.html (familyPrefix)
+    """
+    return [arn for arn in arns if not family or f":task-definition/{family}:" in arn]
 
 
 @behaviour("ecs")

@@ -205,6 +205,14 @@ def test_a_revision_is_deleted_after_its_registration_and_after_its_services(sta
 # Lists
 
 
+@pytest.mark.behaviour("ecs.of_the_family")
+def test_a_family_is_listed_by_its_whole_name(stand: Stand) -> None:
+    for family in ("listed", "listed-too"):
+        stand.define(family, {"image": "x"})
+    arns = stand.ecs.list_task_definitions(familyPrefix="listed")["taskDefinitionArns"]
+    assert [arn.rpartition("/")[2] for arn in arns] == ["listed:1"]
+
+
 @pytest.mark.behaviour("ecs.listed_in_pages", "ecs.offset_of")
 def test_lists_come_in_pages(stand: Stand) -> None:
     ecs = stand.ecs
