@@ -186,6 +186,15 @@ def _log_group_tags(resource: str) -> dict[str, str]:
     return tags_of((emulator.service("cloudwatch_logs")._log_groups.get(name) or {}).get("tags"))
 
 
+@behaviour("iam", stateful=False, otherwise=lambda call: call.region)
+def requested_region(call: Call) -> str:
+    """IAM, Route 53 and CloudFront are global: to conditions their calls go to us-east-1, wherever they were sent.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-requestedregion
+    """
+    return "us-east-1" if call.service in ("iam", "route53", "cloudfront") else call.region
+
+
 def global_key(call: Call, principal: Principal, name: str) -> Values:
     """A condition key that every request has, whatever the service. `name` in lower case."""
     if name.startswith("aws:principaltag/"):
@@ -199,7 +208,7 @@ def global_key(call: Call, principal: Principal, name: str) -> Values:
         "aws:sourceip": "127.0.0.1",
         # The gateway speaks plain HTTP and stands for endpoints that everybody reaches over HTTPS.
         "aws:securetransport": "true",
-        "aws:requestedregion": call.region,
+        "aws:requestedregion": requested_region(call),
         "aws:resourceaccount": call.account,
         "aws:useragent": call.headers.get("user-agent"),
         "aws:referer": call.headers.get("referer"),

@@ -41,6 +41,7 @@ FINDERS: dict[str, Finder] = {
     "events": names.events,
     "sqs": names.sqs,
     "kms": names.kms,
+    "rds": names.rds,
 }
 LISTING = re.compile(r"^[a-z0-9-]+:(List|Describe)")
 

@@ -347,6 +347,45 @@ def test_where_and_when(who: User) -> None:
             ecs.list_clusters()
 
 
+@pytest.mark.behaviour("iam.requested_region")
+def test_iam_is_in_us_east_1(who: User) -> None:
+    for region, allowed in (("us-east-1", True), ("us-west-2", False)):
+        who.put(allow("iam:ListUsers", condition={"StringEquals": {"aws:RequestedRegion": region}}))
+        with contextlib.nullcontext() if allowed else refused("AccessDenied", "iam:ListUsers", 403):
+            who.client("iam").list_users()
+
+
+def test_a_new_database_uses_groups_that_must_be_allowed(who: User) -> None:
+    given = {"DBInstanceIdentifier": "db1", "DBInstanceClass": "db.t3.micro", "Engine": "postgres"}
+    given |= {"EngineVersion": "16.3", "DBSubnetGroupName": unique("none"), "MasterUsername": "u"}
+    call = {**given, "MasterUserPassword": "long-enough", "AllocatedStorage": 20}
+    resources = [f"arn:aws:rds:{HERE}:db:db1"]
+    for more in ("og:default:postgres-16", "pg:default.postgres16", f"subgrp:{given['DBSubnetGroupName']}"):
+        who.put(allow("rds:CreateDBInstance", resource=resources))
+        with refused("AccessDenied", f"rds:CreateDBInstance on resource: arn:aws:rds:{HERE}:{more}", 403):
+            who.client("rds").create_db_instance(**call)
+        resources.append(f"arn:aws:rds:{HERE}:{more}")
+    who.put(allow("rds:CreateDBInstance", resource=resources))
+    with refused("DBSubnetGroupNotFoundFault"):
+        who.client("rds").create_db_instance(**call)
+
+
+def test_a_keys_policy_lets_its_accounts_policies_decide(who: User) -> None:
+    kms = who.sandbox.client("kms")
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    with refused("AccessDeniedException", f"kms:Encrypt on resource: {key}", 400):
+        who.client("kms").encrypt(KeyId=key, Plaintext=b"x")
+    who.put(allow("kms:Encrypt", resource=key))
+    who.client("kms").encrypt(KeyId=key, Plaintext=b"x")
+    only_root = {**statement("Allow", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion"), "Principal": {"AWS": who.arn}}
+    root = {**statement("Allow", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:GetKeyPolicy")}
+    root["Principal"] = {"AWS": "arn:aws:iam::123456789012:root"}
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(document(only_root, root)))
+    with refused("AccessDeniedException", "because no resource-based policy allows the kms:Encrypt action", 400):
+        who.client("kms").encrypt(KeyId=key, Plaintext=b"x")
+    kms.schedule_key_deletion(KeyId=key)
+
+
 def test_principal_tags_and_variables(mode: Sandbox) -> None:
     with user(mode, Tags=[{"Key": "team", "Value": "ops"}]) as who:
         own = "arn:aws:logs:*:*:log-group:/${aws:PrincipalTag/team}/${aws:username}:*"

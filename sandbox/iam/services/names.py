@@ -107,6 +107,24 @@ def events(call: Call, action: str) -> Sequence[str] | None:
     return [call.arn("events", f"rule/{name}" if bus in ("", "default") else f"rule/{bus}/{name}")]
 
 
+def rds(call: Call, action: str) -> Sequence[str] | None:
+    """A new instance is checked against its option, parameter and subnet group too, named or not.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/security_iam_id-based-policy-examples.html
+    """
+    if call.operation != "CreateDBInstance":
+        return None
+    engine, major = call.text("Engine"), call.text("EngineVersion").partition(".")[0] or "*"
+    names = {
+        "db": call.text("DBInstanceIdentifier"),
+        "og": call.text("OptionGroupName") or f"default:{engine}-{major}",
+        "pg": call.text("DBParameterGroupName") or f"default.{engine}{major}",
+        "subgrp": call.text("DBSubnetGroupName") or "default",
+    }
+    kinds = names if action == "rds:CreateDBInstance" else ("db",)
+    return [call.arn("rds", f"{kind}:{names[kind]}") for kind in kinds]
+
+
 def sqs(call: Call, action: str) -> Sequence[str] | None:
     name = call.text("QueueUrl").rpartition("/")[2] or call.text("QueueName")
     return [call.arn("sqs", name)] if name else None
