@@ -26,6 +26,8 @@ CLOUDWATCH = "cloudwatch.amazonaws.com"
 # How often the clock looks. AWS: every 10 s when the period is shorter than a minute, else every minute; the periods
 # that are looked at are the same as there, so that only data that come late are seen sooner.
 TICK_SECONDS = 1.0
+# AWS keeps history for 30 days, however much it is.
+MOST_HISTORY = 20_000
 ACTIONS = {"ALARM": "AlarmActions", "OK": "OKActions", "INSUFFICIENT_DATA": "InsufficientDataActions"}
 
 
@@ -159,7 +161,10 @@ class Alarms:
             "HistorySummary": summary,
             "HistoryData": json.dumps(data),
         }
-        self._cloudwatch._history_entries().append(entry)
+        entries = self._cloudwatch._history_entries()
+        entries.append(entry)
+        if len(entries) > MOST_HISTORY:
+            del entries[: len(entries) - MOST_HISTORY]
 
     def act(self, alarm: Alarm, old: str, state: str, reason: str, now: float) -> None:
         """Tell those whom the alarm tells of this state."""
