@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # As AWS keeps what is asked for with a period of 60 s.
 KEPT_SECONDS = 15 * 86_400
 
+# Of one metric; then the oldest go. A busy one has some values a minute.
+MOST_POINTS = 20_000
+
 # One value, or several together: Timestamp (seconds), Unit, Value and Count, or a statistic set under `_stat`.
 Point = dict[str, Any]
 # (namespace, name, dimensions as the emulator writes them in a key)
@@ -24,6 +27,11 @@ Key = tuple[str, str, str]
 
 def _moment(point: Point) -> float:
     return float(point["Timestamp"])
+
+
+def _place(point: Point) -> tuple[float, float]:
+    """Equal values of one moment stand together, so that they become one point."""
+    return float(point["Timestamp"]), float(point["Value"])
 
 
 class Metrics:
@@ -57,14 +65,15 @@ class Metrics:
         key: Key = (namespace, name, cloudwatch._dims_key(dimensions))
         with self._lock:
             points = cloudwatch._metrics.setdefault(key, [])
-            at = bisect_right(points, point["Timestamp"], key=_moment)
+            at = bisect_right(points, _place(point), key=_place)
             last = points[at - 1] if at else None
             if last is not None and "Count" in last and "Count" in point and _same(last, point):
                 last["Count"] += point["Count"]
                 return
             points.insert(at, {**point, "Dimensions": dimensions})
-            if points[0]["Timestamp"] < time.time() - KEPT_SECONDS:
-                del points[: bisect_left(points, time.time() - KEPT_SECONDS, key=_moment)]
+            if len(points) > MOST_POINTS or points[0]["Timestamp"] < time.time() - KEPT_SECONDS:
+                gone = bisect_left(points, time.time() - KEPT_SECONDS, key=_moment)
+                del points[: max(gone, len(points) - MOST_POINTS)]
 
     def points(
         self,

@@ -78,8 +78,12 @@ class Meter:
         sets = [dimensions]
         if both:
             sets.append({**dimensions, "TargetGroup": group_name(self._group)})
+        minute = time.time() // 60 * 60
         for chosen in sets:
-            self._metrics.put(NAMESPACE, name, chosen, value, unit, region=parts[3], account=parts[4])
+            # To the minute and the millisecond: what a busy load balancer tells stays small.
+            self._metrics.put(
+                NAMESPACE, name, chosen, round(value, 3), unit, at=minute, region=parts[3], account=parts[4]
+            )
 
 
 async def count_hosts(

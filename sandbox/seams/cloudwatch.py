@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from datetime import UTC, datetime
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sandbox import cbor
 from sandbox.emulator import service
@@ -28,8 +29,25 @@ def install(runtime: Runtime) -> None:
     cloudwatch._dispatch_alarm_actions = lambda alarm, old, state, reason: runtime.alarms.act(
         alarm, old, state, reason, time.time()
     )
+    cloudwatch.get_state = lambda: _state(cloudwatch)
     runtime.at_start.append(runtime.alarms.start)
     runtime.at_stop.append(runtime.alarms.close)
+
+
+def _state(cloudwatch: Any) -> dict[str, Any]:
+    """What is saved. Of long lists only the list is copied: what is in them does not change in size."""
+    state = {
+        "alarms": copy.deepcopy(cloudwatch._alarms),
+        "composite_alarms": copy.deepcopy(cloudwatch._composite_alarms),
+        "composite_triggers": copy.deepcopy(cloudwatch._composite_triggers),
+        "dashboards": copy.deepcopy(cloudwatch._dashboards),
+        "resource_tags": copy.deepcopy(cloudwatch._resource_tags),
+    }
+    for name, store in (("metrics", cloudwatch._metrics), ("alarm_history", cloudwatch._alarm_history)):
+        state[name] = type(store)()
+        for (account, region, key), values in store.all_items():
+            state[name].set_scoped(account, region, key, list(values))
+    return state
 
 
 def _cbor2() -> ModuleType:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sandbox.events")
 EVENTS = "events.amazonaws.com"
+KEPT_EVENTS = 1_000
 Record = Mapping[str, Any]
 
 
@@ -36,6 +37,15 @@ def install(runtime: Runtime) -> None:
         return open_url(request, timeout)
 
     eventbridge._http_open = only_here
+    known = eventbridge._events_log_list
+
+    def bounded() -> list[Any]:
+        """The emulator keeps every event for ever, and saves them all; nothing here reads them."""
+        events: list[Any] = known()
+        del events[:-KEPT_EVENTS]
+        return events
+
+    eventbridge._events_log_list = bounded
 
 
 class Targets:

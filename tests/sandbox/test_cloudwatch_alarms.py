@@ -466,3 +466,29 @@ def test_statistics_give_at_most_1440_datapoints(cloudwatch: Any) -> None:
         cloudwatch.get_metric_statistics(
             Namespace="n", MetricName="m", Statistics=["Sum"], Period=60, StartTime=ago(86_500), EndTime=ago(0)
         )
+
+
+def test_the_chain_from_an_event_to_a_message(sandbox: Sandbox, cloudwatch: Any) -> None:
+    """EventBridge → log group → metric filter → alarm → topic → queue, with nothing put by hand but the event."""
+    events, logs, name = sandbox.client("events"), sandbox.client("logs"), name_of("chain")
+    logs.create_log_group(logGroupName=name)
+    group = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"][0]["arn"]
+    allow = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Resource": group}
+    statement = {**allow, "Action": ["logs:CreateLogStream", "logs:PutLogEvents"]}
+    logs.put_resource_policy(policyName=name, policyDocument=json.dumps({"Statement": [statement]}))
+    what = {"metricName": "Errors", "metricNamespace": name, "metricValue": "1", "defaultValue": 0}
+    pattern = "{ $.detail.containers[0].exitCode != 0 }"
+    logs.put_metric_filter(logGroupName=name, filterName=name, filterPattern=pattern, metricTransformations=[what])
+    events.put_rule(Name=name, EventPattern=json.dumps({"source": [name]}))
+    events.put_targets(Rule=name, Targets=[{"Id": "logs", "Arn": group}])
+    with receiver(sandbox) as (topic, arrived):
+        quiet = {"TreatMissingData": "notBreaching", "AlarmActions": [topic]}
+        with alarm(cloudwatch, Namespace=name, EvaluationPeriods=3, DatapointsToAlarm=1, **quiet) as alarm_name:
+            detail = json.dumps({"containers": [{"exitCode": 3}]})
+            events.put_events(Entries=[{"Source": name, "DetailType": "Task", "Detail": detail}])
+            text = until(arrived, "the message arrives", 15)[0]
+            assert (text["AlarmName"], text["NewStateValue"]) == (alarm_name, "ALARM")
+    events.remove_targets(Rule=name, Ids=["logs"])
+    events.delete_rule(Name=name)
+    logs.delete_resource_policy(policyName=name)
+    logs.delete_log_group(logGroupName=name)

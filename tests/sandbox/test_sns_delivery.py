@@ -99,6 +99,16 @@ def test_an_http_subscription_is_confirmed_by_the_link_that_its_endpoint_gets(
     assert [json.loads(text)["Message"] for _, text in endpoint.of_type("Notification")] == ["after"]
 
 
+def test_links_in_messages_need_no_signature_in_iam_mode_either(
+    sandbox: Sandbox, sns: Any, topic: str, endpoint: Endpoint
+) -> None:
+    sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=endpoint.url)
+    _, body = until(lambda: endpoint.of_type("SubscriptionConfirmation"), "it is asked")[0]
+    with sandbox.switched(iam=True), urllib.request.urlopen(json.loads(body)["SubscribeURL"], timeout=5) as answer:
+        assert answer.status == 200
+    assert sns.get_topic_attributes(TopicArn=topic)["Attributes"]["SubscriptionsConfirmed"] == "1"
+
+
 @pytest.mark.behaviour("sns.headers")
 def test_a_notification_says_in_headers_and_body_what_it_is(sns: Any, topic: str, endpoint: Endpoint) -> None:
     arn = subscribed(sns, topic, endpoint)
