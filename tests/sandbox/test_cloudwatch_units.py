@@ -12,6 +12,7 @@ import pytest
 
 from sandbox import cbor
 from sandbox.metrics import queries, statistics
+from sandbox.metrics.alarms import datapoints
 from sandbox.metrics.evaluation import ALARM, INSUFFICIENT, OK, Datapoint, Rule, verdict
 from sandbox.metrics.expressions import ExpressionError, Scope, parse
 
@@ -224,3 +225,34 @@ def test_cbor_of_others_is_read_and_nonsense_is_not() -> None:
     for wrong in (b"", b"\x61", b"\x82\x01", b"\x01\x01", b"\xff", b"\x1c", b"\x81" * 200, b"\xa1\x80\x01"):
         with pytest.raises(cbor.CborError):
             cbor.loads(wrong)
+
+
+class Points:
+    """Stands for sandbox.metrics.Metrics: one value at each of these times."""
+
+    def __init__(self, *times: float) -> None:
+        self._times = times
+
+    def points(self, *asked: Any) -> list[dict[str, Any]]:
+        _, _, _, start, end, _ = asked
+        return [one for at in self._times if start <= at < end for one in points(1.0, at=at)]
+
+
+# 1,000,000,020 is a whole minute.
+@pytest.mark.parametrize(
+    ("period", "now", "starts"),
+    [
+        # Only periods that are over, the newest first, and two more than are evaluated.
+        (60, 1_000_000_079.0, [999_999_960, 999_999_900, 999_999_840]),
+        (10, 1_000_000_079.0, [1_000_000_060, 1_000_000_050, 1_000_000_040]),
+        # Longer periods end at every minute, not at multiples of themselves.
+        (300, 1_000_000_079.0, [999_999_720, 999_999_420, 999_999_120]),
+    ],
+)
+def test_the_periods_that_are_evaluated_end_with_the_last_evaluation(
+    period: int, now: float, starts: list[float]
+) -> None:
+    alarm = {"Namespace": "n", "MetricName": "m", "Dimensions": [], "Statistic": "Sum", "Period": period}
+    metrics: Any = Points(now, starts[0], starts[2], starts[2] + period - 1, starts[2] - 1)
+    found = datapoints(metrics, {**alarm, "EvaluationPeriods": 1}, now)
+    assert found == [Datapoint(starts[0], 1.0), Datapoint(starts[1], None), Datapoint(starts[2], 2.0)]
