@@ -256,6 +256,9 @@ def test_each_change_of_a_tasks_state_is_an_event(stand: Stand) -> None:
     sqs, events = stand.sandbox.client("sqs"), stand.sandbox.client("events")
     queue = sqs.create_queue(QueueName="life-events")["QueueUrl"]
     target = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    let_send = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [{**let_send, "Resource": target}]})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
     pattern = {"source": ["aws.ecs"], "detail-type": ["ECS Task State Change"], "detail": {"group": ["family:heard"]}}
     events.put_rule(Name="life-events", EventPattern=json.dumps(pattern))
     events.put_targets(Rule="life-events", Targets=[{"Id": "q", "Arn": target}])

@@ -81,6 +81,9 @@ class Rollout(Stand):
         sqs, events = self.sandbox.client("sqs"), self.sandbox.client("events")
         self.queue, self.heard = sqs.create_queue(QueueName="rollout")["QueueUrl"], []
         arn = sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        let_send = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [{**let_send, "Resource": arn}]})
+        sqs.set_queue_attributes(QueueUrl=self.queue, Attributes={"Policy": policy})
         pattern = {"source": ["aws.ecs"], "detail-type": ["ECS Service Action", "ECS Deployment State Change"]}
         events.put_rule(Name="rollout", EventPattern=json.dumps(pattern))
         events.put_targets(Rule="rollout", Targets=[{"Id": "q", "Arn": arn}])
