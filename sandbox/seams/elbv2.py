@@ -85,7 +85,7 @@ def _interfaces(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _description(record: dict[str, Any]) -> str:
-    return f"ELB {record['LoadBalancerArn'].partition(':loadbalancer/')[2]}"
+    return elbv2_groups.interface_description(record["LoadBalancerArn"])
 
 
 @behaviour("elbv2")

@@ -114,7 +114,7 @@ def attribute(alb: Any, arn: str, key: str, default: str) -> str:
 
 
 def reaches(arn: str, address: str, port: int) -> bool:
-    """Whether the load balancer of a target group gets through to a target: its groups and those of the target.
+    """Whether a node of a target group's load balancer gets through to a target: its groups and those of the target.
 
     An address without a network interface is nobody's: packets to it are lost.
     """
@@ -126,9 +126,23 @@ def reaches(arn: str, address: str, port: int) -> bool:
         if not balancers:
             return False
         groups = network.groups_at(ec2._network_interfaces.values(), address, record["VpcId"])
-        source = network.Party(None, tuple(balancers[0]["SecurityGroups"]))
-        target = network.Party(address, tuple(groups or ()))
-        return network.connects(ec2._security_groups, source, target, port)
+        target, own = network.Party(address, tuple(groups or ())), tuple(balancers[0]["SecurityGroups"])
+        nodes = [network.Party(node, own) for node in _addresses_of_its_nodes(balancers[0]["LoadBalancerArn"])]
+        return any(network.connects(ec2._security_groups, node, target, port) for node in nodes)
+
+
+def interface_description(arn: str) -> str:
+    """How the network interfaces of a load balancer describe themselves."""
+    return f"ELB {arn.partition(':loadbalancer/')[2]}"
+
+
+@behaviour("elbv2", otherwise=lambda _: [None])
+def _addresses_of_its_nodes(arn: str) -> list[str | None]:
+    """A load balancer sends from the private addresses of its interfaces: rules with their range admit it, too.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/how-elastic-load-balancing-works.html
+    """
+    name, held = interface_description(arn), service("ec2")._network_interfaces.values()
+    return [interface["PrivateIpAddress"] for interface in held if interface["Description"] == name] or [None]
 
 
 def scope_of(arn: str) -> tuple[str, str]:

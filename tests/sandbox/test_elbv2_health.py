@@ -215,6 +215,37 @@ def test_each_failure_has_its_reason(gallery: Gallery, port: int, reason: str, w
     assert gallery.last(port) == {"State": "unhealthy", "Reason": reason, "Description": words}
 
 
+@pytest.mark.behaviour("elbv2.addresses_of_its_nodes")
+def test_a_rule_with_the_range_of_its_nodes_admits_a_load_balancer(gallery: Gallery, network: Network) -> None:
+    ec2, elb = gallery.sandbox.client("ec2"), gallery.sandbox.client("elbv2")
+    made = ec2.create_security_group(GroupName="by-range", Description="by range", VpcId=network.vpc)["GroupId"]
+    block = gallery.sandbox.facts["vpc_cidr"]
+    elsewhere = block.replace(".0.0/16", ".200.0/24")
+    for port, admitted in ((GOOD, block), (SHUT, elsewhere)):
+        ranges = {"FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": admitted}]}
+        ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[{"IpProtocol": "tcp", **ranges}])
+    interface = ec2.create_network_interface(SubnetId=network.subnets[1], Groups=[made])["NetworkInterface"]
+    address, arn = interface["PrivateIpAddress"], gallery.groups["empty"]
+    servers = [serve(address, port) for port in (GOOD, SHUT)]
+    targets = [{"Id": address, "Port": port} for port in (GOOD, SHUT)]
+    elb.register_targets(TargetGroupArn=arn, Targets=targets)
+
+    def states() -> list[str]:
+        found = elb.describe_target_health(TargetGroupArn=arn, Targets=targets)["TargetHealthDescriptions"]
+        return [one["TargetHealth"]["State"] for one in found]
+
+    try:
+        until(lambda: states()[0] == "healthy", "admitted by its range", 5)
+        assert states()[1] != "healthy"
+    finally:
+        elb.deregister_targets(TargetGroupArn=arn, Targets=targets)
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+        ec2.delete_network_interface(NetworkInterfaceId=interface["NetworkInterfaceId"])
+        ec2.delete_security_group(GroupId=made)
+
+
 @pytest.mark.behaviour("elbv2.checked_port")
 def test_checks_go_to_the_port_that_the_group_names(gallery: Gallery) -> None:
     assert gallery.health(CLOSED, "elsewhere") == {"State": "healthy"}
