@@ -37,7 +37,7 @@ class Audit:
         identity = iam.identity(runtime, request.access_key_id)
         region = request.region or runtime.settings.region
         record = records.make(request, outcome, identity, region, address, agent)
-        self.store.add(records.to_event(record, outcome.at))
+        self.store.add(records.to_event(record, outcome.at, at=int(outcome.at)))
 
     def load(self, lines: bytes) -> dict[str, Any]:
         """Take in a history: each line is a CloudTrail record, or an event as LookupEvents shows it.

@@ -10,6 +10,7 @@ import binascii
 import functools
 import json
 import re
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ def make(
     record: dict[str, Any] = {
         "eventVersion": VERSION,
         "userIdentity": _identity(request, identity),
-        "eventTime": datetime.fromtimestamp(int(outcome.at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "eventTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(outcome.at)),
         "eventSource": event_source(request.service),
         "eventName": request.operation,
         "awsRegion": _global_services_are_recorded_in_us_east_1(request.service, region),
@@ -162,14 +163,17 @@ def make(
     return record
 
 
-def to_event(record: Mapping[str, Any], arrived: float, text: str | None = None) -> Event:
-    """A record as a line of the event history. Raises ValueError when something that a lookup needs is missing."""
+def to_event(record: Mapping[str, Any], arrived: float, text: str | None = None, at: int | None = None) -> Event:
+    """A record as a line of the event history. Raises ValueError when something that a lookup needs is missing.
+
+    `at`: its time in seconds, for who knows it.
+    """
     try:
         identity = record.get("userIdentity") or {}
         return Event(
             account=str(record.get("recipientAccountId") or identity["accountId"]),
             region=str(record["awsRegion"]),
-            time=seconds(str(record["eventTime"])),
+            time=seconds(str(record["eventTime"])) if at is None else at,
             arrived=arrived,
             event_id=str(record["eventID"]),
             name=str(record["eventName"]),
@@ -281,8 +285,11 @@ def _parsed(shape: Shape, protocol: str, outcome: Outcome) -> dict[str, Any]:
     return parsed
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
 def _text(record: Mapping[str, Any]) -> str:
-    text = json.dumps(record, separators=(",", ":"), default=str)
+    text = _encode(record)
     if len(text) <= LONGEST_FIELD:
         return text
     return json.dumps(

@@ -24,8 +24,8 @@ MOST_EVENTS = 2_000_000
 MOST_PENDING = 50_000
 COMMIT_SECONDS = 0.5
 PRUNE_SECONDS = 600.0
-# SQLite's write-ahead log is emptied when it is longer than this (bytes).
-LONGEST_LOG = 32 * 1024 * 1024
+# SQLite's write-ahead log (bytes): copied into the database when it is long, emptied when it grows all the same.
+LONG_LOG, LONGEST_LOG = 4 * 1024 * 1024, 32 * 1024 * 1024
 TYPE, NAME = 0, 1
 
 SCHEMA = """
@@ -371,12 +371,13 @@ class Store:
         while not self._ended.wait(COMMIT_SECONDS):
             self._commit()
             try:
-                if self._log.exists() and self._log.stat().st_size > LONGEST_LOG:
+                size = self._log.stat().st_size if self._log.exists() else 0
+                if size > LONGEST_LOG:
                     # Under steady writing the log is begun anew only when nobody writes for a moment.
                     with self._lock:
                         self._db.commit()
                         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                else:
+                elif size > LONG_LOG:
                     checkpoints.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 if time.monotonic() - pruned > PRUNE_SECONDS:
                     pruned = time.monotonic()

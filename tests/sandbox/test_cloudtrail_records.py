@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
 from tests.sandbox.audit_support import TRUST, Account, new_account
@@ -300,6 +302,29 @@ def test_users_and_role_sessions_are_known_by_their_names(account: Account) -> N
     named = {resource["ResourceType"]: resource["ResourceName"] for resource in assumed["Resources"]}
     assert named["AWS::IAM::Role"] == role["Arn"]
     assert named["AWS::IAM::AccessKey"] == session["AccessKeyId"]
+
+
+def test_whoever_comes_with_a_web_identity_is_known_by_its_token(account: Account) -> None:
+    claims = {"iss": "https://token.example.com", "aud": "sts.amazonaws.com", "sub": "repo:papyrus/ops:ref"}
+    token = ".".join(base64.urlsafe_b64encode(part).decode() for part in (b"{}", json.dumps(claims).encode(), b"x"))
+    sts = account.client("sts")
+    sts.meta.events.register("choose-signer.sts.*", lambda **_: UNSIGNED)
+    role = f"arn:aws:iam::{account.sandbox.facts['account_id']}:role/none"
+    asked = request_id(
+        lambda: sts.assume_role_with_web_identity(RoleArn=role, RoleSessionName="run", WebIdentityToken=token)
+    )
+    # Without a key the call belongs to the sandbox's own account.
+    own = Account(account.sandbox, account.sandbox.facts["account_id"])
+    record = own.record(asked)
+    assert record["userIdentity"] == {
+        "type": "WebIdentityUser",
+        "principalId": "token.example.com:sts.amazonaws.com:repo:papyrus/ops:ref",
+        "userName": "repo:papyrus/ops:ref",
+        "identityProvider": f"arn:aws:iam::{own.number}:oidc-provider/token.example.com",
+    }
+    assert token not in json.dumps(record)
+    attributes = [{"AttributeKey": "Username", "AttributeValue": "repo:papyrus/ops:ref"}]
+    assert len(own.events(LookupAttributes=attributes)) == 1
 
 
 @pytest.mark.behaviour("cloudtrail.large_fields_are_left_out")
