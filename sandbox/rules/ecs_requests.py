@@ -119,6 +119,27 @@ def fargate_has_its_sizes(runtime: Runtime, request: ApiRequest) -> Refusal | No
 
 
 @rule("ecs", "RegisterTaskDefinition", code="ClientException", stateful=False)
+def fargate_needs_an_execution_role(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """On Fargate, images of ECR, the awslogs driver and secrets need an execution role.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html
+    """
+    given = request.parameters
+    if "FARGATE" not in (given.get("requiresCompatibilities") or []) or given.get("executionRoleArn"):
+        return None
+    start = "Fargate requires task definition to have execution role ARN to support"
+    for container in given.get("containerDefinitions") or []:
+        if ".dkr.ecr." in container.get("image", ""):
+            return Refusal("ClientException", f"{start} ECR images.")
+        if (container.get("logConfiguration") or {}).get("logDriver") == "awslogs":
+            return Refusal("ClientException", f"{start} log driver awslogs.")
+        if container.get("secrets"):
+            text = "When you are specifying container secrets, you must also specify a value for 'executionRoleArn'."
+            return Refusal("ClientException", text)
+    return None
+
+
+@rule("ecs", "RegisterTaskDefinition", code="ClientException", stateful=False)
 def dependencies_make_sense(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """dependsOn names containers of the same definition, in no circle, and HEALTHY only with a health check.
 

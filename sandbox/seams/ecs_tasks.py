@@ -210,12 +210,12 @@ class TaskLife:
             self._settle(task)
 
     def _draining(self, task: Task) -> bool:
-        """Whether a target group still lets requests of this task come to their end."""
+        """Whether a target group still lets requests of this task come to their end, or has not begun to."""
         ask, ip = self._runtime.target_state, self._ecs._task_ip(task)
         cluster = self._ecs._cluster_name_from_arn(task["clusterArn"])
         service = self._ecs._services.get(f"{cluster}/{str(task.get('group')).partition(':')[2]}") or {}
         return any(
-            ask(balancer["targetGroupArn"], ip, int(balancer["containerPort"])) == "draining"
+            ask(balancer["targetGroupArn"], ip, int(balancer["containerPort"])) != "unused"
             for balancer in service.get("loadBalancers") or []
             if ask and ip and balancer.get("targetGroupArn")
         )

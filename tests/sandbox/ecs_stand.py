@@ -7,7 +7,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from tests.sandbox.support import SERVER, Network, Sandbox, until
+from tests.sandbox.support import SERVER, Network, Sandbox, execution_role, until
 
 # A program that lives until it is told to end; SIGTERM ends it.
 SLEEPER = "import time\nprint('up', flush=True)\ntime.sleep(600)"
@@ -59,7 +59,7 @@ class Stand:
             cpu="256",
             memory="512",
             containerDefinitions=named,
-            **more,
+            **{"executionRoleArn": execution_role(self.sandbox), **more},
         )
         return str(definition["taskDefinition"]["taskDefinitionArn"])
 

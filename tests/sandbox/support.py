@@ -189,6 +189,20 @@ class Sandbox:
         return f"{uri}@{digest(manifest)}"
 
 
+def execution_role(sandbox: Sandbox) -> str:
+    """ARN of a role that ECS may assume to start a task, without which Fargate takes no image of ECR."""
+    iam, name = sandbox.client("iam"), "tests-execution"
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"},
+        ],
+    }
+    with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+    return str(iam.get_role(RoleName=name)["Role"]["Arn"])
+
+
 def make_layer(files: dict[str, str]) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.support import PYTHON, SERVER, Sandbox, children_of_state, make_network, open_folder, until
+from tests.sandbox.support import (
+    PYTHON,
+    SERVER,
+    Sandbox,
+    children_of_state,
+    execution_role,
+    make_network,
+    open_folder,
+    until,
+)
 
 
 @pytest.fixture
@@ -39,6 +48,7 @@ def start_service(sandbox: Sandbox) -> str:
         requiresCompatibilities=["FARGATE"],
         cpu="256",
         memory="512",
+        executionRoleArn=execution_role(sandbox),
         containerDefinitions=[{"name": "app", "image": image}],
     )
     ecs.create_service(

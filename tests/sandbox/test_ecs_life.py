@@ -102,7 +102,7 @@ def test_a_stopped_task_is_kept_and_then_missing(stand: Stand) -> None:
 # Start
 
 
-@pytest.mark.behaviour("ecs.waits_for", "ecs.essential_container_exited")
+@pytest.mark.behaviour("ecs.waits_for")
 def test_containers_start_in_the_order_of_their_dependencies(stand: Stand) -> None:
     stamp = "import time\nprint(time.time(), flush=True)\n"
     init = {

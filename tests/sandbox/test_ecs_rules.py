@@ -115,6 +115,20 @@ def test_fargate_has_its_sizes(ecs: Any, change: dict[str, str], words: str) -> 
     refused(ecs.register_task_definition, "ClientException", words, **{**FARGATE, **change})
 
 
+@pytest.mark.behaviour("ecs.fargate_needs_an_execution_role")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image": "123456789012.dkr.ecr.us-west-2.amazonaws.com/app:1"}, "to support ECR images"),
+        ({"logConfiguration": {"logDriver": "awslogs"}}, "to support log driver awslogs"),
+        ({"secrets": [{"name": "X", "valueFrom": "/x"}]}, "specifying container secrets"),
+    ],
+)
+def test_what_ecs_fetches_itself_needs_an_execution_role(ecs: Any, change: dict[str, Any], words: str) -> None:
+    given = {**FARGATE, "containerDefinitions": [{"name": "app", "image": "none", **change}]}
+    refused(ecs.register_task_definition, "ClientException", words, **given)
+
+
 @pytest.mark.behaviour("ecs.cluster_not_found")
 def test_nothing_runs_in_a_cluster_that_was_not_created(ecs: Any, network: Network) -> None:
     given = {"taskDefinition": "rules", "networkConfiguration": network.configuration}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.support import SERVER, Network, Sandbox, until
+from tests.sandbox.support import SERVER, Network, Sandbox, execution_role, until
 
 CLUSTER = "services-cluster"
 
@@ -34,6 +34,7 @@ def define(sandbox: Sandbox, family: str, image: str) -> str:
         requiresCompatibilities=["FARGATE"],
         cpu="256",
         memory="512",
+        executionRoleArn=execution_role(sandbox),
         containerDefinitions=[{"name": "app", "image": image, "portMappings": [{"containerPort": 5000}]}],
     )
     return str(definition["taskDefinition"]["taskDefinitionArn"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox.support import SERVER, Network, Sandbox, until
+from tests.sandbox.support import SERVER, Network, Sandbox, execution_role, until
 
 CLUSTER = "tasks-cluster"
 GROUP = "/ecs/tasks"
@@ -36,6 +36,7 @@ def define(sandbox: Sandbox, family: str, image: str, **container: Any) -> str:
         requiresCompatibilities=["FARGATE"],
         cpu="256",
         memory="512",
+        executionRoleArn=execution_role(sandbox),
         containerDefinitions=[
             {
                 "name": "app",

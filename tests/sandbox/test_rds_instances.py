@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from tests.sandbox.rds_support import Instance, create
-from tests.sandbox.support import Network, Sandbox, children_of_state, refused, until
+from tests.sandbox.support import Network, Sandbox, children_of_state, execution_role, refused, until
 
 GROUP = "papyrus-pg16"
 PLACES = {"DBSubnetGroupName": "papyrus", "DBParameterGroupName": GROUP}
@@ -260,6 +260,7 @@ def test_a_task_is_let_in_by_its_security_group(sandbox: Sandbox, network: Netwo
         requiresCompatibilities=["FARGATE"],
         cpu="256",
         memory="512",
+        executionRoleArn=execution_role(sandbox),
         containerDefinitions=[
             {"name": "app", "image": image, "environment": [{"name": "DB_HOST", "value": database.address}]}
         ],

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.sandbox.support import SERVER, Sandbox, children_of_state, make_network, open_folder, until
+from tests.sandbox.support import SERVER, Sandbox, children_of_state, execution_role, make_network, open_folder, until
 
 ROUNDS = int(os.environ.get("PAPYRUS_SOAK_ROUNDS", "50"))
 SEED = int(os.environ.get("PAPYRUS_SOAK_SEED") or time.time_ns() % 1_000_000)
@@ -59,6 +59,7 @@ class Stand:
             requiresCompatibilities=["FARGATE"],
             cpu="256",
             memory="512",
+            executionRoleArn=execution_role(self.sandbox),
             containerDefinitions=[{"name": "app", "image": image, "healthCheck": check}],
         )
         ecs.create_service(
