@@ -262,7 +262,8 @@ def one_route_table_a_subnet(runtime: Runtime, request: ApiRequest) -> Refusal |
     """
     subnet = request.parameters.get("SubnetId")
     links = [link for table in service("ec2")._route_tables.values() for link in table["Associations"]]
-    text = f"the specified association for subnet {subnet} already exists"
+    table = request.parameters.get("RouteTableId")
+    text = f"the specified association for route table {table} conflicts with an existing association"
     taken = subnet is not None and any(link.get("SubnetId") == subnet for link in links)
     return Refusal("Resource.AlreadyAssociated", text) if taken else None
 

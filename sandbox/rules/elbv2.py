@@ -165,8 +165,7 @@ def security_groups_of_its_vpc(runtime: Runtime, request: ApiRequest) -> Refusal
     known = service("ec2")._security_groups
     for group in request.parameters.get("SecurityGroups") or []:
         if owners and group in known and known[group]["VpcId"] != owners[0]["VpcId"]:
-            text = f"Security group '{group}' is not in VPC '{owners[0]['VpcId']}'"
-            return Refusal("InvalidConfigurationRequest", text)
+            return Refusal("InvalidConfigurationRequest", "One or more security groups are invalid")
     return None
 
 

@@ -185,6 +185,7 @@ def forwards_within_its_vpc(runtime: Runtime, request: ApiRequest) -> Refusal | 
     for arn in _groups(request) if balancer else []:
         group = alb._tgs.get(arn)
         if group and group["TargetType"] != "lambda" and group["VpcId"] != balancer["VpcId"]:
-            text = f"The following target groups are not in the same VPC as the load balancer: {arn}"
+            owner = balancer["LoadBalancerArn"]
+            text = f"Target group '{arn}' is in a different VPC than load balancer '{owner}'"
             return Refusal("InvalidConfigurationRequest", text)
     return None

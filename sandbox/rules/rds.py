@@ -83,7 +83,11 @@ def only_a_stopped_instance_is_started(runtime: Runtime, request: ApiRequest) ->
 
     https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StartInstance.html
     """
-    return _in_state(request, "stopped")
+    if (refusal := _in_state(request, "stopped")) is None:
+        return None
+    name = request.parameters["DBInstanceIdentifier"]
+    text = f"Instance {name} cannot be started as it is not in one of the following statuses: 'stopped'"
+    return Refusal(refusal.code, text)
 
 
 @rule("rds", "CreateDBSnapshot", code="InvalidDBInstanceState")
@@ -92,7 +96,13 @@ def only_an_available_instance_is_saved(runtime: Runtime, request: ApiRequest) -
 
     https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBSnapshot.html (InvalidDBInstanceState)
     """
-    return _in_state(request, "available")
+    refusal = _in_state(request, "available")
+    return Refusal(refusal.code, _no_snapshot(request)) if refusal else None
+
+
+def _no_snapshot(request: ApiRequest) -> str:
+    name = request.parameters["DBInstanceIdentifier"]
+    return f"Cannot create a snapshot because the database instance {name} is not currently in the available state."
 
 
 @rule("rds", "DeleteDBInstance", code="InvalidDBInstanceState")
@@ -152,18 +162,19 @@ def the_last_snapshot_is_new(runtime: Runtime, request: ApiRequest) -> Refusal |
 
 @rule("rds", "DeleteDBInstance", code="InvalidDBInstanceState")
 def the_last_snapshot_is_of_a_whole_instance(runtime: Runtime, request: ApiRequest) -> Refusal | None:
-    """A final snapshot is taken of an instance that is available or stopped, not of one on its way there.
+    """A final snapshot is taken of an available instance only.
 
     https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DeleteDBInstance.html (SkipFinalSnapshot)
     """
     record = instance_of(request)
     if record is None or not request.parameters.get("FinalDBSnapshotIdentifier"):
         return None
-    state, name = record["DBInstanceStatus"], record["DBInstanceIdentifier"]
-    if state in ("available", "stopped"):
+    if record["DBInstanceStatus"] == "available":
         return None
-    text = f"Instance {name} is currently {state} - a final snapshot cannot be taken."
-    return Refusal("InvalidDBInstanceState", text)
+    text = f"Instance {record['DBInstanceIdentifier']} is currently creating - a final snapshot cannot be taken."
+    return Refusal(
+        "InvalidDBInstanceState", text if record["DBInstanceStatus"] == "creating" else _no_snapshot(request)
+    )
 
 
 @rule("rds", "ModifyDBInstance", code="DBInstanceAlreadyExists")
@@ -188,7 +199,7 @@ def an_instance_lies_in_a_subnet_group(runtime: Runtime, request: ApiRequest) ->
     name = request.parameters.get("DBSubnetGroupName")
     if name is None or name.lower() in emulator.service("rds")._subnet_groups:
         return None
-    return Refusal("DBSubnetGroupNotFoundFault", f"DB subnet group '{name}' not found.", 404)
+    return Refusal("DBSubnetGroupNotFoundFault", f"DB subnet group '{name}' does not exist.", 404)
 
 
 @rule("rds", "ModifyDBInstance", code="InvalidVPCNetworkStateFault")
@@ -232,17 +243,22 @@ def security_groups_exist(runtime: Runtime, request: ApiRequest) -> Refusal | No
     return None
 
 
-@rule("rds", "CreateDBInstance", "ModifyDBInstance", code="InvalidVPCNetworkStateFault")
+@rule("rds", "CreateDBInstance", "ModifyDBInstance", code="InvalidParameterCombination")
 def security_groups_are_of_the_vpc(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """The security groups of an instance have to be of its VPC.
 
-    https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html (InvalidVPCNetworkStateFault)
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.RDSSecurityGroups.html
     """
     held, vpc = emulator.service("ec2")._security_groups, _vpc(request)
     groups = [held[group] for group in request.parameters.get("VpcSecurityGroupIds") or [] if group in held]
-    if vpc is None or all(group["VpcId"] == vpc for group in groups):
+    strange = [group["VpcId"] for group in groups if group["VpcId"] != vpc]
+    if vpc is None or not strange:
         return None
-    return Refusal("InvalidVPCNetworkStateFault", "The DB instance and EC2 security group are in different VPCs.")
+    return Refusal(
+        "InvalidParameterCombination",
+        f"The DB instance and EC2 security group are in different VPCs. The DB instance is in {vpc} and the EC2 "
+        f"security group is in {strange[0]}",
+    )
 
 
 @rule("rds", "CreateDBInstance", "ModifyDBInstance", code="InvalidParameterCombination", stateful=False)

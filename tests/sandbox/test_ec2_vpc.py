@@ -181,7 +181,7 @@ def test_a_gateway_is_detached_from_where_it_is_attached(ec2: Any, vpc: str) -> 
 def test_a_subnet_has_one_route_table_which_stays_as_long(ec2: Any, vpc: str) -> None:
     subnet, first, second = subnet_in(ec2, vpc), table_in(ec2, vpc), table_in(ec2, vpc)
     link = ec2.associate_route_table(RouteTableId=first, SubnetId=subnet)["AssociationId"]
-    with refused("Resource.AlreadyAssociated", subnet):
+    with refused("Resource.AlreadyAssociated", f"route table {second} conflicts with an existing association"):
         ec2.associate_route_table(RouteTableId=second, SubnetId=subnet)
     with refused("DependencyViolation", f"The routeTable '{first}' has dependencies and cannot be deleted."):
         ec2.delete_route_table(RouteTableId=first)

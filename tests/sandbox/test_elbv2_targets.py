@@ -242,7 +242,7 @@ def test_listeners_and_rules_forward_to_groups_that_exist_in_their_vpc(
             call()
     with (
         group_elsewhere(sandbox) as group,
-        refused("InvalidConfigurationRequest", "not in the same VPC as the load balancer"),
+        refused("InvalidConfigurationRequest", f"Target group '{group}' is in a different VPC than load balancer"),
     ):
         rule(elb, listener, 1, forward(group))
 

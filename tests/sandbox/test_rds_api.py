@@ -117,11 +117,12 @@ def test_an_instance_comes_and_goes_through_its_states(
         (rds.modify_db_instance, {"BackupRetentionPeriod": 2}),
         (rds.reboot_db_instance, {}),
         (rds.stop_db_instance, {}),
-        (rds.create_db_snapshot, {"DBSnapshotIdentifier": "too-early"}),
     ):
         with refused("InvalidDBInstanceState", "is not in available state", 400):
             call(**name, **more)
-    with refused("InvalidDBInstanceState", "is not in stopped state", 400):
+    with refused("InvalidDBInstanceState", "is not currently in the available state", 400):
+        rds.create_db_snapshot(**name, DBSnapshotIdentifier="too-early")
+    with refused("InvalidDBInstanceState", "cannot be started as it is not in one of the following statuses", 400):
         rds.start_db_instance(**name)
     with refused("InvalidDBInstanceState", "a final snapshot cannot be taken", 400):
         rds.delete_db_instance(**name, FinalDBSnapshotIdentifier="too-early")
@@ -195,7 +196,7 @@ def test_security_groups_are_of_the_instances_vpc(sandbox: Sandbox, rds: Any, da
     ec2 = sandbox.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
     group = ec2.create_security_group(GroupName="elsewhere", Description="x", VpcId=vpc)["GroupId"]
-    with refused("InvalidVPCNetworkStateFault", "different VPCs", 400):
+    with refused("InvalidParameterCombination", f"the EC2 security group is in {vpc}", 400):
         rds.modify_db_instance(DBInstanceIdentifier=database.name, VpcSecurityGroupIds=[group])
     ec2.delete_security_group(GroupId=group)
     ec2.delete_vpc(VpcId=vpc)
