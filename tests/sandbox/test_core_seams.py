@@ -1,75 +1,55 @@
-"""The emulator's version and its private parts that the sandbox touches: an upgrade that moves one is told by name."""
+"""The emulator's version and its parts that the sandbox touches: an upgrade that moves one is told by name."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-from pathlib import Path
+from typing import Any
 
-from tests.sandbox.support import CHECKOUT, PYTHON
+import pytest
 
-# Names of variables in sandbox/ → the emulator's module that they hold.
-MODULES = {
-    "ecs": "services.ecs",
-    "self._ecs": "services.ecs",
-    "ecr": "services.ecr",
-    "ec2": "services.ec2",
-    "alb": "services.alb",
-    "rds": "services.rds",
-    "cloudwatch": "services.cloudwatch",
-    "logs": "services.cloudwatch_logs",
-    "sns": "services.sns",
-    "sqs": "services.sqs",
-    "eventbridge": "services.eventbridge",
-    "secrets": "services.secretsmanager",
-    "metadata": "services.ecs_metadata",
-    "iam": "services.iam",
-    "sts": "services.sts",
-    "awsconfig": "services.config",
-    "trails": "services.cloudtrail",
-    "s3": "services.s3",
-    "kms": "services.kms",
-    "application": "app",
-}
-CHECK = """
-import importlib, importlib.metadata, json, sys
-names = json.load(sys.stdin)
-missing = [f"{m}.{n}" for m, n in names if not hasattr(importlib.import_module(f"ministack.{m}"), n)]
-print(json.dumps({"version": importlib.metadata.version("ministack"), "missing": missing}))
-"""
+from tests.sandbox import emulator_seams
+from tests.sandbox.support import CHECKOUT
+
+AGAIN = "python -m tests.sandbox.emulator_seams"
 
 
-def touched() -> list[tuple[str, str]]:
-    found = set()
-    for file in (CHECKOUT / "sandbox").rglob("*.py"):
-        text = file.read_text()
-        for variable, module in MODULES.items():
-            for name in re.findall(rf"(?<![\w.]){re.escape(variable)}\.(_[a-zA-Z]\w*)", text):
-                found.add((module, name))
-    return sorted(found)
+@pytest.fixture(scope="module")
+def installed() -> dict[str, Any]:
+    return emulator_seams.installed()
 
 
-def test_every_private_name_exists_in_the_pinned_version(tmp_path: Path) -> None:
-    names = touched()
-    assert ("services.ecs", "_run_task_worker") in names
-    done = subprocess.run(
-        [str(PYTHON), "-c", CHECK],
-        input=json.dumps(names),
-        cwd=CHECKOUT,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(tmp_path),
-            "STATE_DIR": str(tmp_path),
-            "S3_DATA_DIR": str(tmp_path),
-            "DOCKER_HOST": "unix:///nonexistent",
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    answer = json.loads(done.stdout.splitlines()[-1])
-    assert answer["missing"] == []
+@pytest.fixture(scope="module")
+def known() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(emulator_seams.FILE.read_text("utf-8"))
+    return document
+
+
+def test_every_part_that_is_touched_exists_in_the_installed_version(installed: dict[str, Any]) -> None:
+    seams = installed["seams"]
+    assert "services.ecs._ACTION_MAP" in seams
+    assert len(seams) > 200
+    assert [name for name, found in seams.items() if found is None] == []
+
+
+def test_every_part_is_what_it_was_when_the_sandbox_was_written_for_it(
+    installed: dict[str, Any], known: dict[str, Any]
+) -> None:
+    """Names and order of parameters, and types of what is no function."""
+    changed = [
+        f"{name}: was {known['seams'][name]}, is {found}"
+        for name, found in installed["seams"].items()
+        if name in known["seams"] and known["seams"][name] != found
+    ]
+    assert changed == []
+
+
+def test_no_part_is_touched_that_was_not_looked_at(installed: dict[str, Any], known: dict[str, Any]) -> None:
+    assert [name for name in installed["seams"] if name not in known["seams"]] == [], AGAIN
+    assert [name for name in known["seams"] if name not in installed["seams"]] == [], AGAIN
+
+
+def test_one_version_is_installed_pinned_and_written_for(installed: dict[str, Any], known: dict[str, Any]) -> None:
     pinned = re.search(r'^VERSION = "(.+)"', (CHECKOUT / "sandbox" / "emulator.py").read_text(), re.MULTILINE)
     assert pinned is not None
-    assert answer["version"] == pinned.group(1)
+    assert installed["version"] == pinned.group(1) == known["version"]
