@@ -118,6 +118,9 @@ class Stand:
     def until_task(self, arn: str, state: str, seconds: float = 20) -> dict[str, Any]:
         def look() -> dict[str, Any]:
             task = self.task(arn)
+            if task["lastStatus"] == "STOPPED" != state:
+                codes = [container.get("exitCode") for container in task["containers"]]
+                raise AssertionError(f"{task['stopCode']}: {task['stoppedReason']}; exit codes {codes}")
             return task if task["lastStatus"] == state else {}
 
         return until(look, f"task {state}", seconds)
