@@ -102,6 +102,8 @@ def vpc_values(vpc: Record) -> Values:
     return {
         "vpc-id": [vpc["VpcId"]],
         "cidr": [vpc["CidrBlock"]],
+        # Not documented for VPCs; amazon.aws.ec2_vpc_net finds its VPC by it.
+        "cidr-block": [vpc["CidrBlock"]],
         "cidr-block-association.cidr-block": [vpc["CidrBlock"]],
         "cidr-block-association.association-id": [f"vpc-cidr-assoc-{vpc['VpcId'][4:]}"],
         "cidr-block-association.state": ["associated"],
