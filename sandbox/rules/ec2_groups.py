@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from sandbox.emulator import service
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 AUTHORIZE = ("AuthorizeSecurityGroupIngress", "AuthorizeSecurityGroupEgress")
 REVOKE = ("RevokeSecurityGroupIngress", "RevokeSecurityGroupEgress")
 DESCRIPTIONS = ("UpdateSecurityGroupRuleDescriptionsIngress", "UpdateSecurityGroupRuleDescriptionsEgress")
+PLAIN = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{0,255}")
 ON_GROUPS = (
     *AUTHORIZE,
     *REVOKE,
@@ -43,7 +45,7 @@ def malformed_group_id(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     return None
 
 
-@rule("ec2", *ON_GROUPS, code="InvalidGroup.NotFound")
+@rule("ec2", *ON_GROUPS, "DeleteSecurityGroup", code="InvalidGroup.NotFound")
 def group_not_found(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """Whatever names a security group that does not exist, by id or by name, is refused.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroups.html
@@ -51,7 +53,8 @@ def group_not_found(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     if refusal := missing("sg", _groups(request)):
         return refusal
     have = {group["GroupName"] for group in service("ec2")._security_groups.values()}
-    for name in request.parameters.get("GroupNames") or []:
+    named = request.parameters.get("GroupName")
+    for name in [named] if named else request.parameters.get("GroupNames") or []:
         if name not in have:
             return Refusal("InvalidGroup.NotFound", f"The security group '{name}' does not exist")
     return None
@@ -103,6 +106,33 @@ def group_of_a_rule(runtime: Runtime, request: ApiRequest) -> Refusal | None:
 def _pairs(request: ApiRequest) -> list[dict[str, Any]]:
     permissions = request.parameters.get("IpPermissions") or []
     return [pair for permission in permissions for pair in permission.get("UserIdGroupPairs") or []]
+
+
+@rule("ec2", "CreateSecurityGroup", code="InvalidParameterValue", stateful=False)
+def groups_are_described_in_ascii(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """A security group's description has ASCII characters only.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html
+    """
+    words = str(request.parameters.get("Description", ""))
+    text = f"Value ({words}) for parameter GroupDescription is invalid. Character sets beyond ASCII are not supported."
+    return None if words.isascii() else Refusal("InvalidParameterValue", text)
+
+
+@rule("ec2", *AUTHORIZE, *DESCRIPTIONS, code="InvalidParameterValue", stateful=False)
+def rules_are_described_in_plain_characters(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """A rule's description has at most 255 characters, of letters, digits, space and `._-:/()#,@[]+=&;{}!$*`.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpRange.html
+    """
+    for permission in request.parameters.get("IpPermissions") or []:
+        for kind in ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs"):
+            for one in permission.get(kind) or []:
+                if not PLAIN.fullmatch(one.get("Description", "")):
+                    text = "Valid descriptions are strings less than 256 characters from the following set:"
+                    return Refusal(
+                        "InvalidParameterValue",
+                        f"Invalid rule description. {text}  a-zA-Z0-9. _-:/()#,@[]+=&;{{}}!$*",
+                    )
+    return None
 
 
 @rule("ec2", *AUTHORIZE, code="InvalidGroup.NotFound")

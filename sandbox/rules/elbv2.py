@@ -304,6 +304,25 @@ def targets_in_the_vpc(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     return None
 
 
+@rule("elbv2", "RegisterTargets", code="ValidationError")
+def zone_of_a_target(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """A target outside the VPC of its group is registered with the Availability Zone `all`, one inside never.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetDescription.html
+    """
+    for target in _targets(request, "ip"):
+        group = service("alb")._tgs[request.parameters["TargetGroupArn"]]
+        block = service("ec2")._vpcs.get(group["VpcId"], {}).get("CidrBlock", "127.0.0.0/32")
+        address, zone = target.get("Id", ""), target.get("AvailabilityZone")
+        inside = ipaddress.ip_address(address) in ipaddress.ip_network(block)
+        if inside and zone == "all":
+            text = f"The IP address '{address}' is within the VPC, and cannot have its Availability Zone overridden"
+            return Refusal("ValidationError", f"{text} to 'all'")
+        if not inside and zone != "all":
+            text = "You must specify a valid Availability Zone or select 'all' for all enabled Availability zones"
+            return Refusal("ValidationError", f"{text}, since the IP address '{address}' is outside the VPC")
+    return None
+
+
 @rule("elbv2", "RegisterTargets", code="InvalidTarget")
 def instances_exist(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """An instance that is registered as a target must exist and run.

@@ -43,6 +43,31 @@ def a_subnet_group_exists_once(runtime: Runtime, request: ApiRequest) -> Refusal
     return Refusal("DBSubnetGroupAlreadyExists", f"The DB subnet group '{name}' already exists.")
 
 
+@rule("rds", "CreateDBSubnetGroup", "ModifyDBSubnetGroup", code="InvalidParameterValue")
+def the_subnets_of_a_subnet_group_exist(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """A subnet group has subnets that exist.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBSubnetGroup.html (SubnetIds)
+    """
+    known = emulator.service("ec2")._subnets
+    absent = [subnet for subnet in request.parameters.get("SubnetIds") or [] if subnet not in known]
+    text = f"Some input subnets in :[{', '.join(absent)}] are invalid."
+    return Refusal("InvalidParameterValue", text) if absent else None
+
+
+@rule("rds", "ModifyDBSubnetGroup", code="InvalidParameterValue")
+def a_subnet_group_stays_in_its_vpc(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """The new subnets of a subnet group lie in the VPC that the group is in.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_VPC.WorkingWithRDSInstanceinaVPC.html
+    """
+    group = emulator.service("rds")._subnet_groups.get(_subnet_group(request))
+    known = emulator.service("ec2")._subnets
+    vpcs = {known[subnet]["VpcId"] for subnet in request.parameters.get("SubnetIds") or [] if subnet in known}
+    text = "The new Subnets are not in the same Vpc as the existing subnet group"
+    return Refusal("InvalidParameterValue", text) if group and vpcs - {group["VpcId"]} else None
+
+
 @rule("rds", "CreateDBSubnetGroup", "ModifyDBSubnetGroup", code="DBSubnetGroupDoesNotCoverEnoughAZs")
 def a_subnet_group_covers_two_zones(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """The subnets of a subnet group lie in two availability zones at least.

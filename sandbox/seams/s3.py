@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Headers = dict[str, str]
 Handler = Callable[..., Any]
 LOCK_HEADERS = "x-amz-object-lock-"
+KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
 ELEMENTS = (("Effect",), ("Principal", "NotPrincipal"), ("Action", "NotAction"), ("Resource", "NotResource"))
 UPLOAD_ID = re.compile(rb"<UploadId>([^<]+)</UploadId>")
 
@@ -34,10 +36,25 @@ def install(runtime: Runtime) -> None:
     s3._put_bucket_policy = lambda name, body: (
         a_bucket_policy_is_a_policy(s3, body) or policy_is_about_its_bucket(s3, name, body) or put_policy(name, body)
     )
+    encrypted = s3._resolve_sse_write_headers
+    s3._resolve_sse_write_headers = lambda headers, bucket: encrypted(the_managed_key_is_taken(headers), bucket)
     begin, complete, copy = s3._create_multipart_upload, s3._complete_multipart_upload, s3._copy_object
     s3._create_multipart_upload = lambda bucket, key, headers: _begin(s3, begin(bucket, key, headers), headers)
     s3._complete_multipart_upload = lambda *given: _complete(s3, complete, *given)
     s3._copy_object = lambda bucket, key, headers: _copy(s3, copy(bucket, key, headers), bucket, key, headers)
+
+
+@behaviour("s3", otherwise=lambda headers: headers)
+def the_managed_key_is_taken(headers: Headers) -> Headers:
+    """What is stored with aws:kms and no key's id is encrypted under the AWS managed key, aws/s3.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+    """
+    if headers.get("x-amz-server-side-encryption") != "aws:kms" or headers.get(KEY_HEADER):
+        return headers
+    responses = emulator.core("responses")
+    place = f"arn:aws:kms:{responses.get_region()}:{responses.get_account_id()}:"
+    return {**headers, KEY_HEADER: f"{place}key/{uuid.uuid5(uuid.NAMESPACE_URL, place + 'alias/aws/s3')}"}
 
 
 @behaviour("s3", otherwise=lambda s3, stock: stock())

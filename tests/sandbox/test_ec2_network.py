@@ -62,7 +62,7 @@ def test_each_source_is_a_rule_of_its_own_and_the_group_shows_them_together(sand
     ec2 = sandbox.client("ec2")
     made = ec2.authorize_security_group_ingress(
         GroupId=group,
-        IpPermissions=[tcp(5432, "10.0.0.0/8", "192.168.0.0/16", Description="run <7>")],
+        IpPermissions=[tcp(5432, "10.0.0.0/8", "192.168.0.0/16", Description="run &7")],
         TagSpecifications=[{"ResourceType": "security-group-rule", "Tags": [{"Key": "run", "Value": "7"}]}],
     )["SecurityGroupRules"]
     assert len({rule["SecurityGroupRuleId"] for rule in made}) == 2
@@ -70,7 +70,7 @@ def test_each_source_is_a_rule_of_its_own_and_the_group_shows_them_together(sand
         Filters=[{"Name": "group-id", "Values": [group]}, {"Name": "tag:run", "Values": ["7"]}]
     )["SecurityGroupRules"]
     assert {rule["CidrIpv4"] for rule in found} == {"10.0.0.0/8", "192.168.0.0/16"}
-    assert {rule["Description"] for rule in found} == {"run <7>"}
+    assert {rule["Description"] for rule in found} == {"run &7"}
     shown = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
     assert [entry["CidrIp"] for entry in shown[0]["IpRanges"]] == ["10.0.0.0/8", "192.168.0.0/16"]
     ec2.revoke_security_group_ingress(GroupId=group, SecurityGroupRuleIds=[made[0]["SecurityGroupRuleId"]])
@@ -193,6 +193,28 @@ def test_a_group_that_does_not_exist_is_refused_by_id_and_by_name(sandbox: Sandb
         ec2.authorize_security_group_ingress(GroupId=absent, IpPermissions=[tcp(80, "10.0.0.0/8")])
     with refused("InvalidGroupId.Malformed", 'Invalid id: "group"'):
         ec2.describe_security_groups(GroupIds=["group"])
+
+
+@pytest.mark.behaviour("ec2.group_not_found", "ec2.groups_are_described_in_ascii")
+def test_a_group_is_not_deleted_by_a_name_of_none_nor_described_beyond_ascii(
+    sandbox: Sandbox, network: Network
+) -> None:
+    ec2 = sandbox.client("ec2")
+    with refused("InvalidGroup.NotFound", "The security group 'nobodys' does not exist", 400):
+        ec2.delete_security_group(GroupName="nobodys")
+    with refused("InvalidParameterValue", "Character sets beyond ASCII are not supported.", 400):
+        ec2.create_security_group(GroupName="umlaut", Description="für alle", VpcId=network.vpc)
+
+
+@pytest.mark.behaviour("ec2.rules_are_described_in_plain_characters")
+@pytest.mark.parametrize("words", ["für alle", "the runner's", "a|b", "x" * 256])
+def test_a_rule_is_described_in_plain_characters(sandbox: Sandbox, group: str, words: str) -> None:
+    ec2 = sandbox.client("ec2")
+    with refused("InvalidParameterValue", "Invalid rule description.", 400):
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[tcp(80, "10.0.0.0/8", Description=words)])
+    ec2.authorize_security_group_ingress(
+        GroupId=group, IpPermissions=[tcp(80, "10.0.0.0/8", Description="papyrus run_1 (a-b): #1,@[]+=&;{}!$*/")]
+    )
 
 
 @pytest.mark.behaviour("ec2.rules_name_existing_groups", "ec2.rules_name_groups_of_the_vpc")

@@ -125,6 +125,16 @@ def test_targets_outside_the_vpc_are_refused(elb: Any, group: str) -> None:
         elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "somewhere"}])
 
 
+@pytest.mark.behaviour("elbv2.zone_of_a_target")
+def test_a_target_outside_the_vpc_is_of_all_zones(elb: Any, network: Network, group: str, sandbox: Sandbox) -> None:
+    inside = sandbox.facts["vpc_cidr"].replace(".0.0/16", ".10.99")
+    with refused("ValidationError", "since the IP address '10.1.1.1' is outside the VPC", 400):
+        elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "10.1.1.1"}])
+    with refused("ValidationError", f"The IP address '{inside}' is within the VPC", 400):
+        elb.register_targets(TargetGroupArn=group, Targets=[{"Id": inside, "AvailabilityZone": "all"}])
+    elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "10.1.1.1", "AvailabilityZone": "all"}])
+
+
 @pytest.mark.behaviour("elbv2.instances_exist")
 def test_an_instance_that_does_not_run_is_no_target(elb: Any, network: Network) -> None:
     group = make_group(elb, network, "instances", TargetType="instance")
@@ -135,7 +145,8 @@ def test_an_instance_that_does_not_run_is_no_target(elb: Any, network: Network) 
 
 @pytest.mark.behaviour("elbv2.too_many_targets")
 def test_a_target_group_has_a_thousand_targets(elb: Any, group: str) -> None:
-    targets = [{"Id": f"10.1.{n // 250}.{n % 250}", "Port": 80} for n in range(1001)]
+    everywhere = {"Port": 80, "AvailabilityZone": "all"}
+    targets = [{"Id": f"10.1.{n // 250}.{n % 250}", **everywhere} for n in range(1001)]
     elb.register_targets(TargetGroupArn=group, Targets=targets[:1000])
     with refused("TooManyTargets", group):
         elb.register_targets(TargetGroupArn=group, Targets=targets[1000:])

@@ -317,6 +317,29 @@ def test_subnet_groups_exist_once_and_cover_two_zones(rds: Any, network: Network
         rds.delete_db_subnet_group(DBSubnetGroupName="narrow")
 
 
+@pytest.mark.behaviour("rds.the_subnets_of_a_subnet_group_exist", "rds.a_subnet_group_stays_in_its_vpc")
+def test_subnets_of_a_subnet_group_exist_and_stay_in_its_vpc(
+    sandbox: Sandbox, rds: Any, network: Network, groups: str
+) -> None:
+    absent = "subnet-0a1b2c3d4e5f60718"
+    with refused("InvalidParameterValue", f"Some input subnets in :[{absent}] are invalid.", 400):
+        rds.create_db_subnet_group(
+            DBSubnetGroupName="absent", DBSubnetGroupDescription="x", SubnetIds=[network.subnets[0], absent]
+        )
+    ec2 = sandbox.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.76.0.0/16")["Vpc"]["VpcId"]
+    elsewhere = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.76.{n}.0/24", AvailabilityZone=sandbox.facts["region"] + zone)
+        for n, zone in enumerate("ab")
+    ]
+    subnets = [made["Subnet"]["SubnetId"] for made in elsewhere]
+    with refused("InvalidParameterValue", "not in the same Vpc as the existing subnet group", 400):
+        rds.modify_db_subnet_group(DBSubnetGroupName="api", SubnetIds=subnets)
+    for subnet in subnets:
+        ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_vpc(VpcId=vpc)
+
+
 @pytest.mark.behaviour("rds.a_subnet_in_use_stays_in_its_group")
 def test_a_subnet_with_an_instance_stays_in_its_group(
     sandbox: Sandbox, rds: Any, network: Network, database: Instance

@@ -448,3 +448,13 @@ def test_locks_and_keys_outlive_the_sandbox() -> None:
             assert kms.decrypt(CiphertextBlob=blob)["Plaintext"] == b"hidden"
         finally:
             running.down()
+
+
+@pytest.mark.behaviour("s3.the_managed_key_is_taken")
+def test_without_a_key_objects_are_encrypted_under_the_managed_one(s3: Any, bucket: Make) -> None:
+    name = bucket("managed-key")
+    stored = s3.put_object(Bucket=name, Key="a", Body=b"a", ServerSideEncryption="aws:kms")
+    assert stored["SSEKMSKeyId"].startswith("arn:aws:kms:us-west-2:123456789012:key/")
+    assert s3.head_object(Bucket=name, Key="a")["SSEKMSKeyId"] == stored["SSEKMSKeyId"]
+    own = s3.put_object(Bucket=name, Key="b", Body=b"b", ServerSideEncryption="aws:kms", SSEKMSKeyId="arn:aws:kms:x")
+    assert own["SSEKMSKeyId"] == "arn:aws:kms:x"
