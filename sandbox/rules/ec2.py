@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sandbox.emulator import service
 from sandbox.rules import Refusal, rule
 from sandbox.seams.ec2 import free_addresses
+from sandbox.seams.ec2_blocks import ipv4_blocks
+from sandbox.seams.ec2_places import zones
 
 if TYPE_CHECKING:
     from sandbox.requests import ApiRequest
@@ -77,6 +79,7 @@ def _given(request: ApiRequest, name: str) -> list[str]:
     "DescribeVpcAttribute",
     "CreateNetworkAcl",
     "CreateVpcEndpoint",
+    "AssociateVpcCidrBlock",
     code="InvalidVpcID.NotFound",
 )
 def vpc_not_found(runtime: Runtime, request: ApiRequest) -> Refusal | None:
@@ -93,6 +96,7 @@ def vpc_not_found(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     "DeleteSubnet",
     "ModifySubnetAttribute",
     "CreateNatGateway",
+    "AssociateSubnetCidrBlock",
     code="InvalidSubnetID.NotFound",
 )
 def subnet_not_found(runtime: Runtime, request: ApiRequest) -> Refusal | None:
@@ -135,13 +139,13 @@ def listed_resources_exist(runtime: Runtime, request: ApiRequest) -> Refusal | N
 
 @rule("ec2", "CreateSubnet", code="InvalidSubnet.Range")
 def subnet_within_its_vpc(runtime: Runtime, request: ApiRequest) -> Refusal | None:
-    """A subnet's block is a /16 to /28 within its VPC's block.
+    """A subnet's block is a /16 to /28 within a block of its VPC.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSubnet.html
     """
     vpc, block = _block(request)
     if vpc is None or block is None:
         return None
-    inside = 16 <= block.prefixlen <= 28 and block.subnet_of(ipaddress.IPv4Network(vpc["CidrBlock"]))
+    inside = 16 <= block.prefixlen <= 28 and any(block.subnet_of(one) for one in ipv4_blocks(vpc))
     return None if inside else Refusal("InvalidSubnet.Range", f"The CIDR '{block}' is invalid.")
 
 
@@ -160,7 +164,7 @@ def subnets_do_not_overlap(runtime: Runtime, request: ApiRequest) -> Refusal | N
 def _block(request: ApiRequest) -> tuple[Any, Any]:
     """(VPC, block) of a subnet to be; None where they are not to be had, which others refuse."""
     try:
-        block = ipaddress.IPv4Network(request.parameters.get("CidrBlock", ""), strict=True)
+        block = ipaddress.IPv4Network(request.parameters.get("CidrBlock", ""), strict=False)
     except ValueError:
         return None, None
     return service("ec2")._vpcs.get(request.parameters.get("VpcId", "")), block
@@ -171,14 +175,13 @@ def zone_of_the_region(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """A subnet lies in an Availability Zone of the region.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSubnet.html
     """
-    zone, region = request.parameters.get("AvailabilityZone"), service("ec2").get_region()
-    zones = [region + letter for letter in "abcd"]
-    if zone is None or zone in zones:
+    zone, known = request.parameters.get("AvailabilityZone"), zones(service("ec2"))
+    if zone is None or zone in known:
         return None
     return Refusal(
         "InvalidParameterValue",
         f"Value ({zone}) for parameter availabilityZone is invalid. Subnets can currently only be created in the "
-        f"following availability zones: {', '.join(zones)}.",
+        f"following availability zones: {', '.join(known)}.",
     )
 
 

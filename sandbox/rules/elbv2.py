@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox.emulator import service
 from sandbox.rules import Refusal, rule
 from sandbox.seams.ec2 import default_groups, free_addresses
+from sandbox.seams.ec2_blocks import ipv4_blocks
 from sandbox.seams.elbv2_rules import users_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 # Private ranges that may be targets though they lie outside the VPC (RFC 1918, RFC 6598).
 ROUTABLE = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")]
+NOWHERE = {"CidrBlock": "127.0.0.0/32"}
 FREE_ADDRESSES = 8
 TAGS = 50
 TARGETS = 1000
@@ -292,7 +294,7 @@ def targets_in_the_vpc(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """
     for target in _targets(request, "ip"):
         group = service("alb")._tgs[request.parameters["TargetGroupArn"]]
-        blocks = [ipaddress.ip_network(service("ec2")._vpcs.get(group["VpcId"], {}).get("CidrBlock", "127.0.0.0/32"))]
+        blocks = ipv4_blocks(service("ec2")._vpcs.get(group["VpcId"], NOWHERE))
         try:
             address = ipaddress.ip_address(target.get("Id", ""))
         except ValueError:
@@ -311,9 +313,9 @@ def zone_of_a_target(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """
     for target in _targets(request, "ip"):
         group = service("alb")._tgs[request.parameters["TargetGroupArn"]]
-        block = service("ec2")._vpcs.get(group["VpcId"], {}).get("CidrBlock", "127.0.0.0/32")
+        blocks = ipv4_blocks(service("ec2")._vpcs.get(group["VpcId"], NOWHERE))
         address, zone = target.get("Id", ""), target.get("AvailabilityZone")
-        inside = ipaddress.ip_address(address) in ipaddress.ip_network(block)
+        inside = any(ipaddress.ip_address(address) in block for block in blocks)
         if inside and zone == "all":
             text = f"The IP address '{address}' is within the VPC, and cannot have its Availability Zone overridden"
             return Refusal("ValidationError", f"{text} to 'all'")

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 from sandbox.addresses import RESERVED_AT_START, NoAddress
 from sandbox.behaviours import behaviour
 from sandbox.emulator import service
-from sandbox.seams import ec2_groups
+from sandbox.seams import ec2_blocks, ec2_groups, ec2_places
 from sandbox.seams.ec2_lists import (
     Kind,
     describe,
@@ -44,6 +44,8 @@ DELETIONS = {
 def install(runtime: Runtime) -> None:
     ec2 = service("ec2")
     ec2_groups.install(ec2)
+    ec2_blocks.install(ec2)
+    ec2_places.install(ec2)
     ec2._eni_fields_xml = _interface_xml
     subnet_xml = ec2._subnet_fields_xml
     ec2._subnet_fields_xml = lambda subnet, tag="item": subnet_xml(_with_free_addresses(subnet), tag)
@@ -82,7 +84,8 @@ def install(runtime: Runtime) -> None:
         actions[kind.operation] = describe(ec2, kind)
     by_name = actions["DescribeSecurityGroups"]
     actions["DescribeSecurityGroups"] = lambda p: by_name(_names_as_filter(ec2, p))
-    actions["CreateSubnet"] = guarded(ec2, _check_block, actions["CreateSubnet"])
+    subnet = guarded(ec2, _check_block, actions["CreateSubnet"])
+    actions["CreateSubnet"] = lambda p: subnet(_zone_by_its_id(ec2, p))
     actions["DeleteTags"] = lambda p: _delete_tags(ec2, p)
     interface, table = actions["CreateNetworkInterface"], actions["CreateRouteTable"]
     actions["CreateNetworkInterface"] = lambda p: _once(
@@ -94,6 +97,16 @@ def install(runtime: Runtime) -> None:
     for name, handler in list(actions.items()):
         actions[name] = answered(ec2, guarded(ec2, _dry_run, handler))
     runtime.at_start.append(lambda: _claim_addresses(runtime, ec2))
+
+
+@behaviour("ec2", otherwise=lambda ec2, p: p)
+def _zone_by_its_id(ec2: Any, p: Params) -> Params:
+    """A subnet's Availability Zone can be given by its id, which is the same zone in every account.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSubnet.html
+    """
+    wanted = ec2._p(p, "AvailabilityZoneId")
+    name = next((name for name, identifier in ec2_places.zones(ec2).items() if identifier == wanted), None)
+    return {**p, "AvailabilityZone": [name]} if name else p
 
 
 def _names_as_filter(ec2: Any, p: Params) -> Params:
@@ -302,7 +315,7 @@ def _check_block(ec2: Any, p: Params) -> None:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSubnet.html"""
     text = ec2._p(p, "CidrBlock")
     try:
-        ipaddress.IPv4Network(text, strict=True)
+        ipaddress.IPv4Network(text, strict=False)
     except ValueError as error:
         raise Refused(
             "InvalidParameterValue",

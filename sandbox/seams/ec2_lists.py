@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.behaviours import behaviour
+from sandbox.seams.ec2_blocks import further
 from sandbox.seams.refusal import Handler, Params, Refused, Response
 
 MOST = 1000
@@ -98,21 +99,31 @@ def _token(text: str) -> int:
 def vpc_values(vpc: Record) -> Values:
     """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcs.html"""
     default = [_yes(vpc["IsDefault"])]
-    none = ("association-id", "ipv6-cidr-block", "ipv6-pool", "state")
+    fourth = [{"CidrBlock": vpc["CidrBlock"], "AssociationId": f"vpc-cidr-assoc-{vpc['VpcId'][4:]}"}, *further(vpc, 4)]
     return {
         "vpc-id": [vpc["VpcId"]],
         "cidr": [vpc["CidrBlock"]],
         # Not documented for VPCs; amazon.aws.ec2_vpc_net finds its VPC by it.
         "cidr-block": [vpc["CidrBlock"]],
-        "cidr-block-association.cidr-block": [vpc["CidrBlock"]],
-        "cidr-block-association.association-id": [f"vpc-cidr-assoc-{vpc['VpcId'][4:]}"],
+        "cidr-block-association.cidr-block": [block["CidrBlock"] for block in fourth],
+        "cidr-block-association.association-id": [block["AssociationId"] for block in fourth],
         "cidr-block-association.state": ["associated"],
         "dhcp-options-id": [vpc["DhcpOptionsId"]],
         "is-default": default,
         "isDefault": default,
         "owner-id": [vpc["OwnerId"]],
         "state": [vpc["State"]],
-        **{f"ipv6-cidr-block-association.{name}": [] for name in none},
+        **_ipv6_values(vpc),
+        "ipv6-cidr-block-association.ipv6-pool": ["Amazon" for _ in further(vpc, 6)],
+    }
+
+
+def _ipv6_values(record: Record) -> dict[str, list[str]]:
+    blocks = further(record, 6)
+    return {
+        "ipv6-cidr-block-association.ipv6-cidr-block": [block["CidrBlock"] for block in blocks],
+        "ipv6-cidr-block-association.association-id": [block["AssociationId"] for block in blocks],
+        "ipv6-cidr-block-association.state": ["associated" for _ in blocks],
     }
 
 
@@ -121,7 +132,7 @@ def subnet_values(subnet: Record) -> Values:
     default = [_yes(subnet.get("DefaultForAz"))]
     zone, zone_id = [subnet["AvailabilityZone"]], [subnet.get("AvailabilityZoneId", "")]
     block = [subnet["CidrBlock"]]
-    none = ("ipv6-cidr-block-association.ipv6-cidr-block", "outpost-arn", "customer-owned-ipv4-pool")
+    none = ("outpost-arn", "customer-owned-ipv4-pool")
     return {
         "subnet-id": [subnet["SubnetId"]],
         "vpc-id": [subnet["VpcId"]],
@@ -138,6 +149,7 @@ def subnet_values(subnet: Record) -> Values:
         "map-public-ip-on-launch": [_yes(subnet.get("MapPublicIpOnLaunch"))],
         "owner-id": [subnet["OwnerId"]],
         "state": [subnet["State"]],
+        **_ipv6_values(subnet),
         **{name: [] for name in none},
     }
 
