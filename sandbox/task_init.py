@@ -98,8 +98,12 @@ def main(arguments: list[str]) -> int:
     os.write(status_fd, str(main_pid).encode())
     os.close(status_fd)
     status: int | None = reap(main_pid)
+    # poll, not select: the sandbox may have given us a descriptor beyond 1023.
+    poller = select.poll()
+    for descriptor in (life_fd, wake_in):
+        poller.register(descriptor, select.POLLIN)
     while status is None:
-        ready = select.select([life_fd, wake_in], [], [])[0]
+        ready = [descriptor for descriptor, _ in poller.poll()]
         if wake_in in ready:
             for came in os.read(wake_in, 512):
                 if came != signal.SIGCHLD:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import urllib.request
 from dataclasses import dataclass
@@ -36,8 +37,9 @@ class Stand:
         sandbox.client("ecr").create_repository(repositoryName=name)
         return cls(sandbox, network, name, name)
 
-    @property
+    @functools.cached_property
     def ecs(self) -> Any:
+        """One client, and so one connection: these tests ask again and again."""
         return self.sandbox.client("ecs")
 
     def image(self, program: str, tag: str = "t") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import socket
 import sys
@@ -284,3 +285,17 @@ def test_secrets_are_hidden_wherever_they_stand() -> None:
 )
 def test_reads_are_known_by_their_names(operation: str, read: bool) -> None:
     assert is_read_only(operation) is read
+
+
+def test_an_init_bears_descriptors_beyond_1023(processes: Processes) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit[1] < 1200:
+        pytest.skip(f"only {limit[1]} descriptors are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit[0], 1200), limit[1]))
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert processes.run(["/bin/sh", "-c", "sleep 0.2; exit 5"], env=ENV) == 5
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
