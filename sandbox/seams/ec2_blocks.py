@@ -180,19 +180,21 @@ def _associate_subnet(ec2: Any, p: Params) -> Response:
 
 
 def _disassociate(ec2: Any, p: Params, kind: str) -> Response:
-    answer: Response = ec2._xml(200, f"Disassociate{kind}CidrBlockResponse", "")
-    held = holder_of(ec2, ec2._p(p, "AssociationId"))
-    if held is None:
-        return answer
-    record, block = held
+    inner, held = "", holder_of(ec2, ec2._p(p, "AssociationId"))
+    if held is not None:
+        record, block = held
+        identifier = f"<{kind.lower()}Id>{record[f'{kind}Id']}</{kind.lower()}Id>"
+        inner = identifier + _association(ec2, block, "disassociating")
+        _take_away(ec2, record, block, kind)
+    answer: Response = ec2._xml(200, f"Disassociate{kind}CidrBlockResponse", inner)
+    return answer
+
+
+def _take_away(ec2: Any, record: dict[str, Any], block: Block, kind: str) -> None:
     record[BLOCKS] = [other for other in record[BLOCKS] if other != block]
     for table in ec2._route_tables.values() if kind == "Vpc" else ():
         if table["VpcId"] == record["VpcId"]:
             table["Routes"] = [route for route in table["Routes"] if block["CidrBlock"] not in route.values()]
-    identifier = f"<{kind.lower()}Id>{record[f'{kind}Id']}</{kind.lower()}Id>"
-    inner = identifier + _association(ec2, block, "disassociating")
-    answer = ec2._xml(200, f"Disassociate{kind}CidrBlockResponse", inner)
-    return answer
 
 
 def _association(ec2: Any, block: Block, state: str, tag: str = "") -> str:
