@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Any
 
-from sandbox.emulator import service
+from sandbox.emulator import core, service
 from sandbox.rules import Refusal, rule
 from sandbox.seams.ec2 import default_groups, free_addresses
 from sandbox.seams.ec2_blocks import ipv4_blocks
@@ -21,6 +21,8 @@ NOWHERE = {"CidrBlock": "127.0.0.0/32"}
 FREE_ADDRESSES = 8
 TAGS = 50
 TARGETS = 1000
+AT_A_TIME = 20
+DESCRIBES = ("DescribeLoadBalancers", "DescribeTargetGroups")
 ON_BALANCER = (
     "DescribeLoadBalancerAttributes",
     "ModifyLoadBalancerAttributes",
@@ -39,6 +41,38 @@ ON_GROUP = (
     "DeregisterTargets",
     "DescribeTargetHealth",
 )
+
+
+@rule("elbv2", *ON_BALANCER, *ON_GROUP, *DESCRIBES, "DeleteLoadBalancer", code="ValidationError", stateful=False)
+def arns_have_their_form(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """An ARN of a load balancer or target group is one of the region and account that are asked.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeLoadBalancers.html
+    """
+    given, responses = request.parameters, core("responses")
+    place = f"arn:aws:elasticloadbalancing:{responses.get_region()}:{responses.get_account_id()}:"
+    for kind, part, one, several in (
+        ("load balancer", "loadbalancer/", "LoadBalancerArn", "LoadBalancerArns"),
+        ("target group", "targetgroup/", "TargetGroupArn", "TargetGroupArns"),
+    ):
+        for arn in [given[one]] if one in given else given.get(several) or []:
+            if not arn.startswith(place + part):
+                return Refusal("ValidationError", f"'{arn}' is not a valid {kind} ARN")
+    return None
+
+
+@rule("elbv2", *DESCRIBES, "DescribeTags", code="ValidationError", stateful=False)
+def twenty_at_a_time(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """A request describes at most 20 load balancers, target groups or resources with tags by their names.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html
+    """
+    given = request.parameters
+    named = [given.get(member) or [] for member in ("LoadBalancerArns", "TargetGroupArns", "Names", "ResourceArns")]
+    if max(map(len, named)) <= AT_A_TIME:
+        return None
+    if request.operation == "DescribeTags":
+        return Refusal("ValidationError", f"Cannot have more than {AT_A_TIME} resources described")
+    kind = "target groups" if request.operation == "DescribeTargetGroups" else "load balancers"
+    return Refusal("ValidationError", f"You cannot describe more than '{AT_A_TIME}' {kind} at a time")
 
 
 @rule("elbv2", *ON_BALANCER, code="LoadBalancerNotFound")

@@ -173,7 +173,7 @@ def a_parameter_group_in_use_stays(runtime: Runtime, request: ApiRequest) -> Ref
     return None
 
 
-@rule("rds", "ModifyDBParameterGroup", "ResetDBParameterGroup", code="InvalidParameterValue", stateful=False)
+@rule("rds", "ModifyDBParameterGroup", "ResetDBParameterGroup", code="InvalidParameterCombination", stateful=False)
 def so_many_parameters_at_once(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """A request changes 20 parameters at most.
 
@@ -181,7 +181,7 @@ def so_many_parameters_at_once(runtime: Runtime, request: ApiRequest) -> Refusal
     """
     if len(request.parameters.get("Parameters") or []) <= MOST_PARAMETERS_AT_ONCE:
         return None
-    return Refusal("InvalidParameterValue", "Parameter list size exceeds the maximum of 20.")
+    return Refusal("InvalidParameterCombination", "Cannot modify more than 20 parameters in a single request")
 
 
 @rule(

@@ -84,6 +84,39 @@ def test_health_checks_are_within_limits(sandbox: Sandbox, network: Network, mor
         target_group(sandbox, network, "other", **more)
 
 
+@pytest.mark.behaviour("elbv2.arns_have_their_form")
+def test_an_arn_of_another_region_or_account_is_not_valid(sandbox: Sandbox, alb: dict[str, Any], group: str) -> None:
+    elb = sandbox.client("elbv2")
+    for arn in (
+        "api",
+        alb["LoadBalancerArn"].replace("us-west-2", "eu-west-1"),
+        alb["LoadBalancerArn"].replace("123456789012", "210987654321"),
+        group,
+    ):
+        for call in (
+            lambda arn=arn: elb.describe_load_balancers(LoadBalancerArns=[arn]),
+            lambda arn=arn: elb.describe_listeners(LoadBalancerArn=arn),
+            lambda arn=arn: elb.delete_load_balancer(LoadBalancerArn=arn),
+        ):
+            with refused("ValidationError", f"'{arn}' is not a valid load balancer ARN", 400):
+                call()
+    with refused("ValidationError", f"'{alb['LoadBalancerArn']}' is not a valid target group ARN", 400):
+        elb.describe_target_health(TargetGroupArn=alb["LoadBalancerArn"])
+
+
+@pytest.mark.behaviour("elbv2.twenty_at_a_time")
+def test_twenty_are_described_at_a_time(sandbox: Sandbox, alb: dict[str, Any], group: str) -> None:
+    elb = sandbox.client("elbv2")
+    for call, words in (
+        (lambda: elb.describe_target_groups(TargetGroupArns=[group] * 21), "more than '20' target groups"),
+        (lambda: elb.describe_target_groups(Names=[f"g{n}" for n in range(21)]), "more than '20' target groups"),
+        (lambda: elb.describe_load_balancers(LoadBalancerArns=[alb["LoadBalancerArn"]] * 21), "'20' load balancers"),
+        (lambda: elb.describe_tags(ResourceArns=[group] * 21), "more than 20 resources"),
+    ):
+        with refused("ValidationError", words, 400):
+            call()
+
+
 def test_weighted_groups_and_query_conditions_come_back_as_sent(
     sandbox: Sandbox, network: Network, alb: dict[str, Any], group: str
 ) -> None:

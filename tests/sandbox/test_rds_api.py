@@ -371,7 +371,7 @@ def test_default_groups_are_rds_own(rds: Any) -> None:
 @pytest.mark.behaviour("rds.so_many_parameters_at_once")
 def test_a_request_changes_so_many_parameters(rds: Any, groups: str) -> None:
     parameter = {"ParameterName": "work_mem", "ParameterValue": "4096", "ApplyMethod": "immediate"}
-    with refused("InvalidParameterValue", "20", 400):
+    with refused("InvalidParameterCombination", "Cannot modify more than 20 parameters in a single request", 400):
         rds.modify_db_parameter_group(DBParameterGroupName=GROUP, Parameters=[parameter] * 21)
 
 
