@@ -150,7 +150,9 @@ class TaskLife:
 
     def _look(self, task: Task) -> None:
         """Take note of containers that have ended; an essential one ends its task."""
-        if task.get("lastStatus") not in ("ACTIVATING", "RUNNING"):
+        # Once, before looking: meanwhile it may come to run.
+        known_as = task.get("lastStatus")
+        if known_as not in ("ACTIVATING", "RUNNING"):
             return
         if task.get("_agent_due", 0) and time.time() >= task["_agent_due"]:
             task["_agent_due"] = 0
@@ -163,12 +165,12 @@ class TaskLife:
             if container is None:
                 continue
             container.reload()
-            if container.status == "running":
+            if container.status in ("created", "running"):
                 running = True
                 continue
             entry["lastStatus"], entry["exitCode"] = "STOPPED", container.exit_code
             needed_ended = needed_ended or index >= len(essential) or bool(essential[index])
-        if essential_container_exited(needed_ended, running or task["lastStatus"] != "RUNNING"):
+        if essential_container_exited(needed_ended, running or known_as != "RUNNING"):
             self.end(task, "Essential container in task exited", EXITED)
 
     # Stop
