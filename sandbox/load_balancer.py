@@ -25,7 +25,7 @@ from sandbox.listener_rules import Request, choose, redirect_location
 from sandbox.metrics.traffic import Meter
 from sandbox.seams import elbv2_groups
 from sandbox.seams.elbv2_rules import target_groups_of
-from sandbox.target_health import TargetHealth
+from sandbox.target_health import NOT_ENABLED, TargetHealth
 
 if TYPE_CHECKING:
     from sandbox.runtime import Receive, Runtime, Scope, Send
@@ -148,6 +148,7 @@ class LoadBalancers:
         alb = service("alb")
         record = alb._tgs.get(arn)
         registered = elbv2_groups.targets_of(alb, record) if record else []
+        registered = [t for t in registered if self._health.finding(arn, *t) != NOT_ENABLED]
         if not registered:
             return None
         healthy = [t for t in registered if self._health.finding(arn, *t).state == "healthy"]

@@ -54,6 +54,8 @@ class Group:
     unhealthy_threshold: int
     matcher: str
     deregistration_delay: float
+    # Targets in Availability Zones that the load balancer has no subnet in.
+    aside: frozenset[tuple[str, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ class Finding:
 
 NOT_REGISTERED = Finding.of("unused", "Target.NotRegistered")
 NOT_IN_USE = Finding.of("unused", "Target.NotInUse")
+NOT_ENABLED = Finding.of(
+    "unused", "Target.NotInUse", "Target is in an Availability Zone that is not enabled for the load balancer"
+)
 REGISTERING = Finding.of("initial", "Elb.RegistrationInProgress")
 # How long a target is remembered that is registered no more, in seconds, and how many states of each.
 REMEMBERED_SECONDS = 3600.0
@@ -99,6 +104,14 @@ def _not_in_use(group: Group) -> bool:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
     """
     return not group.in_use
+
+
+@behaviour("elbv2", otherwise=lambda *_: False)
+def _zone_is_not_enabled(group: Group, target: tuple[str, int]) -> bool:
+    """A target in an Availability Zone that its load balancer has no subnet in is `unused`, and gets nothing.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+    """
+    return target in group.aside
 
 
 @dataclass
@@ -244,12 +257,15 @@ class TargetHealth:
         registration = self._registrations.get(key)
         if registration is None or registration.drained_at is not None:
             registration = self._registrations[key] = Registration(due=now + REGISTRATION_SECONDS)
-        if _not_in_use(group):
-            if registration.finding != NOT_IN_USE:
-                registration.finding = NOT_IN_USE
+        left_out = NOT_IN_USE if _not_in_use(group) else None
+        if left_out is None and _zone_is_not_enabled(group, key[1:]):
+            left_out = NOT_ENABLED
+        if left_out is not None:
+            if registration.finding != left_out:
+                registration.finding = left_out
                 registration.successes = registration.failures = 0
             return
-        if registration.finding == NOT_IN_USE:
+        if registration.finding in (NOT_IN_USE, NOT_ENABLED):
             registration.finding = REGISTERING
             registration.due = now + REGISTRATION_SECONDS
         if registration.due <= now and not registration.checking:
@@ -270,7 +286,7 @@ class TargetHealth:
     async def _check(self, registration: Registration, group: Group, address: str, port: int) -> None:
         try:
             failure = await self.probe(group, address, port)
-            if registration.drained_at is None and registration.finding != NOT_IN_USE:
+            if registration.drained_at is None and registration.finding.state != "unused":
                 before = registration.finding
                 registration.judge(failure, group)
                 if registration.finding.state != before.state:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
@@ -78,13 +79,14 @@ def groups_for_health() -> Iterator[Group]:
     alb = service("alb")
     for (account, region, arn), record in list(alb._tgs._data.items()):
         with request_scope(account, region):
-            in_use = any(
-                alb._lbs[user]["State"] == "active" for user in users_of(alb, arn) if user in alb._lbs
-            ) and record["TargetType"] in ("ip", "instance")
+            balancers = [alb._lbs[user] for user in users_of(alb, arn) if user in alb._lbs]
+            in_use = any(one["State"] == "active" for one in balancers) and record["TargetType"] in ("ip", "instance")
+            targets = tuple(targets_of(alb, record))
             yield Group(
                 arn=arn,
-                targets=tuple(targets_of(alb, record)),
+                targets=targets,
                 in_use=in_use,
+                aside=_aside(balancers[0], targets) if in_use else frozenset(),
                 protocol=record["HealthCheckProtocol"],
                 port=str(record["HealthCheckPort"]),
                 path=record["HealthCheckPath"],
@@ -95,6 +97,18 @@ def groups_for_health() -> Iterator[Group]:
                 matcher=record["Matcher"]["HttpCode"],
                 deregistration_delay=float(attribute(alb, arn, "deregistration_delay.timeout_seconds", "300")),
             )
+
+
+def _aside(balancer: dict[str, Any], targets: tuple[Target, ...]) -> frozenset[Target]:
+    """Targets in subnets of Availability Zones in which the load balancer has none."""
+    subnets = [one for one in service("ec2")._subnets.values() if one["VpcId"] == balancer["VpcId"]]
+    zones = {one["AvailabilityZone"] for one in subnets if one["SubnetId"] in balancer["Subnets"]}
+    others = [ipaddress.ip_network(one["CidrBlock"]) for one in subnets if one["AvailabilityZone"] not in zones]
+    found = {}
+    for target in targets if others else ():
+        with contextlib.suppress(ValueError):
+            found[target] = any(ipaddress.ip_address(target[0]) in other for other in others)
+    return frozenset(target for target, is_aside in found.items() if is_aside)
 
 
 def targets_of(alb: Any, record: dict[str, Any]) -> list[Target]:

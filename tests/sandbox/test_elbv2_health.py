@@ -277,6 +277,38 @@ def test_without_a_target_it_answers_503(gallery: Gallery) -> None:
     assert (status, b"<title>503 Service Temporarily Unavailable</title>" in body) == (503, True)
 
 
+@pytest.mark.behaviour("elbv2.zone_is_not_enabled")
+def test_a_target_in_a_zone_without_the_load_balancer_is_unused(gallery: Gallery, network: Network) -> None:
+    ec2, elb = gallery.sandbox.client("ec2"), gallery.sandbox.client("elbv2")
+    block = gallery.sandbox.facts["vpc_cidr"].replace(".0.0/16", ".61.0/24")
+    made = ec2.create_subnet(VpcId=network.vpc, CidrBlock=block, AvailabilityZone="us-west-2c")["Subnet"]["SubnetId"]
+    interface = ec2.create_network_interface(SubnetId=made)["NetworkInterface"]
+    arn = elb.describe_load_balancers(Names=["gallery"])["LoadBalancers"][0]["LoadBalancerArn"]
+    group, targets = gallery.groups["empty"], [{"Id": interface["PrivateIpAddress"], "Port": GOOD}]
+    elb.register_targets(TargetGroupArn=group, Targets=targets)
+
+    def health() -> Health:
+        found = elb.describe_target_health(TargetGroupArn=group, Targets=targets)["TargetHealthDescriptions"][0]
+        shown: Health = found["TargetHealth"]
+        return shown
+
+    try:
+        until(lambda: health()["State"] == "unused", "unused", 2)
+        assert health() == {
+            "State": "unused",
+            "Reason": "Target.NotInUse",
+            "Description": "Target is in an Availability Zone that is not enabled for the load balancer",
+        }
+        assert gallery.get("/empty")[0] == 503
+        elb.set_subnets(LoadBalancerArn=arn, Subnets=[*network.subnets, made])
+        until(lambda: health()["State"] != "unused", "used", 2)
+    finally:
+        elb.set_subnets(LoadBalancerArn=arn, Subnets=network.subnets)
+        elb.deregister_targets(TargetGroupArn=group, Targets=targets)
+        ec2.delete_network_interface(NetworkInterfaceId=interface["NetworkInterfaceId"])
+        ec2.delete_subnet(SubnetId=made)
+
+
 @pytest.mark.behaviour("elbv2.weighted")
 def test_a_target_group_of_weight_0_gets_nothing(gallery: Gallery) -> None:
     elb = gallery.sandbox.client("elbv2")
