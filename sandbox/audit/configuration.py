@@ -56,9 +56,9 @@ class Configurations:
             return
 
         def look() -> None:
+            loop.call_later(LOOK_SECONDS, look)
             for account, region in _recording_tenants():
                 self.look(account, region)
-            loop.call_later(LOOK_SECONDS, look)
 
         loop.call_later(LOOK_SECONDS, look)
 

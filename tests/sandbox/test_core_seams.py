@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sandbox import seams
 from tests.sandbox import emulator_seams
 from tests.sandbox.support import CHECKOUT
 
@@ -53,3 +54,8 @@ def test_one_version_is_installed_pinned_and_written_for(installed: dict[str, An
     pinned = re.search(r'^VERSION = "(.+)"', (CHECKOUT / "sandbox" / "emulator.py").read_text(), re.MULTILINE)
     assert pinned is not None
     assert installed["version"] == pinned.group(1) == known["version"]
+
+
+def test_the_seams_of_each_service_are_installed() -> None:
+    services = {path.stem for path in (CHECKOUT / "sandbox" / "seams").glob("[!_]*.py") if "_" not in path.stem}
+    assert services - {"refusal"} == set(seams.ORDER)
