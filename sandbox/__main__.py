@@ -18,13 +18,15 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from sandbox import behaviours, config
+from sandbox import behaviours, config, container_engine
 from sandbox.config import Settings
 from sandbox.processes import survivors
 
 UP_SECONDS = 60.0
 DOWN_SECONDS = 25.0
 LOCK_SECONDS = 120.0
+# What the server learns from whoever starts it.
+HANDED_ON = (behaviours.VARIABLE, config.ENGINE_VARIABLE)
 
 
 def main(arguments: list[str]) -> int:
@@ -32,12 +34,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("command", choices=["up", "down", "status", "env", "serve"])
     command = parser.parse_args(arguments).command
     try:
+        if command in ("up", "serve"):
+            container_engine.check(os.environ.get(config.ENGINE_VARIABLE) or config.PROCESSES)
         if command == "serve":
             from sandbox import server
 
             return server.main(config.load_settings())
         return {"up": up, "down": down, "status": status, "env": env}[command]()
-    except config.AddressError as error:
+    except (config.AddressError, container_engine.EngineError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
     except PermissionError as error:
         print(
@@ -71,7 +75,7 @@ def up() -> int:
                     "LANG": "C.UTF-8",
                     "PYTHONUNBUFFERED": "1",
                     config.ROOT_VARIABLE: str(root),
-                    **{name: os.environ[name] for name in (behaviours.VARIABLE,) if name in os.environ},
+                    **{name: os.environ[name] for name in HANDED_ON if name in os.environ},
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -234,6 +238,7 @@ def clear(settings: Settings) -> None:
     for pid in left:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
+    container_engine.clear(settings)
     settings.facts_file.unlink(missing_ok=True)
     settings.pid_file.unlink(missing_ok=True)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ROOT_VARIABLE = "PAPYRUS_SANDBOX_ROOT"
+# How ECS tasks run: as processes, or as containers of the program that is named.
+ENGINE_VARIABLE, PROCESSES = "PAPYRUS_SANDBOX_ENGINE", "processes"
 ACCOUNT = "123456789012"
 REGION = "us-west-2"
 ACCESS_KEY_ID = "test"
@@ -40,6 +42,7 @@ class Settings:
     region: str = REGION
     access_key_id: str = ACCESS_KEY_ID
     secret_access_key: str = SECRET_ACCESS_KEY
+    engine: str = PROCESSES
 
     @property
     def home(self) -> Path:
@@ -100,7 +103,7 @@ def load_settings(root: Path | None = None) -> Settings:
     if kept is None:
         kept = _choose_address(root)
         write_atomically(file, json.dumps({"port": kept[0], "octet": kept[1]}) + "\n")
-    return Settings(root=root, port=kept[0], octet=kept[1])
+    return Settings(root=root, port=kept[0], octet=kept[1], engine=os.environ.get(ENGINE_VARIABLE) or PROCESSES)
 
 
 def settings_to_start(root: Path) -> Settings:

@@ -155,7 +155,8 @@ class HealthRunner:
     def _begin(self, watch: Watch, now: float) -> None:
         plan = watch.plan
         try:
-            watch.running = self._processes.start(watch.check.argv, env=plan.environment, cwd=plan.folder)
+            argv = [*plan.inside, *watch.check.argv]
+            watch.running = self._processes.start(argv, env=plan.environment, cwd=plan.folder)
         except StartError:
             self._take(watch, False, now)
             return

@@ -62,8 +62,8 @@ class ImageStore:
         found = self._manifest(parts, parts["digest"] or parts["tag"] or "latest")
         return found[0] if found else None
 
-    def unpack(self, reference: str) -> Unpacked:
-        """Files of the image, unpacked at the first call. Raises ImageError."""
+    def unpack(self, reference: str, files: bool = True) -> Unpacked:
+        """The image's configuration, and its files, unpacked at the first call with `files`. Raises ImageError."""
         parts = REFERENCE.match(reference)
         if parts is None:
             raise ImageError(f"{reference}: not a reference of this account's ECR")
@@ -80,7 +80,7 @@ class ImageStore:
         config: dict[str, Any] = json.loads(config_file.read_text()).get("config") or {}
         root = self._folder / found[0].partition(":")[2]
         with self._lock:
-            if not root.is_dir():
+            if files and not root.is_dir():
                 partial = root.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()

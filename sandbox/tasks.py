@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import shutil
+import signal
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +36,15 @@ class Plan:
     folder: Path
     image: Unpacked
     home: Path
+    # What a command has to begin with to run where the container does; then it needs no environment of its own.
+    inside: tuple[str, ...] = ()
 
 
 class TaskBackend:
     """Containers with the label ministack=ecs."""
+
+    # Whether the image's files are wanted, not only its configuration.
+    unpacks = True
 
     def __init__(self, runtime: Runtime, images: ImageStore, ecs: Any) -> None:
         self._runtime = runtime
@@ -54,7 +62,7 @@ class TaskBackend:
     def prepare(self, container: Container) -> None:
         """Unpack the image; give the task its address and network interface with its first container."""
         try:
-            image = self._images.unpack(container.image)
+            image = self._images.unpack(container.image, files=self.unpacks)
         except ImageError as error:
             raise APIError(str(error)) from error
         arn = container.labels[TASK_LABEL]
@@ -85,6 +93,12 @@ class TaskBackend:
     def stop(self, container: Container, timeout: float) -> None:
         if container.process is not None:
             container.exit_code = container.process.stop(timeout)
+
+    def kill(self, container: Container) -> None:
+        """SIGKILL, without waiting."""
+        if container.process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(container.process.pid, signal.SIGKILL)
 
     def remove(self, container: Container) -> None:
         plan = self._plans.pop(container.id, None)

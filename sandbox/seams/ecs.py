@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
 from sandbox.behaviours import behaviour
+from sandbox.config import PROCESSES
+from sandbox.container_tasks import ContainerBackend
 from sandbox.images import ImageStore
 from sandbox.seams import ecs_pages
 from sandbox.seams.ecs_definitions import Definitions
@@ -40,7 +42,8 @@ def install(runtime: Runtime) -> None:
         raise RuntimeError("the ECR seam comes before ECS's")
     # Ids of tasks and containers are 32 hexadecimal digits.
     ecs.new_uuid = lambda: secrets.token_hex(16)
-    backend = TaskBackend(runtime, images, ecs)
+    kind = TaskBackend if runtime.settings.engine == PROCESSES else ContainerBackend
+    backend = kind(runtime, images, ecs)
     runtime.backends["ecs"] = backend
     events = Events()
     Definitions(ecs).install()

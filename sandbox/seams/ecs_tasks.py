@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
-import os
 import signal
 import threading
 import time
@@ -37,6 +35,7 @@ class TaskLife:
     def __init__(self, runtime: Runtime, ecs: Any, backend: TaskBackend, events: Events) -> None:
         self._runtime = runtime
         self._ecs = ecs
+        self._backend = backend
         self._events = events
         self._launch = threading.Lock()
         self._turn = itertools.count()
@@ -241,9 +240,8 @@ class TaskLife:
                 container.options["stop_deadline"] = time.monotonic() + seconds
                 if container.process is not None:
                     container.process.send(signal.SIGTERM)
-            elif time.monotonic() >= deadline and container.process is not None:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(container.process.pid, signal.SIGKILL)
+            elif time.monotonic() >= deadline:
+                self._backend.kill(container)
         for entry in task["containers"]:
             ended = real.get(entry["name"])
             if ended is not None and ended.status != "running":
