@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import math
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sandbox import emulator
+from sandbox import emulator, pages
 from sandbox.behaviours import behaviour
 from sandbox.metrics import queries, statistics
 from sandbox.operations import operation
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from sandbox.runtime import Runtime
 
 Answer = dict[str, Any] | Refusal
-API = "https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/"
 HIGH_RESOLUTION = (1, 5, 10, 20, 30)
 MOST_DATAPOINTS = 1440
 MOST_METRIC_DATAPOINTS = 100_800
@@ -38,17 +35,6 @@ def moment(value: Any, name: str) -> float:
     if value is None:
         raise Refused("MissingParameter", f"The parameter {name} is required.")
     return emulator.epoch(float(value) if str(value).replace(".", "", 1).isdigit() else value)
-
-
-def token_of(position: Any) -> str:
-    return base64.b64encode(json.dumps(position).encode()).decode()
-
-
-def position_of(token: str) -> Any:
-    try:
-        return json.loads(base64.b64decode(token, validate=True))
-    except ValueError:
-        return None
 
 
 def _dimensions(pairs: list[Mapping[str, str]] | None) -> dict[str, str]:
@@ -148,15 +134,14 @@ def _page_of_metrics(found: list[tuple[str, str, dict[str, str]]], token: str | 
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_ListMetrics.html
     """
-    start = 0
-    if token is not None:
-        start = position_of(token)
-        if not isinstance(start, int):
-            raise invalid("Request parameter NextToken is not valid.")
+    try:
+        start = pages.start_of("metrics", token)
+    except ValueError:
+        raise invalid("Request parameter NextToken is not valid.") from None
     end = start + LISTED_PER_PAGE
     page: dict[str, Any] = {"Metrics": _listed(found[start:end])}
     if end < len(found):
-        page["NextToken"] = token_of(end)
+        page["NextToken"] = pages.token_of("metrics", end)
     return page
 
 
@@ -268,16 +253,15 @@ def _page_of_data(
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
     """
-    start = 0
-    if token is not None:
-        start = position_of(token)
-        if not isinstance(start, int):
-            raise Refused("InvalidNextToken", "The next token specified is invalid.")
+    try:
+        start = pages.start_of("data", token)
+    except ValueError:
+        raise Refused("InvalidNextToken", "The next token specified is invalid.") from None
     end = start + max(1, most // max(1, len(rows)))
     results = [_row(row, series[start:end], end < len(series)) for row, series in rows]
     page: dict[str, Any] = {"MetricDataResults": results, "Messages": []}
     if any(end < len(series) for _, series in rows):
-        page["NextToken"] = token_of(end)
+        page["NextToken"] = pages.token_of("data", end)
     return page
 
 

@@ -6,13 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sandbox import emulator
+from sandbox import emulator, pages
 from sandbox.behaviours import behaviour
 from sandbox.metrics import queries, statistics
 from sandbox.metrics.alarms import Alarm
 from sandbox.metrics.evaluation import COMPARISONS, INSUFFICIENT, MISSING_DATA
 from sandbox.operations import operation
-from sandbox.operations.cloudwatch import HIGH_RESOLUTION, Answer, moment, position_of, token_of
+from sandbox.operations.cloudwatch import HIGH_RESOLUTION, Answer, moment
 from sandbox.seams.refusal import Refused
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ KEPT_MEMBERS = (
 LISTS = ("OKActions", "AlarmActions", "InsufficientDataActions", "Dimensions")
 STATES = ("OK", "ALARM", INSUFFICIENT)
 HISTORY_SECONDS = 30 * 86_400
+TOKEN_IS_INVALID = "The next token specified is invalid."
 
 
 def invalid(message: str) -> Refused:
@@ -203,12 +204,17 @@ def _page_of_alarms(found: list[Alarm], given: Mapping[str, Any]) -> tuple[list[
     """
     most = _page_size(given, 50)
     if (token := given.get("NextToken")) is not None:
-        after = position_of(token)
-        if not isinstance(after, str):
-            raise Refused("InvalidNextToken", "The next token specified is invalid.")
+        after = str(_place_of("alarms", token))
         found = [alarm for alarm in found if alarm["AlarmName"] > after]
     page = found[:most]
-    return page, token_of(page[-1]["AlarmName"]) if len(found) > most else None
+    return page, pages.token_of("alarms", page[-1]["AlarmName"]) if len(found) > most else None
+
+
+def _place_of(kind: str, token: str) -> Any:
+    try:
+        return pages.place_of(kind, token)
+    except ValueError:
+        raise Refused("InvalidNextToken", TOKEN_IS_INVALID) from None
 
 
 def _page_size(given: Mapping[str, Any], default: int) -> int:
@@ -338,10 +344,10 @@ def _page_of_history(found: list[dict[str, Any]], given: Mapping[str, Any]) -> t
     """
     most = _page_size(given, 100)
     if (token := given.get("NextToken")) is not None:
-        last = position_of(token)
+        last = _place_of("history", token)
         places = [n for n, entry in enumerate(found) if entry["n"] == last]
         if not places:
-            raise Refused("InvalidNextToken", "The next token specified is invalid.")
+            raise Refused("InvalidNextToken", TOKEN_IS_INVALID)
         found = found[places[0] + 1 :]
     page = found[:most]
-    return page, token_of(page[-1]["n"]) if len(found) > most else None
+    return page, pages.token_of("history", page[-1]["n"]) if len(found) > most else None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sandbox import emulator
+from sandbox import emulator, pages
 from sandbox.behaviours import behaviour
 from sandbox.logs.conditions import PatternError
 from sandbox.logs.intake import group_named, invalid, not_found, retention_start
@@ -63,17 +62,15 @@ def pattern_of(text: str | None) -> Pattern:
 
 
 def token_of(what: str, value: Any, now: float) -> str:
-    return base64.urlsafe_b64encode(json.dumps([what, value, int(now)]).encode()).decode()
+    return pages.token_of(what, [value, int(now)])
 
 
 def value_of(token: str, what: str, now: float) -> Any:
     """What a token of ours says. Raises Refused when it is of something else, or nonsense."""
     try:
-        kind, value, issued = json.loads(base64.urlsafe_b64decode(token.encode()))
+        value, issued = pages.place_of(what, token)
     except (ValueError, TypeError):
         raise invalid(TOKEN_IS_INVALID) from None
-    if kind != what:
-        raise invalid(TOKEN_IS_INVALID)
     _token_is_young(issued, now)
     return value
 

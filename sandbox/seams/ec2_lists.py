@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sandbox import pages
 from sandbox.behaviours import behaviour
 from sandbox.seams.ec2_blocks import further
 from sandbox.seams.refusal import Handler, Params, Refused, Response
 
 MOST = 1000
+KIND = "ec2"
 Record = Mapping[str, Any]
 Values = Mapping[str, list[str]]
 
@@ -81,7 +81,7 @@ def page[Item](ec2: Any, p: Params, records: list[Item]) -> tuple[list[Item], st
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html#api-pagination
     """
     start, size = _token(ec2._p(p, "NextToken")), int(ec2._p(p, "MaxResults") or MOST)
-    rest = base64.b64encode(f"at:{start + size}".encode()).decode() if start + size < len(records) else ""
+    rest = pages.token_of(KIND, start + size) if start + size < len(records) else ""
     return records[start : start + size], f"<nextToken>{rest}</nextToken>" if rest else ""
 
 
@@ -91,8 +91,8 @@ def _token(text: str) -> int:
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
     """
     try:
-        return int(base64.b64decode(text, validate=True)[3:]) if text else 0
-    except (ValueError, binascii.Error) as error:
+        return pages.start_of(KIND, text)
+    except ValueError as error:
         raise Refused("InvalidPaginationToken", "The specified pagination token is not valid or is expired.") from error
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from typing import Any
 
-from sandbox import emulator
+from sandbox import emulator, pages
 from sandbox.behaviours import behaviour
 from sandbox.registry import digest_of, store_manifest
 from sandbox.seams.refusal import Refused
@@ -235,7 +234,7 @@ def _paged(data: Data, member: str, items: list[Any]) -> Any:
     length = listed_in_pages(data.get("maxResults"))
     answer: Data = {member: items[start : start + length]}
     if start + length < len(items):
-        answer["nextToken"] = base64.b64encode(json.dumps([member, start + length]).encode()).decode()
+        answer["nextToken"] = pages.token_of(member, start + length)
     return _respond(answer)
 
 
@@ -249,21 +248,16 @@ def listed_in_pages(asked: Any) -> int:
 
 
 @behaviour("ecr", code="InvalidParameterException", otherwise=lambda *_: 0)
-def offset_of(member: str, token: Any) -> int:
+def offset_of(member: str, token: str | None) -> int:
     """A nextToken that the list did not give is refused.
 
     https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_DescribeImages.html (nextToken, Errors)
     """
-    if not token:
-        return 0
     try:
-        name, offset = json.loads(base64.b64decode(str(token), validate=True))
-        if name == member:
-            return int(offset)
-    except (ValueError, TypeError):
-        pass
-    text = "Invalid parameter at 'nextToken' failed to satisfy constraint: 'must be the nextToken of the page before'"
-    raise Refused("InvalidParameterException", text)
+        return pages.start_of(member, token)
+    except ValueError:
+        text = "failed to satisfy constraint: 'must be the nextToken of the page before'"
+        raise Refused("InvalidParameterException", f"Invalid parameter at 'nextToken' {text}") from None
 
 
 def _respond(document: Data) -> Any:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from typing import Any
 
-from sandbox import emulator
+from sandbox import emulator, pages
 from sandbox.behaviours import behaviour
 from sandbox.seams.refusal import Refused
 
@@ -43,7 +41,7 @@ def _paged(operation: str, handler: Any, member: str, size: int) -> Any:
         items = document[member]
         document[member] = items[start : start + length]
         if start + length < len(items):
-            document["nextToken"] = _token(operation, start + length)
+            document["nextToken"] = pages.token_of(operation, start + length)
         return emulator.core("responses").json_response(document)
 
     return answer
@@ -59,21 +57,12 @@ def listed_in_pages(asked: Any, size: int) -> int:
 
 
 @behaviour("ecs", code="InvalidParameterException", otherwise=lambda *_: 0)
-def offset_of(operation: str, token: Any) -> int:
+def offset_of(operation: str, token: str | None) -> int:
     """A nextToken that this list did not give is refused.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html (nextToken, Errors)
     """
-    if not token:
-        return 0
     try:
-        name, offset = json.loads(base64.urlsafe_b64decode(str(token)))
-        if name == operation:
-            return int(offset)
-    except (ValueError, TypeError):
-        pass
-    raise Refused("InvalidParameterException", "Invalid token.")
-
-
-def _token(operation: str, offset: int) -> str:
-    return base64.urlsafe_b64encode(json.dumps([operation, offset]).encode()).decode()
+        return pages.start_of(operation, token)
+    except ValueError:
+        raise Refused("InvalidParameterException", "Invalid token.") from None

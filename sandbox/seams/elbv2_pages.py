@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
+from sandbox import pages
 from sandbox.behaviours import behaviour
 from sandbox.seams.refusal import Params, Refused
 
 MOST = 400
+KIND = "elbv2"
 
 
 @behaviour("elbv2", otherwise=lambda alb, p, records, *_: (records, ""))
@@ -18,8 +18,8 @@ def page[Record](alb: Any, p: Params, records: list[Record], size: int = MOST) -
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeLoadBalancers.html
     """
     start, size = _unknown_marker(alb._p(p, "Marker")), int(alb._p(p, "PageSize") or size)
-    rest = start + size < len(records)
-    return records[start : start + size], f"<NextMarker>{_text(start + size)}</NextMarker>" if rest else ""
+    marker = pages.token_of(KIND, start + size) if start + size < len(records) else ""
+    return records[start : start + size], f"<NextMarker>{marker}</NextMarker>" if marker else ""
 
 
 @behaviour("elbv2", code="ValidationError", otherwise=lambda _: 0)
@@ -28,10 +28,6 @@ def _unknown_marker(text: str) -> int:
     https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTargetGroups.html
     """
     try:
-        return int(base64.b64decode(text, validate=True)[3:]) if text else 0
-    except (ValueError, binascii.Error) as error:
+        return pages.start_of(KIND, text)
+    except ValueError as error:
         raise Refused("ValidationError", f"The marker '{text}' is not valid") from error
-
-
-def _text(start: int) -> str:
-    return base64.b64encode(f"at:{start}".encode()).decode()

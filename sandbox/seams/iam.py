@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ from xml.etree import ElementTree
 
 from botocore.model import ListShape, StructureShape
 
-from sandbox import emulator, requests
+from sandbox import emulator, pages, requests
 from sandbox.behaviours import behaviour
 from sandbox.seams.refusal import Response
 
@@ -56,24 +54,14 @@ def paged(iam: Any, operation: str, member: str, handler: Handler) -> Handler:
         if status >= 400:
             return status, headers, body
         size = int(iam._p(p, "MaxItems") or DEFAULT_ITEMS)
-        start = first_of_the_page(iam._p(p, "Marker"))
-        if start is None:
+        try:
+            start = pages.start_of(operation, iam._p(p, "Marker"))
+        except ValueError:
             refused: Response = iam._error(400, "ValidationError", "Invalid Marker")
             return refused
         return status, headers, lists_come_in_pages(body, operation, member, start, size)
 
     return page
-
-
-def first_of_the_page(marker: str) -> int | None:
-    """Markers are opaque: how many items came before; None for one that nobody gave."""
-    if not marker:
-        return 0
-    with contextlib.suppress(ValueError):
-        kind, _, number = base64.urlsafe_b64decode(marker.encode()).decode().partition(":")
-        if kind == "item":
-            return int(number)
-    return None
 
 
 @behaviour("iam", otherwise=lambda body, *_: body)
@@ -96,7 +84,7 @@ def lists_come_in_pages(body: bytes, operation: str, member: str, start: int, si
         flag = ElementTree.SubElement(result, f"{{{NAMESPACE}}}IsTruncated")
     flag.text = str(truncated).lower()
     if truncated:
-        marker = base64.urlsafe_b64encode(f"item:{start + size}".encode()).decode()
+        marker = pages.token_of(operation, start + size)
         ElementTree.SubElement(result, f"{{{NAMESPACE}}}Marker").text = marker
     text: bytes = ElementTree.tostring(document, encoding="utf-8", xml_declaration=True)
     return text

@@ -8,7 +8,7 @@ import hmac
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sandbox import emulator
+from sandbox import emulator, pages
 from sandbox.behaviours import behaviour
 
 if TYPE_CHECKING:
@@ -108,13 +108,13 @@ def lists_come_in_pages(data: Data, listed: Handler, member: str) -> Any:
     if marker := data.get("Marker"):
         names = [_name(entry) for entry in entries]
         try:
-            start = names.index(base64.urlsafe_b64decode(marker).decode()) + 1
+            start = names.index(pages.place_of(member, marker)) + 1
         except ValueError:
             return emulator.json_error("InvalidMarkerException", "Invalid marker.")
     page = entries[start : start + limit]
     document: Data = {member: page, "Truncated": start + limit < len(entries)}
     if document["Truncated"]:
-        document["NextMarker"] = base64.urlsafe_b64encode(_name(page[-1]).encode()).decode()
+        document["NextMarker"] = pages.token_of(member, _name(page[-1]))
     return _answer(document)
 
 

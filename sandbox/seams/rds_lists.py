@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import Any
 
+from sandbox import pages
 from sandbox.behaviours import behaviour
 from sandbox.rules.rds import VERSIONS, family
 from sandbox.seams.refusal import Handler, Params, Refused, Response
@@ -70,12 +70,12 @@ def lists_come_in_pages(rds: Any, p: Params, listed: Handler, element: str, name
         return status, headers, body
     text = body.decode()
     entries = re.findall(rf"<{element}>.*?</{element}>", text, re.DOTALL)
-    start = _start(rds._p(p, "Marker"), [_text(entry, name) for entry in entries])
+    start = _start(element, rds._p(p, "Marker"), [_text(entry, name) for entry in entries])
     page = entries[start : start + int(most)]
     for entry in [*entries[:start], *entries[start + int(most) :]]:
         text = text.replace(entry, "", 1)
     if start + int(most) < len(entries):
-        marker = base64.urlsafe_b64encode(_text(page[-1], name).encode()).decode()
+        marker = pages.token_of(element, _text(page[-1], name))
         text = re.sub(r"(<Describe\w+Result>)", rf"\1<Marker>{marker}</Marker>", text, count=1)
     return status, headers, text.encode()
 
@@ -85,11 +85,11 @@ def _text(entry: str, name: str) -> str:
     return found.group(1) if found else ""
 
 
-def _start(marker: str, names: list[str]) -> int:
+def _start(element: str, marker: str, names: list[str]) -> int:
     if not marker:
         return 0
     try:
-        return names.index(base64.urlsafe_b64decode(marker).decode()) + 1
+        return names.index(pages.place_of(element, marker)) + 1
     except ValueError:
         raise Refused("InvalidParameterValue", f"The value for Marker, {marker}, is not valid.") from None
 
