@@ -86,6 +86,8 @@ class Runtime:
     notifications: Notifications = field(init=False)
     # (target group ARN, IP, port) → state as DescribeTargetHealth has it; the load balancer's seam puts its own in.
     target_state: Callable[[str, str, int], str] | None = None
+    # Likewise its description: why it is not healthy.
+    target_description: Callable[[str, str, int], str] | None = None
     # Facts for sandbox.json that are known only once the sandbox runs.
     facts: dict[str, str] = field(default_factory=dict)
     _dirty: threading.Event = field(default_factory=threading.Event, repr=False)

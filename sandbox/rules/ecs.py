@@ -256,7 +256,7 @@ def task_definition_not_found(runtime: Runtime, request: ApiRequest) -> Refusal 
     return Refusal("ClientException", "TaskDefinition not found.")
 
 
-@rule("ecs", "RunTask", "CreateService", "UpdateService", code="ClientException")
+@rule("ecs", "RunTask", "CreateService", "UpdateService", code="ClientException, InvalidParameterException")
 def task_definition_is_inactive(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """Nothing new runs from a task definition that was deregistered or deleted.
 
@@ -265,7 +265,8 @@ def task_definition_is_inactive(runtime: Runtime, request: ApiRequest) -> Refusa
     definition = definition_of(request) if request.parameters.get("taskDefinition") else None
     if definition is None or definition["status"] == "ACTIVE":
         return None
-    return Refusal("ClientException", "TaskDefinition is inactive")
+    text = "TaskDefinition is inactive"
+    return invalid(text) if request.operation == "RunTask" else Refusal("ClientException", text)
 
 
 @rule("ecs", "RunTask", code="ClientException")
@@ -309,9 +310,11 @@ def subnet_and_group_exist(runtime: Runtime, request: ApiRequest) -> Refusal | N
     subnets, groups = network.get("subnets") or [], network.get("securityGroups") or []
     for subnet in subnets:
         if subnet not in ec2._subnets:
-            return invalid(f"Error retrieving subnet information for [{subnet}]: The subnet ID does not exist.")
+            text = f"The subnet ID '{subnet}' does not exist (ErrorCode: InvalidSubnetID.NotFound)"
+            return invalid(f"Error retrieving subnet information for [{', '.join(subnets)}]: {text}")
     for group in groups:
         if group not in ec2._security_groups:
-            return invalid(f"Error retrieving security group information for [{group}]: The group does not exist.")
+            text = f"The security group '{group}' does not exist (ErrorCode: InvalidGroup.NotFound)"
+            return invalid(f"Error retrieving security group information for [{', '.join(groups)}]: {text}")
     vpcs = {ec2._subnets[s]["VpcId"] for s in subnets} | {ec2._security_groups[g]["VpcId"] for g in groups}
     return invalid("subnets and security groups are not in the same VPC.") if len(vpcs) > 1 else None

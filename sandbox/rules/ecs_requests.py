@@ -114,7 +114,7 @@ def fargate_has_its_sizes(runtime: Runtime, request: ApiRequest) -> Refusal | No
         return None
     if int(memory) not in FARGATE_MEMORY.get(int(cpu), []):
         text = f"No Fargate configuration exists for given values: {cpu} CPU, {memory} memory."
-        return Refusal("ClientException", text)
+        return Refusal("ClientException", f"{text} See the Amazon ECS documentation for the valid values.")
     return None
 
 

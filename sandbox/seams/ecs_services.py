@@ -242,13 +242,21 @@ class Scheduler:
             if balancer.get("targetGroupArn")
         }
 
+    def why_unhealthy(self, task: Task, group: str, port: int) -> str:
+        """As DescribeTargetHealth describes it."""
+        ask, ip = self._runtime.target_description, self._ecs._task_ip(task)
+        return ask(group, ip, port) if ask is not None and ip else ""
+
     def _stop_unhealthy(self, service: Service, live: list[Task]) -> None:
         for task in live:
             if task.get("lastStatus") != "RUNNING" or rollout.grace_period_runs(service, task):
                 continue
             states = self._target_states(service, task)
-            if reason := rollout.unhealthy_target(states) or rollout.unhealthy_container(task):
-                self.event(service, f"(task {task['taskArn'].rpartition('/')[2]}) {reason[5:]}.")
+            if reason := rollout.unhealthy_target(states):
+                unhealthy_event(self, service, task, states)
+            elif reason := rollout.unhealthy_container(task):
+                self.event(service, f"(task {task['taskArn'].rpartition('/')[2]}) failed container health checks.")
+            if reason:
                 task["_failed"] = True
                 self._end_tasks(service, [task], reason, "has stopped")
 
@@ -453,6 +461,20 @@ def targets_event(scheduler: Scheduler, service: Service, before: dict[str, set[
             scheduler.event(service, f"registered {len(come)} targets in (target-group {arn})")
         if gone:
             scheduler.event(service, f"deregistered {len(gone)} targets in (target-group {arn})")
+
+
+@behaviour("ecs")
+def unhealthy_event(scheduler: Scheduler, service: Service, task: Task, states: dict[str, str]) -> None:
+    """A service's events tell which task's port is unhealthy in which target group, and why.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
+    """
+    for balancer in service.get("loadBalancers") or []:
+        group, port = balancer.get("targetGroupArn"), balancer.get("containerPort")
+        if states.get(group) == "unhealthy":
+            named = f"(task {task['taskArn'].rpartition('/')[2]}) (port {port})"
+            why = scheduler.why_unhealthy(task, group, int(port))
+            scheduler.event(service, f"{named} is unhealthy in (target-group {group}) due to (reason {why})")
 
 
 @behaviour("ecs")

@@ -32,6 +32,7 @@ def install(runtime: Runtime) -> None:
     elbv2_rules.install(alb)
     health = TargetHealth(elbv2_groups.groups_for_health, elbv2_groups.reaches)
     runtime.target_state = lambda group, address, port: health.finding(group, address, port).state
+    runtime.target_description = lambda group, address, port: health.finding(group, address, port).description or ""
     elbv2_groups.install(runtime, alb, health)
     elbv2_certificates.install(alb)
     alb._lb_xml = lambda record: _balancer_xml(alb, record)

@@ -176,6 +176,8 @@ def test_a_deregistered_revision_starts_nothing_and_its_family_means_the_one_bef
     stand.ecs.deregister_task_definition(taskDefinition=second)
     with refused("ClientException", "TaskDefinition is inactive"):
         stand.create("revised", second, 0)
+    with refused("InvalidParameterException", "TaskDefinition is inactive"):
+        stand.run(second)
     described = stand.ecs.describe_task_definition(taskDefinition="revised")["taskDefinition"]
     assert described["taskDefinitionArn"] == first
     assert stand.ecs.describe_task_definition(taskDefinition=second)["taskDefinition"]["status"] == "INACTIVE"

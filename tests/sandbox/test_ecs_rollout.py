@@ -163,10 +163,12 @@ def test_a_task_whose_container_is_unhealthy_is_replaced(stand: Rollout) -> None
     assert any("failed container health checks" in event for event in stand.events("failing"))
 
 
-@pytest.mark.behaviour("ecs.unhealthy_target")
+@pytest.mark.behaviour("ecs.unhealthy_target", "ecs.unhealthy_event")
 def test_a_task_whose_target_is_unhealthy_is_replaced(stand: Rollout) -> None:
     group = stand.groups["sick"]
     until(lambda: f"Task failed ELB health checks in (target-group {group})" in reasons(stand, "sick"), "stopped", 15)
+    told = [event for event in stand.events("sick") if f"(port 5000) is unhealthy in (target-group {group})" in event]
+    assert told and all("due to (reason Health checks failed" in event for event in told)
 
 
 @pytest.mark.behaviour("ecs.grace_period_runs")

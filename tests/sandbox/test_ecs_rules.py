@@ -57,8 +57,8 @@ def test_awsvpc_needs_a_network_that_exists(ecs: Any, network: Network) -> None:
     given = {"cluster": CLUSTER, "taskDefinition": "rules"}
     refused(ecs.run_task, "InvalidParameterException", "Network Configuration must be provided", **given)
     for subnets, groups, words in (
-        (["subnet-0123456789abcdef0"], [], "subnet-0123456789abcdef0"),
-        (network.subnets, ["sg-0123456789abcdef0"], "sg-0123456789abcdef0"),
+        (["subnet-0123456789abcdef0"], [], "does not exist (ErrorCode: InvalidSubnetID.NotFound)"),
+        (network.subnets, ["sg-0123456789abcdef0"], "does not exist (ErrorCode: InvalidGroup.NotFound)"),
     ):
         configuration = {"awsvpcConfiguration": {"subnets": subnets, "securityGroups": groups}}
         refused(ecs.run_task, "InvalidParameterException", words, networkConfiguration=configuration, **given)
@@ -106,7 +106,7 @@ def test_a_services_balancer_names_a_port_of_its_task(
     ("change", "words"),
     [
         ({"memory": "4096"}, "No Fargate configuration exists"),
-        ({"cpu": "300"}, "No Fargate configuration exists"),
+        ({"cpu": "300"}, "given values: 300 CPU, 512 memory. See the Amazon ECS documentation"),
         ({"memory": ""}, "'memory' be defined"),
         ({"networkMode": "bridge"}, "only supports network mode"),
     ],
