@@ -169,7 +169,7 @@ def image_tag_is_immutable(runtime: Runtime, request: ApiRequest) -> Refusal | N
     if repository.get("imageTagMutability") != "IMMUTABLE" or not taken:
         return None
     text = f"The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the "
-    return Refusal("ImageTagAlreadyExistsException", text + "repository is immutable.")
+    return Refusal("ImageTagAlreadyExistsException", text + "tag is immutable.")
 
 
 @rule("ecr", "PutImage", code="LayersNotFoundException")

@@ -19,7 +19,14 @@ def invalid(message: str) -> Refusal:
     return Refusal("InvalidParameterException", message)
 
 
-@rule("logs", "DescribeMetricFilters", "DescribeSubscriptionFilters", "DescribeDestinations", stateful=False)
+@rule(
+    "logs",
+    "DescribeMetricFilters",
+    "DescribeSubscriptionFilters",
+    "DescribeDestinations",
+    code="InvalidParameterException",
+    stateful=False,
+)
 def token_is_of_a_page(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """A nextToken that no page has given is refused.
 

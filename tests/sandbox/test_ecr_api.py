@@ -134,7 +134,7 @@ def test_an_immutable_tag_stays_where_it_is(sandbox: Sandbox) -> None:
     ecr = sandbox.client("ecr")
     ecr.create_repository(repositoryName="api/fixed", imageTagMutability="IMMUTABLE")
     first, second = push(sandbox, "api/fixed", "v1", "1"), push(sandbox, "api/fixed", "v2", "2")
-    with refused("ImageTagAlreadyExistsException", "cannot be overwritten because the repository is immutable"):
+    with refused("ImageTagAlreadyExistsException", "cannot be overwritten because the tag is immutable"):
         ecr.put_image(repositoryName="api/fixed", imageManifest=manifest(sandbox, "api/fixed", second), imageTag="v1")
     headers = {**registry(sandbox), "Content-Type": MANIFEST_TYPE}
     document = manifest(sandbox, "api/fixed", second).encode()
