@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LISTENERS = 50
 RULES = 100
+VALUES = 5
 WITH_ACTIONS = ("CreateListener", "ModifyListener", "CreateRule", "ModifyRule")
 
 
@@ -152,6 +153,19 @@ def _groups(request: ApiRequest) -> list[str]:
         found += [group.get("TargetGroupArn", "") for group in config.get("TargetGroups") or []]
         found += [action["TargetGroupArn"]] if "TargetGroupArn" in action else []
     return found
+
+
+@rule("elbv2", "CreateRule", "ModifyRule", code="ValidationError", stateful=False)
+def five_values_a_rule(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """The conditions of a rule have at most 5 values together.
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
+    """
+    count = 0
+    for condition in request.parameters.get("Conditions") or []:
+        configs = [one for name, one in condition.items() if name.endswith("Config")]
+        count += max(len(one.get("Values") or []) for one in [condition, *configs])
+    text = f"A rule can only have '{VALUES}' condition values"
+    return Refusal("ValidationError", text) if count > VALUES else None
 
 
 @rule("elbv2", *WITH_ACTIONS, code="TargetGroupNotFound")

@@ -23,6 +23,7 @@ VERSIONS: dict[str, tuple[str, ...]] = {
     "17": ("17.2", "17.4"),
     "18": ("18.1", "18.3"),
 }
+CLASS = re.compile(r"db\.[a-z]+[1-9][a-z0-9]*(\.tpc\d\.mem\dx)?\.(micro|small|medium|large|\d*xlarge)")
 RESOURCE_ID = re.compile(r"db-[A-Z0-9]{20,}")
 
 
@@ -188,6 +189,32 @@ def a_new_name_is_free(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     if record is None or new == record["DBInstanceIdentifier"] or new not in emulator.service("rds")._instances:
         return None
     return Refusal("DBInstanceAlreadyExists", "DB instance already exists")
+
+
+@rule("rds", "CreateDBInstance", "ModifyDBInstance", code="InvalidParameterValue", stateful=False)
+def a_class_is_one_of_rds(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """An instance has a class of the form that RDS's classes have.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBInstance.html (DBInstanceClass)
+    """
+    name = request.parameters.get("DBInstanceClass")
+    if name is None or CLASS.fullmatch(name):
+        return None
+    return Refusal("InvalidParameterValue", f"Invalid DB Instance class: {name}")
+
+
+@rule("rds", "ModifyDBInstance", code="InvalidParameterCombination")
+def storage_only_grows(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """The storage of an instance cannot be made smaller.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ModifyDBInstance.html (AllocatedStorage)
+    """
+    record, wanted = instance_of(request), request.parameters.get("AllocatedStorage")
+    if record is None or wanted is None or wanted >= int(record["AllocatedStorage"]):
+        return None
+    kind = request.parameters.get("StorageType") or record["StorageType"]
+    text = f"Invalid storage size for engine name postgres and storage type {kind}: {wanted}"
+    return Refusal("InvalidParameterCombination", text)
 
 
 @rule("rds", "CreateDBInstance", code="DBSubnetGroupNotFoundFault")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from sandbox import emulator
 from sandbox.requests import service_model
@@ -157,6 +158,26 @@ def parts_have_their_least_size(runtime: Runtime, request: ApiRequest) -> Refusa
     if any(part is not None and part["size"] < SMALLEST_PART for part in named[:-1]):
         return Refusal("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
     return None
+
+
+@rule("s3", "CopyObject", code="InvalidRequest", stateful=False)
+def a_copy_onto_itself_changes_something(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """An object is copied onto itself only with other metadata, storage class, redirect or encryption.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html (x-amz-metadata-directive)
+    """
+    given = request.parameters
+    source = unquote(str(given.get("CopySource", ""))).lstrip("/")
+    changes = ("StorageClass", "WebsiteRedirectLocation", "ServerSideEncryption", "SSECustomerAlgorithm")
+    if source != f"{given.get('Bucket')}/{given.get('Key')}" or given.get("MetadataDirective") == "REPLACE":
+        return None
+    if any(given.get(member) for member in changes):
+        return None
+    return Refusal(
+        "InvalidRequest",
+        "This copy request is illegal because it is trying to copy an object to itself without changing the object's "
+        "metadata, storage class, website redirect location or encryption attributes.",
+    )
 
 
 @rule("s3", "PutBucketLogging", code="InvalidTargetBucketForLogging")

@@ -117,6 +117,23 @@ def test_twenty_are_described_at_a_time(sandbox: Sandbox, alb: dict[str, Any], g
             call()
 
 
+@pytest.mark.behaviour("elbv2.five_values_a_rule")
+def test_the_conditions_of_a_rule_have_five_values(sandbox: Sandbox, alb: dict[str, Any]) -> None:
+    elb = sandbox.client("elbv2")
+    listener = elb.create_listener(
+        LoadBalancerArn=alb["LoadBalancerArn"], Protocol="HTTP", Port=8082, DefaultActions=[FIXED]
+    )["Listeners"][0]["ListenerArn"]
+    header = {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-Run", "Values": ["1", "2"]}}
+    path = {"Field": "path-pattern", "Values": ["/a", "/b", "/c"]}
+    host = {"Field": "host-header", "HostHeaderConfig": {"Values": ["a.example"]}}
+    with refused("ValidationError", "A rule can only have '5' condition values", 400):
+        elb.create_rule(ListenerArn=listener, Priority=1, Conditions=[header, path, host], Actions=[FIXED])
+    made = elb.create_rule(ListenerArn=listener, Priority=1, Conditions=[header, path], Actions=[FIXED])["Rules"][0]
+    with refused("ValidationError", "A rule can only have '5' condition values", 400):
+        elb.modify_rule(RuleArn=made["RuleArn"], Conditions=[header, path, host])
+    elb.delete_listener(ListenerArn=listener)
+
+
 def test_weighted_groups_and_query_conditions_come_back_as_sent(
     sandbox: Sandbox, network: Network, alb: dict[str, Any], group: str
 ) -> None:

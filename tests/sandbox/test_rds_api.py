@@ -191,6 +191,16 @@ def test_an_instance_needs_what_it_names(
             until(lambda: "needy" not in listed(rds), "needy is gone")
 
 
+@pytest.mark.behaviour("rds.a_class_is_one_of_rds", "rds.storage_only_grows")
+def test_an_instance_has_a_class_and_does_not_shrink(rds: Any, database: Instance) -> None:
+    name = {"DBInstanceIdentifier": database.name}
+    with refused("InvalidParameterValue", "Invalid DB Instance class: m3.large", 400):
+        rds.modify_db_instance(**name, DBInstanceClass="m3.large")
+    size = rds.describe_db_instances(**name)["DBInstances"][0]["AllocatedStorage"]
+    with refused("InvalidParameterCombination", "Invalid storage size for engine name postgres", 400):
+        rds.modify_db_instance(**name, AllocatedStorage=size - 1)
+
+
 @pytest.mark.behaviour("rds.security_groups_are_of_the_vpc")
 def test_security_groups_are_of_the_instances_vpc(sandbox: Sandbox, rds: Any, database: Instance) -> None:
     ec2 = sandbox.client("ec2")

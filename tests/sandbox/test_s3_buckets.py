@@ -458,3 +458,15 @@ def test_without_a_key_objects_are_encrypted_under_the_managed_one(s3: Any, buck
     assert s3.head_object(Bucket=name, Key="a")["SSEKMSKeyId"] == stored["SSEKMSKeyId"]
     own = s3.put_object(Bucket=name, Key="b", Body=b"b", ServerSideEncryption="aws:kms", SSEKMSKeyId="arn:aws:kms:x")
     assert own["SSEKMSKeyId"] == "arn:aws:kms:x"
+
+
+@pytest.mark.behaviour("s3.a_copy_onto_itself_changes_something")
+def test_an_object_is_copied_onto_itself_only_with_a_change(s3: Any, bucket: Make) -> None:
+    name = bucket("copied-onto-itself")
+    s3.put_object(Bucket=name, Key="a b", Body=b"a")
+    source = {"Bucket": name, "Key": "a b"}
+    with refused("InvalidRequest", "trying to copy an object to itself", 400):
+        s3.copy_object(Bucket=name, Key="a b", CopySource=source)
+    s3.copy_object(Bucket=name, Key="a b", CopySource=source, MetadataDirective="REPLACE", Metadata={"run": "7"})
+    assert s3.head_object(Bucket=name, Key="a b")["Metadata"] == {"run": "7"}
+    s3.copy_object(Bucket=name, Key="b", CopySource=source)
