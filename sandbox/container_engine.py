@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from sandbox.config import CHECKOUT, PROCESSES, Settings
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENGINES = ("docker", "podman")
 LABEL = "papyrus.sandbox"
-CALL_SECONDS, PULL_SECONDS, STOP_SECONDS = 60, 600, 2
+CALL_SECONDS, PULL_SECONDS, SWEEP_TRIES = 60, 600, 5
 
 
 class EngineError(Exception):
@@ -92,19 +93,28 @@ class Client:
             file.unlink()
 
     def remove(self, *containers: str) -> None:
-        """Kill and forget containers; podman would give them ten seconds."""
+        """Kill and forget containers. podman would give them ten seconds, and minds who shares another's network."""
         if containers:
-            self.run("rm", "--force", *(["--time=0"] if self.name == "podman" else []), "--volumes", *containers)
+            at_once = ["--time=0", "--depend"] if self.name == "podman" else []
+            self.run("rm", "--force", "--volumes", *at_once, *containers)
 
     def of_sandbox(self, state: Path) -> list[str]:
         return self.run("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}={state}").split()
 
-    def sweep(self, state: Path, port: int, grace: int = 0) -> None:
+    def sweep(self, state: Path, port: int) -> None:
         """End what this sandbox has in the engine, and only that. Raises EngineError."""
-        found = self.of_sandbox(state)
-        if found and grace:
-            self.run("stop", f"--time={grace}", *found)
-        self.remove(*found)
+        for left in reversed(range(SWEEP_TRIES)):
+            try:
+                self._sweep(state, port)
+                break
+            except EngineError:
+                # Somebody else sweeps as well, or a container has just ended by itself.
+                if not left:
+                    raise
+                time.sleep(0.5)
+
+    def _sweep(self, state: Path, port: int) -> None:
+        self.remove(*self.of_sandbox(state))
         listed = self.run("images", "--digests", "--format", "{{.Repository}}@{{.Digest}}").split()
         mine = [name for name in listed if name.startswith(f"127.0.0.1:{port}/")]
         if mine:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SCRIPT = Path(container_network.__file__).resolve()
 # Of this machine, for images that stand for its Python and hold none.
 HOST_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
-READY_SECONDS, GLANCE_SECONDS = 30, 0.05
+READY_SECONDS, CLOSE_SECONDS, GLANCE_SECONDS = 30, 1, 0.05
 NOT_STARTED = ("created", "configured", "initialized")
 
 
@@ -217,8 +217,14 @@ class ContainerBackend(TaskBackend):
         return f"{LABEL}={self._runtime.settings.state}"
 
     def _close(self) -> None:
-        settings = self._runtime.settings
-        self._client.sweep(settings.state, settings.port, grace=container_engine.STOP_SECONDS)
+        """SIGTERM to all and a moment for it, then the end."""
+        running = [c.process for c in self._runtime.engine.all() if c.backend is self and c.process is not None]
+        for process in running:
+            process.send(signal.SIGTERM)
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while time.monotonic() < deadline and any(process.poll() is None for process in running):
+            time.sleep(GLANCE_SECONDS)
+        self._client.sweep(self._runtime.settings.state, self._runtime.settings.port)
 
 
 def network_name(arn: str) -> str:
