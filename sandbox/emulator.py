@@ -51,6 +51,11 @@ def tenant_scope(access_key_id: str | None, account: str, region: str) -> Iterat
         yield
 
 
+def json_response(document: dict[str, Any]) -> Any:
+    """(status, headers, body) of an answer as the JSON protocols have it."""
+    return core("responses").json_response(document)
+
+
 def json_error(code: str, message: str, status: int = 400) -> Any:
     """(status, headers, body) of an error as the JSON protocols have it."""
     return core("responses").error_response_json(code, message, status)

@@ -9,7 +9,7 @@ from typing import Any
 from sandbox import emulator, pages
 from sandbox.behaviours import behaviour
 from sandbox.registry import digest_of, store_manifest
-from sandbox.seams.refusal import Refused
+from sandbox.seams.refusal import Refused, answered_in_json
 
 Image = dict[str, Any]
 Data = dict[str, Any]
@@ -26,8 +26,9 @@ class Images:
     def install(self) -> None:
         ecr = self._ecr
         ecr._put_image, ecr._batch_get_image, ecr._batch_delete_image = self.put, self.get, self.delete
-        ecr._list_images, ecr._describe_images = self.list, self.describe
-        ecr._describe_repositories = self.repositories
+        ecr._list_images = answered_in_json(self.list)
+        ecr._describe_images = answered_in_json(self.describe)
+        ecr._describe_repositories = answered_in_json(self.repositories)
 
     def put(self, data: Data) -> Any:
         """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html"""
@@ -35,7 +36,7 @@ class Images:
         digest, tag = digest_of(manifest), data.get("imageTag")
         media_type = data.get("imageManifestMediaType") or _media_type(manifest)
         store_manifest(self._ecr, name, digest, tag, media_type, manifest)
-        return _respond(
+        return emulator.json_response(
             {
                 "image": {
                     "registryId": self._ecr._registry_id(),
@@ -65,7 +66,7 @@ class Images:
                         "imageManifestMediaType": image["imageManifestMediaType"],
                     }
                 )
-        return _respond({"images": found, "failures": failures})
+        return emulator.json_response({"images": found, "failures": failures})
 
     def delete(self, data: Data) -> Any:
         """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchDeleteImage.html"""
@@ -79,7 +80,7 @@ class Images:
                 failures.append(failure)
             elif image is not None:
                 deleted += self._remove(name, image, wanted.get("imageTag"))
-        return _respond({"imageIds": deleted, "failures": failures})
+        return emulator.json_response({"imageIds": deleted, "failures": failures})
 
     def _remove(self, name: str, image: Image, tag: str | None) -> list[dict[str, str]]:
         if tag and only_the_tag_goes(image):
@@ -227,15 +228,12 @@ def pulls_are_recorded(image: Image) -> None:
 
 
 def _paged(data: Data, member: str, items: list[Any]) -> Any:
-    try:
-        start = offset_of(member, data.get("nextToken"))
-    except Refused as refusal:
-        return emulator.json_error(refusal.code, refusal.message)
+    start = offset_of(member, data.get("nextToken"))
     length = listed_in_pages(data.get("maxResults"))
     answer: Data = {member: items[start : start + length]}
     if start + length < len(items):
         answer["nextToken"] = pages.token_of(member, start + length)
-    return _respond(answer)
+    return emulator.json_response(answer)
 
 
 @behaviour("ecr", otherwise=lambda *_: ALL)
@@ -258,7 +256,3 @@ def offset_of(member: str, token: str | None) -> int:
     except ValueError:
         text = "failed to satisfy constraint: 'must be the nextToken of the page before'"
         raise Refused("InvalidParameterException", f"Invalid parameter at 'nextToken' {text}") from None
-
-
-def _respond(document: Data) -> Any:
-    return emulator.core("responses").json_response(document)

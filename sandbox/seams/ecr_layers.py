@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
 from sandbox.behaviours import behaviour
-from sandbox.seams.refusal import Refused
+from sandbox.seams.refusal import Refused, answered_in_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +41,8 @@ class Layers:
     def install(self) -> None:
         ecr = self._ecr
         ecr._initiate_layer_upload = self.initiate
-        ecr._upload_layer_part = _refusing(self.part)
-        ecr._complete_layer_upload = _refusing(self.complete)
+        ecr._upload_layer_part = answered_in_json(self.part)
+        ecr._complete_layer_upload = answered_in_json(self.complete)
         ecr._batch_check_layer_availability = self.check
         ecr._get_download_url_for_layer = self.url
 
@@ -52,7 +52,7 @@ class Layers:
         file = self._runtime.registry.blobs.uploads / identifier
         file.touch()
         self._uploads[identifier] = Upload(data["repositoryName"], file)
-        return _respond({"uploadId": identifier, "partSize": PART_BYTES})
+        return emulator.json_response({"uploadId": identifier, "partSize": PART_BYTES})
 
     def part(self, data: Data) -> Any:
         """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_UploadLayerPart.html"""
@@ -63,7 +63,7 @@ class Layers:
             stream.write(blob)
         upload.hash.update(blob)
         upload.size += len(blob)
-        return _respond({**self._named(data), "lastByteReceived": max(0, upload.size - 1)})
+        return emulator.json_response({**self._named(data), "lastByteReceived": max(0, upload.size - 1)})
 
     def complete(self, data: Data) -> Any:
         """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CompleteLayerUpload.html"""
@@ -75,7 +75,7 @@ class Layers:
         layer_must_be_new(name, digest, blobs.has(name, digest))
         del self._uploads[data["uploadId"]]
         blobs.add(name, digest, upload.file)
-        return _respond({**self._named(data), "layerDigest": digest})
+        return emulator.json_response({**self._named(data), "layerDigest": digest})
 
     def check(self, data: Data) -> Any:
         """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchCheckLayerAvailability.html"""
@@ -90,12 +90,14 @@ class Layers:
             else:
                 reason = f"Invalid layer digest '{digest}'"
                 failures.append({"layerDigest": digest, "failureCode": "InvalidLayerDigest", "failureReason": reason})
-        return _respond({"layers": layers, "failures": failures})
+        return emulator.json_response({"layers": layers, "failures": failures})
 
     def url(self, data: Data) -> Any:
         """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetDownloadUrlForLayer.html"""
         path = f"/v2/{data['repositoryName']}/blobs/{data['layerDigest']}"
-        return _respond({"downloadUrl": self._runtime.settings.endpoint + path, "layerDigest": data["layerDigest"]})
+        return emulator.json_response(
+            {"downloadUrl": self._runtime.settings.endpoint + path, "layerDigest": data["layerDigest"]}
+        )
 
     def _named(self, data: Data) -> Data:
         registry = self._ecr._registry_id()
@@ -155,17 +157,3 @@ def layer_must_be_new(name: str, digest: str, there: bool) -> None:
     if there:
         text = f"The layer with digest '{digest}' already exists in the repository '{name}'"
         raise Refused("LayerAlreadyExistsException", text)
-
-
-def _refusing(handler: Any) -> Any:
-    def answer(data: Data) -> Any:
-        try:
-            return handler(data)
-        except Refused as refusal:
-            return emulator.json_error(refusal.code, refusal.message, refusal.status)
-
-    return answer
-
-
-def _respond(document: Data) -> Any:
-    return emulator.core("responses").json_response(document)

@@ -19,6 +19,7 @@ from sandbox.seams.ecs_events import Events, shown
 from sandbox.seams.ecs_exec import Sessions
 from sandbox.seams.ecs_services import Scheduler
 from sandbox.seams.ecs_tasks import TaskLife
+from sandbox.seams.refusal import answered_in_json
 from sandbox.tasks import TaskBackend
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def install(runtime: Runtime) -> None:
     _mend_clusters(ecs)
     Services(ecs).install()
     ecs_pages.install(ecs)
+    for name, handler in list(ecs._ACTION_MAP.items()):
+        ecs._ACTION_MAP[name] = answered_in_json(handler)
     runtime.at_start.append(scheduler.start)
     runtime.at_stop.append(scheduler.stop)
 
@@ -137,7 +140,7 @@ class Services:
         if not service:
             return self._delete(data)
         deleted = deleted_service_drains(self._ecs, service)
-        response = emulator.core("responses").json_response({"service": shown(service)}) if deleted else None
+        response = emulator.json_response({"service": shown(service)}) if deleted else None
         return self._shown(response or self._delete({**data, "force": True}), "service")
 
     def describe(self, data: Data) -> Any:
@@ -166,7 +169,7 @@ class Services:
                 if response[0] >= 400:
                     return response
                 tasks += emulator.body_of(response)["tasks"]
-        return emulator.core("responses").json_response({"tasks": [shown(task) for task in tasks], "failures": []})
+        return emulator.json_response({"tasks": [shown(task) for task in tasks], "failures": []})
 
     def _named(self, cluster: str | None, reference: str) -> Service:
         name = self._ecs._resolve_service_ref(reference or "")
@@ -187,7 +190,7 @@ class Services:
             )
             if records := stored.get("_service_deployments"):
                 service["currentServiceDeployment"] = records[0]["serviceDeploymentArn"]
-        return emulator.core("responses").json_response(document)
+        return emulator.json_response(document)
 
 
 @behaviour("ecs")

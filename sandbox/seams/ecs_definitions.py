@@ -40,7 +40,7 @@ class Definitions:
             return response
         document = emulator.body_of(response)
         document["taskDefinitionArns"] = of_the_family(document["taskDefinitionArns"], data.get("familyPrefix") or "")
-        return emulator.core("responses").json_response(document)
+        return emulator.json_response(document)
 
     def delete(self, data: dict[str, Any]) -> Any:
         """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeleteTaskDefinitions.html"""
@@ -58,7 +58,7 @@ class Definitions:
                 definition["status"] = "DELETE_IN_PROGRESS"
                 definition["deleteRequestedAt"] = emulator.now()
                 deleted.append(dict(definition))
-        return emulator.core("responses").json_response({"taskDefinitions": deleted, "failures": failures})
+        return emulator.json_response({"taskDefinitions": deleted, "failures": failures})
 
 
 @behaviour("ecs", otherwise=lambda arns, _: arns)

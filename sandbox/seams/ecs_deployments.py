@@ -146,7 +146,7 @@ class ServiceDeployments:
             return emulator.json_error("ServiceNotFoundException", "Service not found.")
         records, wanted = service.get("_service_deployments", []), data.get("status")
         found = deployments_in_states(records, wanted)
-        return _respond({"serviceDeployments": [_brief(record) for record in found]})
+        return emulator.json_response({"serviceDeployments": [_brief(record) for record in found]})
 
     def describe(self, data: dict[str, Any]) -> Any:
         arns = data.get("serviceDeploymentArns") or []
@@ -154,7 +154,9 @@ class ServiceDeployments:
             return emulator.json_error("InvalidParameterException", f"At most {MOST_DESCRIBED} ARNs can be described.")
         records = {r["serviceDeploymentArn"]: r for r in self._all("_service_deployments")}
         found = [_shown(records[arn]) for arn in arns if arn in records]
-        return _respond({"serviceDeployments": found, "failures": unknown_arns_are_missing(arns, records)})
+        return emulator.json_response(
+            {"serviceDeployments": found, "failures": unknown_arns_are_missing(arns, records)}
+        )
 
     def stop(self, data: dict[str, Any]) -> Any:
         """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopServiceDeployment.html"""
@@ -167,7 +169,7 @@ class ServiceDeployments:
                     if not stop_by_rollback(self, service, record):
                         text = "There is no previous service revision to roll back to."
                         return emulator.json_error("ConflictException", text)
-                    return _respond({"serviceDeploymentArn": arn})
+                    return emulator.json_response({"serviceDeploymentArn": arn})
         return emulator.json_error("ServiceDeploymentNotFoundException", "The service deployment was not found.")
 
     def ask_back(self, service: Service, record: Record) -> bool:
@@ -178,7 +180,9 @@ class ServiceDeployments:
         arns = data.get("serviceRevisionArns") or []
         revisions = {r["serviceRevisionArn"]: r for r in self._all("_service_revisions")}
         found = [_shown(revisions[arn]) for arn in arns if arn in revisions]
-        return _respond({"serviceRevisions": found, "failures": unknown_arns_are_missing(arns, revisions)})
+        return emulator.json_response(
+            {"serviceRevisions": found, "failures": unknown_arns_are_missing(arns, revisions)}
+        )
 
     def _all(self, key: str) -> list[Record]:
         return [record for service in list(self._ecs._services.values()) for record in service.get(key, [])]
@@ -301,7 +305,3 @@ def _shown(record: Record) -> dict[str, Any]:
 
 def _nested(value: Any) -> Any:
     return _shown(value) if isinstance(value, dict) else value
-
-
-def _respond(document: dict[str, Any]) -> Any:
-    return emulator.core("responses").json_response(document)

@@ -41,18 +41,15 @@ class Sessions:
     def execute(self, data: dict[str, Any]) -> Any:
         """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ExecuteCommand.html"""
         ecs = self._ecs
-        try:
-            task = ecs._resolve_task(data.get("task", ""), ecs._resolve_cluster_name(data.get("cluster", "default")))
-            if task is None:
-                raise Refused("InvalidParameterException", "The referenced task was not found.")
-            name = data.get("container") or the_only_container(task)
-            container = next((c for c in task["containers"] if c["name"] == name), None)
-            exec_container_exists(task, name, container)
-            exec_task_runs(task)
-            exec_is_enabled(task)
-            exec_agent_is_connected(container)
-        except Refused as refusal:
-            return emulator.json_error(refusal.code, refusal.message, refusal.status)
+        task = ecs._resolve_task(data.get("task", ""), ecs._resolve_cluster_name(data.get("cluster", "default")))
+        if task is None:
+            raise Refused("InvalidParameterException", "The referenced task was not found.")
+        name = data.get("container") or the_only_container(task)
+        container = next((c for c in task["containers"] if c["name"] == name), None)
+        exec_container_exists(task, name, container)
+        exec_task_runs(task)
+        exec_is_enabled(task)
+        exec_agent_is_connected(container)
         identifier = f"ecs-execute-command-{secrets.token_hex(13)[:25]}"
         session = Session(secrets.token_urlsafe(120), task["taskArn"], name, str(data.get("command", "")))
         self.known[identifier] = session
@@ -69,7 +66,7 @@ class Sessions:
             },
             "taskArn": task["taskArn"],
         }
-        return emulator.core("responses").json_response(answer)
+        return emulator.json_response(answer)
 
 
 @behaviour("ecs", code="InvalidParameterException", otherwise=lambda task: str(task["containers"][0]["name"]))

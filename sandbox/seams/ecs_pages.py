@@ -28,10 +28,7 @@ def install(ecs: Any) -> None:
 
 def _paged(operation: str, handler: Any, member: str, size: int) -> Any:
     def answer(data: dict[str, Any]) -> Any:
-        try:
-            start = offset_of(operation, data.get("nextToken"))
-        except Refused as refusal:
-            return emulator.json_error(refusal.code, refusal.message)
+        start = offset_of(operation, data.get("nextToken"))
         whole = handler({**data, "nextToken": None, "maxResults": ALL})
         if whole[0] >= 400:
             return whole
@@ -42,7 +39,7 @@ def _paged(operation: str, handler: Any, member: str, size: int) -> Any:
         document[member] = items[start : start + length]
         if start + length < len(items):
             document["nextToken"] = pages.token_of(operation, start + length)
-        return emulator.core("responses").json_response(document)
+        return emulator.json_response(document)
 
     return answer
 

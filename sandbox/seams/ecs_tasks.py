@@ -182,7 +182,7 @@ class TaskLife:
             return emulator.json_error("InvalidParameterException", "The referenced task was not found.")
         if task.get("lastStatus") != "STOPPED":
             self.end(task, data.get("reason") or "Task stopped by user", "UserInitiated")
-        return emulator.core("responses").json_response({"task": shown(task)})
+        return emulator.json_response({"task": shown(task)})
 
     def end(self, task: Task, reason: str, code: str) -> None:
         """Begin to stop a task; nothing happens when that has begun already."""

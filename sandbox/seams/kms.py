@@ -51,7 +51,7 @@ def _sealing(kms: Any, encrypt: Handler) -> Handler:
         for member in CIPHERTEXTS & set(document):
             ciphertext = base64.b64decode(document[member])
             document[member] = base64.b64encode(ciphertext + _seal(key, ciphertext)).decode()
-        return _answer(document)
+        return emulator.json_response(document)
 
     return call
 
@@ -115,11 +115,7 @@ def lists_come_in_pages(data: Data, listed: Handler, member: str) -> Any:
     document: Data = {member: page, "Truncated": start + limit < len(entries)}
     if document["Truncated"]:
         document["NextMarker"] = pages.token_of(member, _name(page[-1]))
-    return _answer(document)
-
-
-def _answer(document: Data) -> Any:
-    return emulator.core("responses").json_response(document)
+    return emulator.json_response(document)
 
 
 def _name(entry: Data) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
+from sandbox import emulator
+
 Params = Mapping[str, Any]
 Response = tuple[int, dict[str, str], bytes]
 Handler = Callable[[Params], Response]
@@ -32,6 +34,18 @@ def answered(module: Any, handler: Handler) -> Handler:
             text = refusal.message if module.__name__.endswith(".alb") else escape(refusal.message)
             response: Response = module._error(refusal.code, text, refusal.status)
             return response
+
+    return answer
+
+
+def answered_in_json(handler: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """As answered(), of a module whose service speaks JSON."""
+
+    def answer(data: dict[str, Any]) -> Any:
+        try:
+            return handler(data)
+        except Refused as refusal:
+            return emulator.json_error(refusal.code, refusal.message, refusal.status)
 
     return answer
 

@@ -30,10 +30,6 @@ def install(runtime: Runtime) -> None:
     secrets._list_secret_version_ids = lambda data: deprecated_versions_are_hidden(data, versions)
 
 
-def _answer(document: Data) -> Any:
-    return emulator.core("responses").json_response(document)
-
-
 def _value_given(data: Data) -> bool:
     return any(data.get(name) is not None for name in VALUES)
 
@@ -64,7 +60,9 @@ def partial_arn_is_the_whole_name(secret_id: str, secret: Data) -> bool:
 def _create(secrets: Any, data: Data, create: Handler) -> Any:
     held = secrets._secrets.get(data.get("Name"))
     if held is not None and created_again_is_the_same(held, data):
-        return _answer({"ARN": held["ARN"], "Name": held["Name"], "VersionId": data["ClientRequestToken"]})
+        return emulator.json_response(
+            {"ARN": held["ARN"], "Name": held["Name"], "VersionId": data["ClientRequestToken"]}
+        )
     response = create(data)
     if response[0] >= 400:
         return response
@@ -74,7 +72,7 @@ def _create(secrets: Any, data: Data, create: Handler) -> Any:
         document.pop("VersionId")
     elif version_is_the_token(record["Versions"], document["VersionId"], data):
         document["VersionId"] = data["ClientRequestToken"]
-    return _answer(document)
+    return emulator.json_response(document)
 
 
 @behaviour("secretsmanager", otherwise=lambda *_: False)
@@ -118,7 +116,9 @@ def _put(secrets: Any, data: Data, put: Handler) -> Any:
     if value_put_again_is_the_same(secret, data):
         version = data["ClientRequestToken"]
         stages = list(secret["Versions"][version]["Stages"])
-        return _answer({"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": version, "VersionStages": stages})
+        return emulator.json_response(
+            {"ARN": secret["ARN"], "Name": secret["Name"], "VersionId": version, "VersionStages": stages}
+        )
     stages = list(data.get("VersionStages") or ["AWSCURRENT"])
     if first_version_is_current(secret):
         stages = [*stages, *({"AWSCURRENT"} - set(stages))]
@@ -127,7 +127,7 @@ def _put(secrets: Any, data: Data, put: Handler) -> Any:
         return response
     document = emulator.body_of(response)
     label_is_on_one_version(secret, document["VersionId"], stages)
-    return _answer({**document, "VersionStages": secret["Versions"][document["VersionId"]]["Stages"]})
+    return emulator.json_response({**document, "VersionStages": secret["Versions"][document["VersionId"]]["Stages"]})
 
 
 @behaviour("secretsmanager", otherwise=lambda *_: False)
@@ -169,12 +169,16 @@ def _update(secrets: Any, data: Data, update: Handler) -> Any:
     token = data.get("ClientRequestToken")
     if value_put_again_is_the_same(secret, data):
         response = update({name: value for name, value in data.items() if name not in VALUES})
-        return _answer({**emulator.body_of(response), "VersionId": token}) if response[0] == 200 else response
+        return (
+            emulator.json_response({**emulator.body_of(response), "VersionId": token})
+            if response[0] == 200
+            else response
+        )
     response = update(data)
     if response[0] == 200:
         document = emulator.body_of(response)
         if version_is_the_token(secret["Versions"], document["VersionId"], data):
-            return _answer({**document, "VersionId": token})
+            return emulator.json_response({**document, "VersionId": token})
     return response
 
 
@@ -211,7 +215,7 @@ def deprecated_versions_are_hidden(data: Data, listed: Handler) -> Any:
             version.pop("VersionStages")
     if not data.get("IncludeDeprecated"):
         document["Versions"] = [version for version in document["Versions"] if "VersionStages" in version]
-    return _answer(document)
+    return emulator.json_response(document)
 
 
 def _delete(secrets: Any, data: Data, delete: Handler) -> Any:
@@ -230,7 +234,7 @@ def forced_deletion_of_nothing(data: Data) -> Any:
     name = data["SecretId"]
     place = f"arn:aws:secretsmanager:{responses.get_region()}:{responses.get_account_id()}:secret:"
     arn = name if name.startswith("arn:") else f"{place}{name}"
-    return _answer({"ARN": arn, "Name": arn.removeprefix(place), "DeletionDate": emulator.epoch(None)})
+    return emulator.json_response({"ARN": arn, "Name": arn.removeprefix(place), "DeletionDate": emulator.epoch(None)})
 
 
 def _filtering(secrets: Any, stock: Callable[[list[str], list[Data]], list[str]]) -> Callable[..., list[str]]:
