@@ -324,11 +324,12 @@ def _route(request: ApiRequest) -> dict[str, Any] | None:
 
 @rule("ec2", "CreateRoute", code="RouteAlreadyExists")
 def route_exists(runtime: Runtime, request: ApiRequest) -> Refusal | None:
-    """A route table has one route to a destination, the local one included.
+    """A route table has one route to a destination.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRoute.html
     """
     text = f"The route identified by {request.parameters.get('DestinationCidrBlock')} already exists."
-    return Refusal("RouteAlreadyExists", text) if _route(request) else None
+    route = _route(request)
+    return Refusal("RouteAlreadyExists", text) if route and route.get("GatewayId") != "local" else None
 
 
 @rule("ec2", "DeleteRoute", "ReplaceRoute", code="InvalidRoute.NotFound")

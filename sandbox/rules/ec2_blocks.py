@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.emulator import service
 from sandbox.rules import Refusal, rule
-from sandbox.seams.ec2_blocks import further, holder_of
+from sandbox.seams.ec2_blocks import further, holder_of, ipv4_blocks
 
 if TYPE_CHECKING:
     from sandbox.requests import ApiRequest
@@ -40,6 +40,25 @@ def so_many_blocks(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     have = 0 if vpc is None else 1 + len(further(vpc, 4)) if "CidrBlock" in given else len(further(vpc, 6))
     text = f"This network '{given.get('VpcId')}' has met its maximum number of allowed CIDRs: {MOST_BLOCKS}"
     return Refusal("CidrLimitExceeded", text) if have >= MOST_BLOCKS else None
+
+
+@rule("ec2", "CreateRoute", "ReplaceRoute", code="InvalidParameterValue")
+def gateways_are_for_other_addresses(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """A route to addresses of the VPC itself cannot lead to an internet gateway: the local route has them.
+    https://docs.aws.amazon.com/vpc/latest/userguide/subnet-route-tables.html
+    """
+    ec2, given = service("ec2"), request.parameters
+    table = ec2._route_tables.get(given.get("RouteTableId")) or {}
+    vpc, gateway = ec2._vpcs.get(table.get("VpcId")), given.get("GatewayId", "")
+    text = given.get("DestinationCidrBlock", "0.0.0.0/0")
+    try:
+        wanted = ipaddress.IPv4Network(text, strict=False)
+    except ValueError:
+        return None
+    if not vpc or not gateway.startswith("igw-") or not any(wanted.subnet_of(block) for block in ipv4_blocks(vpc)):
+        return None
+    words = f"The destination CIDR block {text} is equal to or more specific than one of this VPC's CIDR blocks."
+    return Refusal("InvalidParameterValue", f"{words} This route can target only an interface or an instance.")
 
 
 @rule("ec2", "DisassociateVpcCidrBlock", code="OperationNotPermitted")

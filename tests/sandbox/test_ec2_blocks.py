@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.sandbox.support import Sandbox, refused
-from tests.sandbox.test_ec2_vpc import main_table_of, remove_vpc, subnet_in, table_in
+from tests.sandbox.test_ec2_vpc import gateway_of, main_table_of, remove_vpc, subnet_in, table_in
 
 
 @pytest.fixture
@@ -138,6 +138,15 @@ def test_an_ipv6_block_leaves_its_subnet_and_then_the_vpc(ec2: Any, vpc: str) ->
     assert shown(ec2, vpc).get("Ipv6CidrBlockAssociationSet", []) == []
     again = ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True)["Ipv6CidrBlockAssociation"]
     assert again["Ipv6CidrBlockState"]["State"] == "associating"
+
+
+@pytest.mark.behaviour("ec2.gateways_are_for_other_addresses")
+@pytest.mark.parametrize("block", ["10.79.0.0/16", "10.79.1.0/24"])
+def test_addresses_of_the_vpc_are_not_routed_to_a_gateway(ec2: Any, vpc: str, block: str) -> None:
+    table, gateway = table_in(ec2, vpc), gateway_of(ec2, vpc)
+    with refused("InvalidParameterValue", "is equal to or more specific than one of this VPC's CIDR blocks.", 400):
+        ec2.create_route(RouteTableId=table, DestinationCidrBlock=block, GatewayId=gateway)
+    ec2.create_route(RouteTableId=table, DestinationCidrBlock="10.0.0.0/8", GatewayId=gateway)
 
 
 @pytest.mark.behaviour("ec2.default_group_admits_itself")
