@@ -188,6 +188,20 @@ def names_differ_in_more_than_case(runtime: Runtime, request: ApiRequest) -> Ref
     return Refusal("EntityAlreadyExists", f"{kind} with name {name} already exists.", 409)
 
 
+@rule("iam", "UpdateUser", "UpdateGroup", code="EntityAlreadyExists")
+def a_new_name_is_nobodys_yet(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """A user or group is not renamed to a name that another one has, whatever its case.
+
+    https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateUser.html (EntityAlreadyExists)
+    """
+    kind, name = kind_of(request)
+    new, names = str(request.parameters.get(f"New{kind}Name") or ""), list(store(kind))
+    taken = [other.lower() for other in names if other != name]
+    if name not in names or new.lower() not in taken:
+        return None
+    return Refusal("EntityAlreadyExists", f"{kind} with name {new} already exists.", 409)
+
+
 @rule("iam", "AddUserToGroup", code="LimitExceeded")
 def ten_groups_a_user(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """A user is in at most ten groups.

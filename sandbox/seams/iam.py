@@ -11,6 +11,7 @@ from botocore.model import ListShape, StructureShape
 
 from sandbox import emulator, pages, requests
 from sandbox.behaviours import behaviour
+from sandbox.iam import managed_policies
 from sandbox.seams.refusal import Response
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ Handler = Callable[[Mapping[str, Any]], Response]
 
 def install(runtime: Runtime) -> None:
     iam = emulator.service("iam")
+    managed_policies.add(iam)
     handlers: dict[str, Handler] = iam._IAM_HANDLERS
     for operation, handler in list(handlers.items()):
         if member := listed_member(operation):
@@ -107,7 +109,12 @@ def trust_nobody_else(iam: Any, arn: str, unique_id: str) -> None:
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles
     """
+    principal_renamed(iam, arn, unique_id)
+
+
+def principal_renamed(iam: Any, before: str, after: str) -> None:
+    """In every trust policy of the account."""
     for role in iam._roles.values():
         text = str(role.get("AssumeRolePolicyDocument") or "")
-        if json.dumps(arn) in text:
-            role["AssumeRolePolicyDocument"] = text.replace(json.dumps(arn), json.dumps(unique_id))
+        if json.dumps(before) in text:
+            role["AssumeRolePolicyDocument"] = text.replace(json.dumps(before), json.dumps(after))
