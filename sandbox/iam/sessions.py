@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
 from sandbox.behaviours import behaviour
-from sandbox.iam import records
+from sandbox.iam import records, validation
 from sandbox.iam.call import Call, Need, tags_of
 from sandbox.iam.context import RequestContext
 from sandbox.iam.evaluator import Decision, ResourcePolicy, decide
@@ -138,9 +139,26 @@ def longer_than_a_chain_allows(seconds: int, principal: Principal | None) -> Non
 def policies_of(runtime: Runtime, request: ApiRequest, account: str) -> dict[str, Any] | None:
     """Session policies of a request. Raises Refused."""
     document = str(request.parameters.get("Policy") or "")
+    session_policy_is_one(document)
     arns = [str(one.get("arn")) for one in request.parameters.get("PolicyArns") or []]
     session_policies_exist(account, arns)
     return {"Policy": document, "PolicyArns": arns} if document or arns else None
+
+
+@behaviour("sts", code="MalformedPolicyDocument", stateful=False)
+def session_policy_is_one(document: str) -> None:
+    """The policy that a session is given is JSON, and an identity policy.
+
+    https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html (MalformedPolicyDocument)
+    """
+    if not document:
+        return
+    try:
+        json.loads(document)
+    except ValueError:
+        raise Refused("MalformedPolicyDocument", "The policy is not in the valid JSON format.") from None
+    if text := validation.objection(document):
+        raise Refused("MalformedPolicyDocument", text)
 
 
 @behaviour("sts", code="ValidationError")

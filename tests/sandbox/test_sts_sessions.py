@@ -178,6 +178,16 @@ def test_session_policies_must_exist(mode: Sandbox, caller: User) -> None:
             assume(caller, arn, PolicyArns=[{"arn": f"{policy}-none"}])
 
 
+@pytest.mark.behaviour("sts.session_policy_is_one")
+def test_a_session_policy_is_a_policy(mode: Sandbox, caller: User) -> None:
+    with role(mode, trust({"AWS": caller.arn}), LIST) as arn:
+        with refused("MalformedPolicyDocument", "The policy is not in the valid JSON format.", 400):
+            assume(caller, arn, Policy="no json")
+        with refused("MalformedPolicyDocument", "Syntax errors in policy.", 400):
+            assume(caller, arn, Policy='{"Version": "2012-10-17"}')
+        assert assume(caller, arn, Policy=json.dumps(LIST))["Credentials"]
+
+
 @pytest.mark.behaviour("sts.a_session_ends_with_its_role")
 def test_a_session_has_nothing_once_its_role_is_gone(mode: Sandbox, caller: User) -> None:
     with role(mode, trust(ACCOUNT), LIST) as arn:
