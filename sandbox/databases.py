@@ -94,7 +94,7 @@ class Database:
 
     def recover(self) -> None:
         """Start again a server that ended without having been asked to."""
-        a_killed_server_comes_back(self, self._recover)
+        a_killed_server_comes_back(self._recover)
 
     def _recover(self) -> None:
         with self.lock, request_scope(*self.scope):
@@ -227,7 +227,7 @@ class Databases:
 
 
 @behaviour("rds")
-def a_killed_server_comes_back(database: Database, restart: Callable[[], None]) -> None:
+def a_killed_server_comes_back(restart: Callable[[], None]) -> None:
     """A database server that dies is started again, with its data, and an event says so.
 
     https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Events.Messages.html (RDS-EVENT-0006)

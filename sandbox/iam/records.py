@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from sandbox.runtime import Runtime
 
 AWS_MANAGED = "arn:aws:iam::aws:policy/"
-# Older copies than this are of no use: no switch is longer.
-KEPT_SECONDS = 86_400
 KEPT_COPIES = 200
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 
 from sandbox.iam import reference
@@ -43,7 +42,6 @@ FINDERS: dict[str, Finder] = {
     "kms": names.kms,
     "rds": names.rds,
 }
-LISTING = re.compile(r"^[a-z0-9-]+:(List|Describe)")
 
 
 def of(call: Call, action: str) -> Sequence[str]:

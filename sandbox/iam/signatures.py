@@ -91,7 +91,7 @@ def matches(wire: Wire, signed: Signed, secret: str) -> bool:
         [
             wire.method,
             _path(wire.path, signed.service),
-            _query(wire.query, signed),
+            _query(wire.query),
             *(f"{name}:{' '.join(wire.headers.get(name, '').split())}" for name in signed.headers),
             "",
             ";".join(signed.headers),
@@ -139,7 +139,7 @@ def _path(path: str, service: str) -> str:
     return quote(f"/{'/'.join(kept)}{slash}", safe="/~")
 
 
-def _query(query: str, signed: Signed) -> str:
+def _query(query: str) -> str:
     pairs = parse_qsl(query, keep_blank_values=True)
     encoded = sorted((quote(k, safe="-_.~"), quote(v, safe="-_.~")) for k, v in pairs if k != "X-Amz-Signature")
     return "&".join(f"{key}={value}" for key, value in encoded)

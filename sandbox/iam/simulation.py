@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sandbox.runtime import Runtime
 
 
-def of_principal(runtime: Runtime, request: ApiRequest) -> dict[str, Any]:
+def of_principal(request: ApiRequest) -> dict[str, Any]:
     arn = str(request.parameters["PolicySourceArn"])
     parts = arn.split(":", 5)
     kind, _, path = parts[5].partition("/") if len(parts) == 6 else ("", "", "")

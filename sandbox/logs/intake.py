@@ -13,7 +13,7 @@ from sandbox.logs.store import EventStore, size_of
 from sandbox.seams.refusal import Refused
 
 DAY = 86_400_000
-LARGEST_BATCH = LARGEST_EVENT = 1_048_576
+LARGEST_BATCH = 1_048_576
 OLDEST, NEWEST = 14 * DAY, 2 * 3_600_000
 
 

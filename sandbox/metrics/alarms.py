@@ -114,7 +114,7 @@ class Alarms:
             found = datapoints(self._metrics, alarm, now)
         except ExpressionError as error:
             return Verdict(INSUFFICIENT, f"Error in expression: {error}")
-        return verdict(rule_of(alarm), found, alarm["StateValue"])
+        return verdict(rule_of(alarm), found)
 
     def tick(self) -> None:
         """Evaluate each alarm once."""

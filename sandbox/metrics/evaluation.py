@@ -55,11 +55,11 @@ def range_length(evaluation_periods: int) -> int:
     return evaluation_periods + EXTRA_PERIODS
 
 
-def verdict(rule: Rule, datapoints: Sequence[Datapoint], current: str) -> Verdict | None:
-    """The state by the datapoints of the evaluation range, the newest first; None leaves the current one."""
+def verdict(rule: Rule, datapoints: Sequence[Datapoint]) -> Verdict | None:
+    """The state by the datapoints of the evaluation range, the newest first; None leaves it as it is."""
     real = [point for point in datapoints if point.value is not None]
     if not real:
-        return _without_data(rule, current)
+        return _without_data(rule)
     used = _most_recent(real, rule.evaluation_periods)
     missing = rule.evaluation_periods - len(used)
     breaching = sum(1 for point in used if point.value is not None and rule.breaches(point.value))
@@ -67,11 +67,9 @@ def verdict(rule: Rule, datapoints: Sequence[Datapoint], current: str) -> Verdic
         if rule.missing == "breaching":
             breaching += missing
         elif rule.missing in ("missing", "ignore") and _premature(rule, datapoints):
-            return (
-                None if rule.missing == "ignore" else Verdict(ALARM, _reason(rule, used, current, ALARM), tuple(used))
-            )
+            return None if rule.missing == "ignore" else Verdict(ALARM, _reason(rule, used, ALARM), tuple(used))
     state = ALARM if _enough(rule, breaching) else OK
-    return Verdict(state, _reason(rule, used, current, state), tuple(used))
+    return Verdict(state, _reason(rule, used, state), tuple(used))
 
 
 @behaviour("cloudwatch", otherwise=lambda real, periods: list(real))
@@ -104,7 +102,7 @@ def _premature(rule: Rule, datapoints: Sequence[Datapoint]) -> bool:
 
 
 @behaviour("cloudwatch", otherwise=lambda *_: None)
-def _without_data(rule: Rule, current: str) -> Verdict | None:
+def _without_data(rule: Rule) -> Verdict | None:
     """With no data point in the range TreatMissingData decides: INSUFFICIENT_DATA, the same state, ALARM or OK.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
@@ -123,7 +121,7 @@ def _without_data(rule: Rule, current: str) -> Verdict | None:
     return Verdict(state, text)
 
 
-def _reason(rule: Rule, used: Sequence[Datapoint], current: str, state: str) -> str:
+def _reason(rule: Rule, used: Sequence[Datapoint], state: str) -> str:
     """Why, in the words that AWS uses in StateReason."""
     rings = state == ALARM
     agree = [point for point in used if point.value is not None and rule.breaches(point.value) == rings]

@@ -251,7 +251,7 @@ def list_provider_tags(runtime: Runtime, request: ApiRequest) -> dict[str, Any]:
 @operation("iam", "SimulatePrincipalPolicy")
 def simulate_principal_policy(runtime: Runtime, request: ApiRequest) -> dict[str, Any]:
     """https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html"""
-    return simulation.of_principal(runtime, request)
+    return simulation.of_principal(request)
 
 
 @operation("iam", "SimulateCustomPolicy")

@@ -33,7 +33,7 @@ def put_metric_filter(runtime: Runtime, request: ApiRequest) -> Answer:
         _transformation_fits(transformation, pattern)
     logs = emulator.service("cloudwatch_logs")
     others = [known for (of, known_name), known in logs._metric_filters.items() if of == group and known_name != name]
-    _group_has_room_for_a_filter(len(others), group)
+    _group_has_room_for_a_filter(len(others))
     _regexes_fit(pattern, others)
     logs._metric_filters[(group, name)] = {
         "filterName": name,
@@ -66,7 +66,7 @@ def _transformation_fits(what: Mapping[str, Any], pattern: Pattern) -> None:
 
 
 @behaviour("logs", code="LimitExceededException")
-def _group_has_room_for_a_filter(others: int, group: str) -> None:
+def _group_has_room_for_a_filter(others: int) -> None:
     """A log group has at most 100 metric filters.
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutMetricFilter.html

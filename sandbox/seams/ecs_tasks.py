@@ -25,7 +25,6 @@ log = logging.getLogger("sandbox.ecs")
 Task = dict[str, Any]
 # The Exec agent comes up after its container.
 AGENT_SECONDS = 1.0
-BEFORE_STOP = ("PROVISIONING", "PENDING", "ACTIVATING", "RUNNING")
 EXITED = "EssentialContainerExited"
 
 

@@ -24,12 +24,12 @@ def rule(needed: int, periods: int, missing: str) -> Rule:
     return Rule("GreaterThanThreshold", 5.0, periods, needed, missing)
 
 
-def state(text: str, needed: int, missing: str, current: str = KEPT) -> str:
+def state(text: str, needed: int, missing: str) -> str:
     """Of datapoints as AWS writes them, the newest last: X breaches, 0 does not, - is missing."""
     values = {"X": OVER, "0": UNDER, "-": None}
     points = [Datapoint(60.0 * n, values[letter]) for n, letter in enumerate(text.split())]
-    found = verdict(rule(needed, 3, missing), points[::-1], current)
-    return current if found is None else found.state
+    found = verdict(rule(needed, 3, missing), points[::-1])
+    return KEPT if found is None else found.state
 
 
 # The two tables of "Configuring how CloudWatch alarms treat missing data": three of three, and two of three.
@@ -93,19 +93,19 @@ def test_without_data_the_setting_decides(missing: str, expected: str) -> None:
     ],
 )
 def test_comparison_operators(comparison: str, value: float, rings: bool) -> None:
-    found = verdict(Rule(comparison, 5.0, 1, 1), [Datapoint(0, value)], OK)
+    found = verdict(Rule(comparison, 5.0, 1, 1), [Datapoint(0, value)])
     assert found is not None
     assert (found.state == ALARM) == rings
 
 
 def test_the_reason_is_in_awss_words() -> None:
-    found = verdict(rule(2, 3, "missing"), [Datapoint(120.0, OVER), Datapoint(60.0, UNDER), Datapoint(0.0, 7.5)], OK)
+    found = verdict(rule(2, 3, "missing"), [Datapoint(120.0, OVER), Datapoint(60.0, UNDER), Datapoint(0.0, 7.5)])
     assert found is not None
     assert found.reason == (
         "Threshold Crossed: 2 out of the last 3 datapoints [9.0 (01/01/70 00:02:00), 7.5 (01/01/70 00:00:00)] were "
         "greater than the threshold (5.0) (minimum 2 datapoints for OK -> ALARM transition)."
     )
-    none = verdict(rule(1, 1, "notBreaching"), [Datapoint(0.0, None)], ALARM)
+    none = verdict(rule(1, 1, "notBreaching"), [Datapoint(0.0, None)])
     assert none is not None
     assert none.reason == (
         "Threshold Crossed: no datapoints were received for 1 period and 1 missing datapoint was treated as "
