@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from sandbox.behaviours import behaviour
 
 if TYPE_CHECKING:
+    from sandbox.elbv2.target_health import Finding, Group
     from sandbox.metrics import Metrics
     from sandbox.runtime import Send
-    from sandbox.target_health import Finding, Group
 
 NAMESPACE = "AWS/ApplicationELB"
 # AWS counts targets once a minute; oftener says the same of averages and extremes, and sooner.

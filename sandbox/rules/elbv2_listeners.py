@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sandbox.elbv2.https_listeners import domains_of
 from sandbox.emulator import service
-from sandbox.https_listeners import domains_of
 from sandbox.rules import Refusal, rule
 from sandbox.seams.elbv2_rules import users_of
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.background import Background
 from sandbox.behaviours import behaviour
+from sandbox.elbv2.https_listeners import HttpsListeners
+from sandbox.elbv2.load_balancer import LoadBalancers
+from sandbox.elbv2.target_health import TargetHealth
 from sandbox.emulator import request_scope, service
-from sandbox.https_listeners import HttpsListeners
-from sandbox.load_balancer import LoadBalancers
 from sandbox.metrics.traffic import count_hosts
 from sandbox.seams import ec2, elbv2_certificates, elbv2_groups, elbv2_pages, elbv2_rules
 from sandbox.seams.refusal import Handler, Params, Refused, Response, answered
-from sandbox.target_health import TargetHealth
 from sandbox.tls import Authority
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from xml.sax.saxutils import escape
 
 from sandbox import network
 from sandbox.behaviours import behaviour
+from sandbox.elbv2.target_health import NOT_IN_USE, NOT_REGISTERED, Finding, Group, TargetHealth, first_finding
 from sandbox.emulator import request_scope, service
 from sandbox.seams.elbv2_pages import page
 from sandbox.seams.elbv2_rules import users_of
 from sandbox.seams.refusal import Handler, Params, Refused, Response
-from sandbox.target_health import NOT_IN_USE, NOT_REGISTERED, Finding, Group, TargetHealth, first_finding
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime

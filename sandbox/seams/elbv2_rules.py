@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
-from sandbox.listener_rules import in_order
+from sandbox.elbv2.listener_rules import in_order
 from sandbox.seams.elbv2_pages import page
 from sandbox.seams.refusal import Handler, Params, Refused, Response
 

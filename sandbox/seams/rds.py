@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.addresses import NoAddress
 from sandbox.behaviours import behaviour
-from sandbox.databases import STATE_SECONDS, Database, Databases
 from sandbox.emulator import request_scope, service
+from sandbox.rds.databases import STATE_SECONDS, Database, Databases
 from sandbox.rules.rds import VERSIONS, plain
 from sandbox.seams import ec2, rds_changes, rds_groups, rds_lists
 from sandbox.seams.refusal import Handler, Params, Refused, Response, answered

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sandbox.behaviours import behaviour
-from sandbox.databases import STATE_SECONDS, Database, Databases
 from sandbox.emulator import service
+from sandbox.rds.databases import STATE_SECONDS, Database, Databases
 from sandbox.rules.rds import VERSIONS, family
 from sandbox.seams import rds_groups
 from sandbox.seams.refusal import Handler, Params, Refused, Response

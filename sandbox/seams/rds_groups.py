@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sandbox.behaviours import behaviour
-from sandbox.databases import Databases, tls_is_forced_from_15
+from sandbox.rds.databases import Databases, tls_is_forced_from_15
 from sandbox.seams.refusal import Handler, Params, Refused, Response, guarded
 
 MAJORS = range(12, 19)

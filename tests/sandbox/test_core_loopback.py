@@ -35,7 +35,7 @@ def test_a_process_gets_no_address_outside_loopback() -> None:
 def test_the_load_balancer_connects_to_no_target_outside_loopback() -> None:
     code = (
         "import asyncio, socket\n"
-        "from sandbox.forwarding import Exchange, TargetError\n"
+        "from sandbox.elbv2.forwarding import Exchange, TargetError\n"
         "asyncio.open_connection = None\n"
         "try: asyncio.run(Exchange.open('172.31.16.5', 5000, 1, 1))\n"
         "except TargetError as error: print(error.status)"

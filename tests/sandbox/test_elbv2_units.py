@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sandbox import target_health
-from sandbox.listener_rules import Request, choose, holds, redirect_location
-from sandbox.target_health import Finding, Group, Registration, TargetHealth, code_matches
+from sandbox.elbv2 import target_health
+from sandbox.elbv2.listener_rules import Request, choose, holds, redirect_location
+from sandbox.elbv2.target_health import Finding, Group, Registration, TargetHealth, code_matches
 
 REQUEST = Request(
     method="GET",

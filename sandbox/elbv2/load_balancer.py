@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import network
 from sandbox.behaviours import behaviour
+from sandbox.elbv2.forwarding import ClientGone, Exchange, Headers, TargetError, end_to_end, silent_target_is_504
+from sandbox.elbv2.https_listeners import listeners_for
+from sandbox.elbv2.listener_rules import Request, choose, redirect_location
+from sandbox.elbv2.target_health import NOT_ENABLED, TargetHealth
 from sandbox.emulator import request_scope, service
-from sandbox.forwarding import ClientGone, Exchange, Headers, TargetError, end_to_end, silent_target_is_504
 from sandbox.http import headers_of, host_of
-from sandbox.https_listeners import listeners_for
-from sandbox.listener_rules import Request, choose, redirect_location
 from sandbox.metrics.traffic import Meter
 from sandbox.seams import elbv2_groups
 from sandbox.seams.elbv2_rules import target_groups_of
-from sandbox.target_health import NOT_ENABLED, TargetHealth
 
 if TYPE_CHECKING:
     from sandbox.runtime import Receive, Runtime, Scope, Send

@@ -19,7 +19,7 @@ from sandbox.behaviours import behaviour
 from sandbox.tls import Authority, write_private
 
 if TYPE_CHECKING:
-    from sandbox.load_balancer import LoadBalancers
+    from sandbox.elbv2.load_balancer import LoadBalancers
     from sandbox.runtime import Receive, Runtime, Scope, Send
 
 # Not 443: an ordinary user cannot have it. The claim on the VPC's range keeps the address ours.

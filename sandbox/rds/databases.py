@@ -15,9 +15,9 @@ from sandbox import network
 from sandbox.background import Background
 from sandbox.behaviours import behaviour
 from sandbox.emulator import request_scope, service
-from sandbox.gate import Address, CallerFinder, Gate, environment_of
-from sandbox.postgres import SERVER_PORT, Configuration, DatabaseError, Server, base_folder, install_binaries
 from sandbox.processes import StartError
+from sandbox.rds.gate import Address, CallerFinder, Gate, environment_of
+from sandbox.rds.postgres import SERVER_PORT, Configuration, DatabaseError, Server, base_folder, install_binaries
 from sandbox.tls import Authority
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""RDS made real: PostgreSQL servers, each behind a gate that knows security groups."""
