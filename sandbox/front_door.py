@@ -38,6 +38,8 @@ LARGEST_BODY = 512 * 1024 * 1024
 LARGEST_HISTORY = 64 * 1024 * 1024
 # Of an answer this much is kept for the record.
 LONGEST_ANSWER = 512 * 1024
+# Services of the JSON protocol whose clients want the codes of the Query protocol, in a header.
+QUERY_COMPATIBLE = {"sqs"}
 REQUEST_ID = re.compile(rb"<[Rr]equestI[dD]>([^<]+)</")
 
 log = logging.getLogger("sandbox.faults")
@@ -132,7 +134,7 @@ class FrontDoor:
             log.info("%s %s: %s", request.service, request.operation, fault.code or f"{fault.delay_seconds} s late")
             await asyncio.sleep(fault.delay_seconds)
         if fault is not None and fault.code is not None:
-            await _send(answer, error_response(request.protocol, fault.status, fault.code, fault.message))
+            await _send(answer, _refused(request, fault.status, fault.code, fault.message))
         elif (response := self._own_response(request, wire)) is not None:
             await _send(answer, response)
         else:
@@ -148,7 +150,7 @@ class FrontDoor:
             or operations.answer(runtime, request)
         )
         if isinstance(found, rules.Refusal):
-            return error_response(request.protocol, found.status, found.code, found.message)
+            return _refused(request, found.status, found.code, found.message)
         return None if found is None else answer_response(request, found)
 
     def _record(self, request: ApiRequest, scope: Scope, headers: dict[str, str], answer: ApiAnswer) -> None:
@@ -305,6 +307,10 @@ class ApiAnswer(Answer):
         also = [names[1]] if "x-amz-request-id" in self.headers else []
         start["headers"] = [*others, *((name, value) for name in (names[0], *also))]
         self.headers["x-amzn-requestid"] = self.request_id
+
+
+def _refused(request: ApiRequest, status: int, code: str, message: str) -> RawResponse:
+    return error_response(request.protocol, status, code, message, query_compatible=request.service in QUERY_COMPATIBLE)
 
 
 def _is_cors(name: bytes) -> bool:

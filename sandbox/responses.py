@@ -21,22 +21,22 @@ CODE_IN_XML = re.compile(rb"<Code>([^<]+)</Code>")
 CODE_IN_JSON = re.compile(rb'"(?:__type|code)"\s*:\s*"(?:[^"]*#)?([^"]+)"')
 
 
-def error_response(protocol: str, status: int, code: str, message: str) -> RawResponse:
-    """An error; `protocol` as botocore's models name it.
+def error_response(protocol: str, status: int, code: str, message: str, query_compatible: bool = False) -> RawResponse:
+    """An error; `protocol` as botocore's models name it; with the code of the Query protocol for who spoke that before.
 
     Shapes: https://smithy.io/2.0/aws/protocols/index.html, and the EC2 API's own.
     """
     request_id = str(uuid.uuid4())
     headers = [("x-amzn-requestid", request_id)]
-    if protocol == CBOR:
-        # The code of the Query protocol, which the service spoke before, travels in a header.
+    if protocol == CBOR or query_compatible:
         # https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait
+        headers.append(("x-amzn-query-error", f"{code};{'Sender' if status < 500 else 'Receiver'}"))
+    if protocol == CBOR:
         headers += [
             ("content-type", "application/cbor"),
             ("smithy-protocol", "rpc-v2-cbor"),
             ("x-amzn-errortype", code),
         ]
-        headers.append(("x-amzn-query-error", f"{code};{'Sender' if status < 500 else 'Receiver'}"))
         return status, headers, cbor.dumps({"__type": code, "message": message})
     if protocol in ("json", "rest-json"):
         version = "1.1" if protocol == "json" else "1.0"

@@ -11,6 +11,8 @@ from sandbox.iam.evaluator import Decision
 from sandbox.rules import Refusal
 
 JSON = ("json", "rest-json", "smithy-rpc-v2-cbor")
+# Services of a newer protocol that answer with the codes of the Query protocol, which they spoke before.
+QUERY_CODES = ("cloudwatch", "sqs")
 EC2_AUTH = "AWS was not able to validate the provided access credentials"
 MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
@@ -26,6 +28,9 @@ def denied(service: str, protocol: str, principal: str, action: str, resource: s
     where = f' on resource: "{resource}"' if service == "s3" else f" on resource: {resource}"
     if resource == "*" and service == "ec2":
         where = ""
+    if service in ("sns", "sqs") and action.startswith(f"{service}:"):
+        # SNS shouts its name, SQS whispers the whole action.
+        action = action.lower() if service == "sqs" else action.replace("sns:", "SNS:", 1)
     if decision.kind == "explicitDeny":
         why = f" with an explicit deny in {'an' if decision.by[0] in 'aeiou' else 'a'} {decision.by}"
     else:
@@ -34,8 +39,8 @@ def denied(service: str, protocol: str, principal: str, action: str, resource: s
     if service == "ec2":
         return Refusal("UnauthorizedOperation", f"You are not authorized to perform this operation. {text}", 403)
     if service == "sns":
-        return Refusal("AuthorizationError", text.replace("perform: sns:", "perform: SNS:"), 403)
-    if protocol in JSON and service != "cloudwatch":
+        return Refusal("AuthorizationError", text, 403)
+    if protocol in JSON and service not in QUERY_CODES:
         return Refusal("AccessDeniedException", text, 400)
     return Refusal("AccessDenied", text, 403)
 
@@ -48,7 +53,7 @@ def unauthenticated(kind: str, service: str, protocol: str, detail: str = "") ->
         return EC2[kind](detail)
     code, message = COMMON[kind]
     message = detail or message
-    if protocol in JSON and service != "cloudwatch":
+    if protocol in JSON and service not in QUERY_CODES:
         return Refusal(JSON_CODES[kind], message, 400)
     return Refusal(code, message, 400 if kind == "incomplete" else 403)
 

@@ -97,6 +97,10 @@ def test_a_denial_says_on_what_and_why(mode: Sandbox, who: User) -> None:
     why = f"on resource: {group} because no identity-based policy allows the logs:FilterLogEvents action"
     with refused("AccessDeniedException", why, 400):
         who.client("logs").filter_log_events(logGroupName="/app")
+    queue = f"arn:aws:sqs:{mode.facts['region']}:123456789012:a-queue"
+    whispered = f"perform: sqs:sendmessage on resource: {queue} because no identity-based policy allows the sqs:sendme"
+    with refused("AccessDenied", whispered, 403):
+        who.client("sqs").send_message(QueueUrl="http://x/123456789012/a-queue", MessageBody="m")
     with refused("AccessDenied", 'on resource: "arn:aws:s3:::a-bucket/a key" because no identity-based policy', 403):
         who.client("s3").put_object(Bucket="a-bucket", Key="a key", Body=b"x")
     with refused("UnauthorizedOperation", "You are not authorized to perform this operation. User: ", 403):
@@ -250,7 +254,7 @@ def test_a_boundary_limits_a_user(mode: Sandbox) -> None:
         user(mode, allow("*"), PermissionsBoundary=arn) as bounded,
     ):
         bounded.client("ecs").list_clusters()
-        with refused("AuthorizationError", "because no permissions boundary allows the sns:ListTopics action", 403):
+        with refused("AuthorizationError", "because no permissions boundary allows the SNS:ListTopics action", 403):
             bounded.client("sns").list_topics()
 
 

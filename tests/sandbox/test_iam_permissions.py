@@ -110,7 +110,7 @@ RESOURCES = [
 )
 def test_the_resource_of_a_call(who: User, service: str, operation: str, given: dict[str, Any], resource: str) -> None:
     codes = {"ec2": "UnauthorizedOperation", "sns": "AuthorizationError"}
-    known = ("ecs", "ecr", "secretsmanager", "logs", "sqs", "events", "cloudtrail", "kms")
+    known = ("ecs", "ecr", "secretsmanager", "logs", "events", "cloudtrail", "kms")
     code = codes.get(service) or ("AccessDeniedException" if service in known else "AccessDenied")
     with refused(code, f"on resource: {resource}" if resource.startswith(("arn", "*")) else resource):
         getattr(who.client(service), operation)(**given)

@@ -161,7 +161,7 @@ def test_a_session_policy_narrows_the_role(mode: Sandbox, caller: User) -> None:
     with role(mode, trust(ACCOUNT), allow("ecs:*", "sns:ListTopics")) as arn:
         session = assume(caller, arn, Policy=json.dumps(allow("ecs:List*", "logs:*")))["Credentials"]
         client(mode, "ecs", session).list_clusters()
-        with refused("AuthorizationError", "because no session policy allows the sns:ListTopics action", 403):
+        with refused("AuthorizationError", "because no session policy allows the SNS:ListTopics action", 403):
             client(mode, "sns", session).list_topics()
         with refused("AccessDeniedException", "because no identity-based policy allows"):
             client(mode, "logs", session).describe_log_groups()
