@@ -169,6 +169,15 @@ def last_good_deployment(service: Service, failed: Deployment, rollback: bool) -
 # The list of deployments
 
 
+@behaviour("ecs")
+def deployments_go_with_their_service(service: Service) -> None:
+    """When a service is deleted, ECS deletes its service deployments.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html
+    """
+    service.pop("_service_deployments", None)
+
+
 @behaviour("ecs", otherwise=lambda *_: True)
 def still_listed(deployment: Deployment, primary: Deployment, with_tasks: set[Any]) -> bool:
     """A deployment without tasks is no longer listed once the next has completed: services_stable waits for that.

@@ -131,6 +131,7 @@ class Scheduler:
         if all(task.get("lastStatus") == "STOPPED" for task in tasks):
             service["status"] = "INACTIVE"
             service["deployments"] = []
+            rollout.deployments_go_with_their_service(service)
             self._runtime.changed()
 
     def _scale(self, cluster: str, service: Service, primary: Deployment, live: list[Task]) -> None:
@@ -467,7 +468,7 @@ def targets_event(scheduler: Scheduler, service: Service, before: dict[str, set[
 def unhealthy_event(scheduler: Scheduler, service: Service, task: Task, states: dict[str, str]) -> None:
     """A service's events tell which task's port is unhealthy in which target group, and why.
 
-    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-unhealthy-event-messages.html
     """
     for balancer in service.get("loadBalancers") or []:
         group, port = balancer.get("targetGroupArn"), balancer.get("containerPort")

@@ -118,6 +118,19 @@ def test_a_name_of_a_draining_service_is_free_only_when_it_is_inactive(stand: St
     assert idle(stand, "draining")["status"] == "ACTIVE"
 
 
+@pytest.mark.behaviour("ecs.deployments_go_with_their_service")
+def test_the_deployments_of_a_deleted_service_are_gone(stand: Stand) -> None:
+    idle(stand, "history")
+    until(lambda: stand.service("history").get("currentServiceDeployment"), "a service deployment")
+    arn = stand.service("history")["currentServiceDeployment"]
+    assert stand.ecs.describe_service_deployments(serviceDeploymentArns=[arn])["failures"] == []
+    stand.ecs.delete_service(cluster=stand.cluster, service="history")
+    until(lambda: stand.service("history")["status"] == "INACTIVE", "inactive")
+    answer = stand.ecs.describe_service_deployments(serviceDeploymentArns=[arn])
+    assert answer["failures"] == [{"arn": arn, "reason": "MISSING"}]
+    assert "currentServiceDeployment" not in stand.service("history")
+
+
 @pytest.mark.behaviour("ecs.scaled_service_needs_force")
 def test_a_service_with_a_desired_count_is_deleted_only_by_force(stand: Stand) -> None:
     stand.create("scaled", "idle", 1)
