@@ -58,7 +58,7 @@ class Intake:
         given = [(int(event.get("timestamp", now)), str(event["message"])) for event in events]
         _batch_fits(given)
         _batch_is_in_order(given)
-        _batch_is_of_a_day(given)
+        _batch_is_of_a_day([event for event in given if now - OLDEST <= event[0] <= now + NEWEST])
         accepted, rejected = _accepted(given, retention_start(known, time.time()))
         self.accept(str(group), str(stream), accepted)
         answer: dict[str, Any] = {"nextSequenceToken": str(time.time_ns())}
@@ -102,7 +102,7 @@ def _batch_is_in_order(events: Sequence[tuple[int, str]]) -> None:
 
 @behaviour("logs", code="InvalidParameterException", stateful=False)
 def _batch_is_of_a_day(events: Sequence[tuple[int, str]]) -> None:
-    """A batch of log events does not span more than 24 hours.
+    """The log events of a batch that are neither too old nor too new do not span more than 24 hours.
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
     """

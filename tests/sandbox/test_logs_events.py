@@ -256,6 +256,8 @@ def test_a_batch_is_in_order(logs: Any, group: str) -> None:
 def test_a_batch_is_of_a_day(logs: Any, group: str) -> None:
     with refused("InvalidParameterException", "24 hours"):
         put(logs, group, stream(logs, group), (now() - DAY - 5_000, "a"), (now(), "b"))
+    old = put(logs, group, "s", (now() - 20 * DAY, "rejected, and does not count"), (now(), "b"))
+    assert old["rejectedLogEventsInfo"]["tooOldLogEventEndIndex"] == 1
 
 
 @pytest.mark.behaviour("logs.batch_fits")
