@@ -13,6 +13,8 @@ from sandbox.rules import Refusal
 JSON = ("json", "rest-json", "smithy-rpc-v2-cbor")
 # Services of a newer protocol that answer with the codes of the Query protocol, which they spoke before.
 QUERY_CODES = ("cloudwatch", "sqs")
+# Services that name no resource where an action has none; others say "on resource: *".
+SILENT_ABOUT_EVERYTHING = ("cloudtrail", "cloudwatch", "config", "ec2", "elbv2", "secretsmanager")
 EC2_AUTH = "AWS was not able to validate the provided access credentials"
 MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
@@ -26,7 +28,7 @@ S3_MISMATCH = (
 def denied(service: str, protocol: str, principal: str, action: str, resource: str, decision: Decision) -> Refusal:
     """The caller is known and may not."""
     where = f' on resource: "{resource}"' if service == "s3" else f" on resource: {resource}"
-    if resource == "*" and service == "ec2":
+    if resource == "*" and service in SILENT_ABOUT_EVERYTHING:
         where = ""
     if service in ("sns", "sqs") and action.startswith(f"{service}:"):
         # SNS shouts its name, SQS whispers the whole action.

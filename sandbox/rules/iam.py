@@ -285,7 +285,7 @@ def trust_policies_are_well_formed(runtime: Runtime, request: ApiRequest) -> Ref
 def principals_of_a_trust_policy_exist(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """A user or role of this account that a trust policy names must exist.
 
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_policies.html#morethanonevalue
+    https://repost.aws/knowledge-center/iam-trust-policy-error
     """
     account = emulator.core("responses").get_account_id()
     for kind, value in validation.principals(trust_of(request)):

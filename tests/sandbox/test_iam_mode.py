@@ -101,6 +101,11 @@ def test_a_denial_says_on_what_and_why(mode: Sandbox, who: User) -> None:
     whispered = f"perform: sqs:sendmessage on resource: {queue} because no identity-based policy allows the sqs:sendme"
     with refused("AccessDenied", whispered, 403):
         who.client("sqs").send_message(QueueUrl="http://x/123456789012/a-queue", MessageBody="m")
+    silent = "perform: elasticloadbalancing:DescribeLoadBalancers because no identity-based policy allows"
+    with refused("AccessDenied", silent, 403):
+        who.client("elbv2").describe_load_balancers()
+    with refused("AccessDeniedException", "ecs:ListClusters on resource: * because", 400):
+        who.client("ecs").list_clusters()
     with refused("AccessDenied", 'on resource: "arn:aws:s3:::a-bucket/a key" because no identity-based policy', 403):
         who.client("s3").put_object(Bucket="a-bucket", Key="a key", Body=b"x")
     with refused("UnauthorizedOperation", "You are not authorized to perform this operation. User: ", 403):

@@ -79,7 +79,7 @@ RESOURCES = [
     ("sqs", "send_message", {"QueueUrl": "http://x/123456789012/q", "MessageBody": "m"}, f"arn:aws:sqs:{HERE}:q"),
     ("events", "put_rule", {"Name": "r", "ScheduleExpression": "rate(1 day)"}, f"arn:aws:events:{HERE}:rule/r"),
     ("iam", "get_role", {"RoleName": "r"}, "arn:aws:iam::123456789012:role/r"),
-    ("cloudtrail", "lookup_events", {}, "*"),
+    ("cloudtrail", "lookup_events", {}, "perform: cloudtrail:LookupEvents because"),
     (
         "elbv2",
         "create_load_balancer",
