@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sandbox import emulator
 from sandbox.behaviours import behaviour
 from sandbox.iam import reference, resources
 from sandbox.iam.call import Call, Need, request_tags, values_of
@@ -63,7 +64,7 @@ def of(call: Call) -> list[Need]:
     """Everything that must be allowed for the call, in the order in which a refusal names it."""
     action = action_of(call)
     needs = [Need(action, resources.of(call, action))]
-    for more in (roles_that_are_passed, tags_on_creation, objects_that_are_copied):
+    for more in (roles_that_are_passed, tags_on_creation, objects_that_are_copied, names_that_are_taken):
         needs += more(call)
     return needs
 
@@ -73,6 +74,20 @@ def action_of(call: Call) -> str:
         return s3.action(call)
     special = ACTIONS.get((call.service, call.operation))
     return special or f"{reference.prefix_of(call.service)}:{call.operation}"
+
+
+@behaviour("iam", code="AccessDenied", otherwise=lambda call: [])
+def names_that_are_taken(call: Call) -> list[Need]:
+    """Whoever renames a user needs the permission on its new name as well.
+
+    https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateUser.html
+    """
+    new = call.text("NewUserName")
+    if (call.service, call.operation) != ("iam", "UpdateUser") or not new:
+        return []
+    user = emulator.service("iam")._users.get(call.text("UserName")) or {}
+    path = call.text("NewPath") or user.get("Path") or "/"
+    return [Need("iam:UpdateUser", [f"arn:aws:iam::{call.account}:user{path}{new}"])]
 
 
 @behaviour("iam", code="AccessDenied", otherwise=lambda call: [])

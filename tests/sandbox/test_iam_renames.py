@@ -107,6 +107,20 @@ def test_a_new_name_is_nobodys_yet(sandbox: Sandbox, iam: Any, group: str) -> No
         iam.update_group(GroupName=f"{group}-b", NewGroupName=group)
 
 
+@pytest.mark.behaviour("iam.names_that_are_taken")
+def test_a_rename_needs_the_permission_on_both_names(sandbox: Sandbox, iam: Any) -> None:
+    with user(sandbox) as who, user(sandbox) as other:
+        new = f"{other.name}-new"
+        after = other.arn.replace(other.name, new)
+        who.put(allow("iam:UpdateUser", resource=other.arn))
+        with sandbox.switched(iam=True), refused("AccessDenied", f"iam:UpdateUser on resource: {after}", 403):
+            who.client("iam").update_user(UserName=other.name, NewUserName=new)
+        who.put(allow("iam:UpdateUser", resource=[other.arn, after]))
+        with sandbox.switched(iam=True):
+            who.client("iam").update_user(UserName=other.name, NewUserName=new)
+        remove_user(iam, new)
+
+
 def test_a_user_has_no_other_credentials(sandbox: Sandbox, iam: Any) -> None:
     with user(sandbox) as who:
         assert iam.list_ssh_public_keys(UserName=who.name)["SSHPublicKeys"] == []
