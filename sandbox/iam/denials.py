@@ -25,6 +25,12 @@ S3_MISMATCH = (
 )
 
 
+def shown(service: str, resource: str, region: str, account: str) -> str:
+    """A resource as the service names it: SNS and SQS name all of a region where an action has none."""
+    everything = {"sns": "*", "sqs": ""}.get(service)
+    return resource if resource != "*" or everything is None else f"arn:aws:{service}:{region}:{account}:{everything}"
+
+
 def denied(service: str, protocol: str, principal: str, action: str, resource: str, decision: Decision) -> Refusal:
     """The caller is known and may not."""
     where = f' on resource: "{resource}"' if service == "s3" else f" on resource: {resource}"

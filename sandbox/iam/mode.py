@@ -165,9 +165,8 @@ def unauthorized(call: Call, principal: Principal) -> Refusal | None:
         for resource in need.resources:
             decision = decision_on(call, principal, need, resource)
             if not decision.allowed:
-                return denials.denied(
-                    call.service, call.request.protocol, principal.arn, need.action, resource, decision
-                )
+                named = denials.shown(call.service, resource, call.region, principal.account)
+                return denials.denied(call.service, call.request.protocol, principal.arn, need.action, named, decision)
     return None
 
 

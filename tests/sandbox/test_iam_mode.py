@@ -101,6 +101,11 @@ def test_a_denial_says_on_what_and_why(mode: Sandbox, who: User) -> None:
     whispered = f"perform: sqs:sendmessage on resource: {queue} because no identity-based policy allows the sqs:sendme"
     with refused("AccessDenied", whispered, 403):
         who.client("sqs").send_message(QueueUrl="http://x/123456789012/a-queue", MessageBody="m")
+    everywhere = f"{mode.facts['region']}:123456789012:"
+    with refused("AccessDenied", f"sqs:listqueues on resource: arn:aws:sqs:{everywhere} because", 403):
+        who.client("sqs").list_queues()
+    with refused("AuthorizationError", f"SNS:ListTopics on resource: arn:aws:sns:{everywhere}* because", 403):
+        who.client("sns").list_topics()
     silent = "perform: elasticloadbalancing:DescribeLoadBalancers because no identity-based policy allows"
     with refused("AccessDenied", silent, 403):
         who.client("elbv2").describe_load_balancers()
