@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator, host_python
 from sandbox.images import ImageStore
-from sandbox.registry import store_manifest
+from sandbox.registry.manifests import store_manifest
 from sandbox.seams.ecr_images import Images
 from sandbox.seams.ecr_layers import Layers
 

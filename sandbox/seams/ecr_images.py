@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from sandbox import emulator, pages
 from sandbox.behaviours import behaviour
-from sandbox.registry import digest_of, store_manifest
+from sandbox.registry.blobs import digest_of
+from sandbox.registry.manifests import pulls_are_recorded, store_manifest
 from sandbox.seams.refusal import Refused, answered_in_json
 
 Image = dict[str, Any]
@@ -213,15 +213,6 @@ def size_of_the_layers(manifest: Data, image: Image) -> int:
     """
     layers = sum(int(layer.get("size", 0)) for layer in manifest.get("layers", []))
     return layers + int(manifest.get("config", {}).get("size", 0))
-
-
-@behaviour("ecr")
-def pulls_are_recorded(image: Image) -> None:
-    """DescribeImages tells when an image was last pulled.
-
-    https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageDetail.html (lastRecordedPullTime)
-    """
-    image["_pulled"] = int(time.time())
 
 
 # Pages

@@ -5,20 +5,33 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import hashlib
 import json
 import re
-import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from sandbox import emulator, http, iam
-from sandbox.behaviours import behaviour
-from sandbox.registry_tokens import TokenRefused, Tokens
+from sandbox.registry.blobs import BlobStore, digest_of
+from sandbox.registry.manifests import pulls_are_recorded, store_manifest
+from sandbox.registry.refusals import (
+    Refused,
+    Upload,
+    pulled_blob_must_exist,
+    pushed_blob_must_have_its_digest,
+    pushed_chunks_follow_each_other,
+    pushed_index_names_images_that_are_there,
+    pushed_manifest_must_have_its_digest,
+    pushed_manifest_names_blobs_that_are_there,
+    pushed_repository_must_exist,
+    pushed_tag_must_not_be_immutable,
+    pushed_upload_must_exist,
+    token_must_not_have_ended,
+    token_of_this_registry,
+)
+from sandbox.registry.tokens import Tokens
 
 if TYPE_CHECKING:
     from sandbox.runtime import Receive, Runtime, Scope, Send
@@ -48,70 +61,6 @@ OPERATIONS = {
     ("manifest", "DELETE"): "BatchDeleteImage",
     ("tags", "GET"): "ListImages",
 }
-
-
-class Refused(Exception):
-    """An error of the distribution specification: status, code, message."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-
-
-@dataclass
-class Upload:
-    """A layer on its way."""
-
-    repository: str
-    hash: Any = field(default_factory=hashlib.sha256)
-
-
-class BlobStore:
-    """Blobs by digest on disk, one set of links per repository (a layer is visible only where it was pushed)."""
-
-    def __init__(self, folder: Path) -> None:
-        self._blobs = folder / "blobs"
-        self._links = folder / "repositories"
-        self.uploads = folder / "uploads"
-        for path in (self._blobs, self._links, self.uploads):
-            path.mkdir(parents=True, exist_ok=True)
-        # Uploads do not survive a restart: clients begin them anew.
-        for left in self.uploads.iterdir():
-            left.unlink()
-
-    def path(self, repository: str, digest: str) -> Path | None:
-        """The blob's file, None when the repository does not have it."""
-        blob = self._blobs / digest.partition(":")[2]
-        return blob if self._link(repository, digest).exists() and blob.exists() else None
-
-    def has(self, repository: str, digest: str) -> bool:
-        return self.path(repository, digest) is not None
-
-    def add(self, repository: str, digest: str, file: Path) -> None:
-        """Take over a finished file."""
-        file.replace(self._blobs / digest.partition(":")[2])
-        self.link(repository, digest)
-
-    def add_bytes(self, repository: str, data: bytes) -> str:
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        scratch = self.uploads / str(uuid.uuid4())
-        scratch.write_bytes(data)
-        self.add(repository, digest, scratch)
-        return digest
-
-    def link(self, repository: str, digest: str) -> None:
-        link = self._link(repository, digest)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.touch()
-
-    def forget(self, repository: str) -> None:
-        """The repository is gone: so are its links (the blobs stay, others may have them)."""
-        folder = self._link(repository, "sha256:").parent
-        for link in folder.glob("*"):
-            link.unlink()
-
-    def _link(self, repository: str, digest: str) -> Path:
-        return self._links / repository.replace("/", "+") / (digest.partition(":")[2] or "_")
 
 
 class Registry:
@@ -302,8 +251,10 @@ class Registry:
                 return 201, {"location": f"/v2/{name}/manifests/{digest}", "docker-content-digest": digest}, b""
             if method in ("GET", "HEAD"):
                 status, found, answer = ecr._v2_get_manifest(name, reference)
-                if status == 200 and method == "GET":
-                    _pulled(ecr, name, reference)
+                key = "imageDigest" if reference.startswith("sha256:") else "imageTag"
+                image = ecr._find_image(name, {key: reference})
+                if status == 200 and method == "GET" and image is not None:
+                    pulls_are_recorded(image)
             else:
                 raise Refused(405, "UNSUPPORTED", "delete images by BatchDeleteImage")
         return status, {str(k).lower(): str(v) for k, v in found.items() if k.lower() != "content-length"}, answer
@@ -318,163 +269,6 @@ class Registry:
             raise Refused(400, "MANIFEST_INVALID", f"not a manifest: {error}") from error
         pushed_manifest_names_blobs_that_are_there([item for item in named if not self.blobs.has(name, item)], name)
         return document
-
-
-def digest_of(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def store_manifest(ecr: Any, name: str, digest: str, tag: str | None, media_type: str, manifest: bytes) -> None:
-    """Record an image; a tag leaves the image that had it. In the scope of the registry's account and region."""
-    ecr._manifest_blobs.setdefault(name, {})[digest] = manifest
-    images = ecr._images.setdefault(name, [])
-    for image in images:
-        if tag in image.get("imageTags", []):
-            image["imageTags"].remove(tag)
-    found = next((image for image in images if image["imageDigest"] == digest), None)
-    if found is None:
-        found = {
-            "registryId": ecr._registry_id(),
-            "repositoryName": name,
-            "imageId": {"imageDigest": digest},
-            "imageManifest": manifest.decode("utf-8", errors="replace"),
-            "imageManifestMediaType": media_type,
-            "imageTags": [],
-            "imagePushedAt": int(time.time()),
-            "imageDigest": digest,
-        }
-        images.append(found)
-    if tag:
-        found["imageTags"].append(tag)
-
-
-def _pulled(ecr: Any, name: str, reference: str) -> None:
-    from sandbox.seams.ecr_images import pulls_are_recorded
-
-    key = "imageDigest" if reference.startswith("sha256:") else "imageTag"
-    if (image := ecr._find_image(name, {key: reference})) is not None:
-        pulls_are_recorded(image)
-
-
-@behaviour("ecr", code="UNAUTHORIZED", otherwise=lambda *_: ("", time.time() + 60))
-def token_of_this_registry(tokens: Tokens, password: str) -> tuple[str, float]:
-    """The registry takes only tokens that its GetAuthorizationToken gave.
-
-    https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html
-    """
-    try:
-        return tokens.read(password)
-    except TokenRefused as error:
-        raise Refused(401, "UNAUTHORIZED", f"authentication required: {error}") from error
-
-
-@behaviour("ecr", code="DENIED")
-def token_must_not_have_ended(end: float) -> None:
-    """A registry's token is good for 12 hours.
-
-    https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html
-    """
-    if end < time.time():
-        raise Refused(403, "DENIED", "Your authorization token has expired. Reauthenticate and try again.")
-
-
-@behaviour("ecr", code="NAME_UNKNOWN")
-def pushed_repository_must_exist(ecr: Any, name: str, account: str) -> None:
-    """Nothing is pushed to, or pulled from, a repository that was not created.
-
-    https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors-docker.html
-    """
-    if name not in ecr._repositories:
-        text = f"The repository with name '{name}' does not exist in the registry with id '{account}'"
-        raise Refused(404, "NAME_UNKNOWN", text)
-
-
-@behaviour("ecr", code="BLOB_UPLOAD_UNKNOWN")
-def pushed_upload_must_exist(upload: Upload | None, name: str, identifier: str) -> Upload:
-    """A push goes on only with an upload that was begun in that repository.
-
-    https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
-    """
-    if upload is None or upload.repository != name:
-        raise Refused(404, "BLOB_UPLOAD_UNKNOWN", f"upload {identifier} is unknown: begin again")
-    return upload
-
-
-@behaviour("ecr", code="RANGE_INVALID")
-def pushed_chunks_follow_each_other(content_range: str | None, size: int) -> None:
-    """A chunk of a push begins where the last one ended, else the answer is 416.
-
-    https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-a-blob-in-chunks
-    """
-    first = (content_range or f"{size}-").removeprefix("bytes ").partition("-")[0]
-    if first != str(size):
-        raise Refused(416, "RANGE_INVALID", f"the next byte is {size}, not {first}")
-
-
-@behaviour("ecr", code="DIGEST_INVALID")
-def pushed_blob_must_have_its_digest(digest: str, named: str | None) -> None:
-    """A pushed layer whose content has another digest than the one that is named is refused.
-
-    https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
-    """
-    if digest != named:
-        raise Refused(400, "DIGEST_INVALID", f"the content has digest {digest}, not {named}")
-
-
-@behaviour("ecr", code="BLOB_UNKNOWN", otherwise=lambda file, name, digest: file or Path("/dev/null"))
-def pulled_blob_must_exist(file: Path | None, name: str, digest: str) -> Path:
-    """A layer is found only in a repository that it was pushed to.
-
-    https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
-    """
-    if file is None:
-        raise Refused(404, "BLOB_UNKNOWN", f"{digest} is not in {name}")
-    return file
-
-
-@behaviour("ecr", code="DIGEST_INVALID")
-def pushed_manifest_must_have_its_digest(digest: str, reference: str) -> None:
-    """A manifest that is pushed by another digest than its own is refused.
-
-    https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
-    """
-    if reference.startswith("sha256:") and reference != digest:
-        raise Refused(400, "DIGEST_INVALID", f"the manifest has digest {digest}, not {reference}")
-
-
-@behaviour("ecr", code="BLOB_UNKNOWN")
-def pushed_manifest_names_blobs_that_are_there(missing: list[str], name: str) -> None:
-    """A manifest is taken only when its configuration and layers were pushed before.
-
-    https://docs.aws.amazon.com/AmazonECR/latest/userguide/docker-push-ecr-image.html
-    """
-    if missing:
-        raise Refused(404, "BLOB_UNKNOWN", f"Layers with digests '{', '.join(missing)}' are not in {name}")
-
-
-@behaviour("ecr", code="MANIFEST_UNKNOWN")
-def pushed_index_names_images_that_are_there(ecr: Any, name: str, document: dict[str, Any]) -> None:
-    """An index (manifest list) is taken only when the images that it names were pushed before.
-
-    https://docs.aws.amazon.com/AmazonECR/latest/userguide/docker-push-multi-architecture-image.html
-    """
-    named = [str(entry.get("digest")) for entry in document.get("manifests") or []]
-    missing = [digest for digest in named if digest not in ecr._manifest_blobs.get(name, {})]
-    if missing:
-        text = f"Images with digests '{', '.join(missing)}' required for pushing image into {name} do not exist"
-        raise Refused(404, "MANIFEST_UNKNOWN", text)
-
-
-@behaviour("ecr", code="TAG_INVALID")
-def pushed_tag_must_not_be_immutable(ecr: Any, name: str, tag: str | None, digest: str) -> None:
-    """A push of another image by a tag that is immutable is refused.
-
-    https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html
-    """
-    holders = [i["imageDigest"] for i in ecr._images.get(name, []) if tag and tag in i.get("imageTags", [])]
-    if ecr._repositories[name].get("imageTagMutability") == "IMMUTABLE" and holders not in ([], [digest]):
-        text = f"The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the "
-        raise Refused(400, "TAG_INVALID", text + "tag is immutable.")
 
 
 def _digests(manifest: dict[str, Any]) -> Iterator[str]:
