@@ -40,7 +40,8 @@ def denied(service: str, protocol: str, principal: str, action: str, resource: s
         # SNS shouts its name, SQS whispers the whole action.
         action = action.lower() if service == "sqs" else action.replace("sns:", "SNS:", 1)
     if decision.kind == "explicitDeny":
-        why = f" with an explicit deny in {'an' if decision.by[0] in 'aeiou' else 'a'} {decision.by}"
+        named = f": {decision.policy_arn}" if decision.policy_arn else ""
+        why = f" with an explicit deny in {'an' if decision.by[0] in 'aeiou' else 'a'} {decision.by}{named}"
     else:
         why = f" because no {decision.by} allows the {action} action"
     text = f"User: {principal} is not authorized to perform: {action}{where}{why}"

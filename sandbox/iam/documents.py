@@ -67,6 +67,17 @@ def statements(document: str) -> tuple[Statement, ...]:
     return tuple(statement(one, variables) for one in listed if isinstance(one, Mapping))
 
 
+class ManagedDocument(str):
+    """The text of a managed policy, whose ARN goes with it: denials name it."""
+
+    arn: str
+
+    def __new__(cls, text: str, arn: str) -> ManagedDocument:
+        made = super().__new__(cls, text)
+        made.arn = arn
+        return made
+
+
 def statement(document: Mapping[str, Any], variables: bool = True) -> Statement:
     return Statement(
         sid=str(document.get("Sid", "")),

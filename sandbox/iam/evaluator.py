@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sandbox.behaviours import behaviour
-from sandbox.iam.documents import Statement, statements
+from sandbox.iam.documents import ManagedDocument, Statement, statements
 from sandbox.iam.patterns import Context
 
 IDENTITY, RESOURCE = "identity-based policy", "resource-based policy"
@@ -25,6 +25,8 @@ class Decision:
     kind: str
     by: str = IDENTITY
     statements: tuple[Statement, ...] = ()
+    # The managed policy that holds the Deny, if one does.
+    policy_arn: str = ""
 
     @property
     def allowed(self) -> bool:
@@ -59,6 +61,8 @@ class ResourcePolicy:
 class _Found:
     allows: list[Statement] = field(default_factory=list)
     denies: list[Statement] = field(default_factory=list)
+    # The managed policy of the first Deny.
+    denying_arn: str = ""
 
 
 def decide(
@@ -74,7 +78,7 @@ def decide(
     layers[RESOURCE] = _Found(denies=denied)
     for by, found in layers.items():
         if found is not None and (denies := explicit_denials(found.denies)):
-            return Decision("explicitDeny", by, tuple(denies))
+            return Decision("explicitDeny", by, tuple(denies), found.denying_arn)
     own = policy is None or policy.account == caller.account
     identity, by_policy = layers[IDENTITY], None
     if identity is None or identity.allows:
@@ -130,6 +134,8 @@ def _look(documents: Iterable[str] | None, action: str, resource: str, context: 
     for document in documents:
         for statement in statements(document):
             if statement.covers(action, resource, context):
+                if not statement.allows and not found.denies and isinstance(document, ManagedDocument):
+                    found.denying_arn = document.arn
                 (found.allows if statement.allows else found.denies).append(statement)
     return found
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
 from sandbox.behaviours import behaviour
+from sandbox.iam.documents import ManagedDocument
 from sandbox.iam.records import Records, counting, live
 
 if TYPE_CHECKING:
@@ -175,8 +176,8 @@ def _texts(documents: Mapping[str, Any] | None) -> list[str]:
 
 
 def _managed(records: Records, account: str, entity: Mapping[str, Any]) -> list[str]:
-    found = (records.document(account, arn) for arn in entity.get("AttachedPolicies") or [])
-    return [document for document in found if document]
+    found = ((records.document(account, arn), arn) for arn in entity.get("AttachedPolicies") or [])
+    return [ManagedDocument(document, arn) for document, arn in found if document]
 
 
 @behaviour("iam", otherwise=lambda *_: [])

@@ -150,5 +150,6 @@ def test_aws_managed_policies_are_those_of_aws(sandbox: Sandbox, iam: Any) -> No
         remove_role(iam, name)
     with user(sandbox, allow("*")) as who:
         iam.attach_user_policy(UserName=who.name, PolicyArn=denies)
-        with sandbox.switched(iam=True), refused("AccessDeniedException", "with an explicit deny"):
+        why = f"ecs:ListClusters on resource: * with an explicit deny in an identity-based policy: {denies}"
+        with sandbox.switched(iam=True), refused("AccessDeniedException", why, 400):
             who.client("ecs").list_clusters()
