@@ -96,7 +96,11 @@ class Client:
         """Kill and forget containers. podman would give them ten seconds, and minds who shares another's network."""
         if containers:
             at_once = ["--time=0", "--depend"] if self.name == "podman" else []
-            self.run("rm", "--force", "--volumes", *at_once, *containers)
+            try:
+                self.run("rm", "--force", "--volumes", *at_once, *containers)
+            except EngineError as error:
+                if "no such container" not in str(error).lower():
+                    raise
 
     def of_sandbox(self, state: Path) -> list[str]:
         return self.run("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}={state}").split()

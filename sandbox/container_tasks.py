@@ -6,12 +6,12 @@ whatever it does. sandbox.container_network is the way in and out. Tested with p
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,19 +25,12 @@ from sandbox.tasks import SYSTEM_PATH, TASK_LABEL, Plan, TaskBackend
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
 
+log = logging.getLogger("sandbox.tasks")
 SCRIPT = Path(container_network.__file__).resolve()
 # Of this machine, for images that stand for its Python and hold none.
 HOST_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
 READY_SECONDS, CLOSE_SECONDS, GLANCE_SECONDS = 30, 1, 0.05
 NOT_STARTED = ("created", "configured", "initialized")
-
-
-@dataclass
-class Network:
-    """What a task's containers share."""
-
-    outer: Process
-    inner: Process
 
 
 class ContainerBackend(TaskBackend):
@@ -48,7 +41,8 @@ class ContainerBackend(TaskBackend):
     def __init__(self, runtime: Runtime, images: ImageStore, ecs: Any) -> None:
         super().__init__(runtime, images, ecs)
         self._client = container_engine.begin(runtime.settings)
-        self._networks: dict[str, Network] = {}
+        # What runs beside each task for its network (container_network.outer).
+        self._networks: dict[str, Process] = {}
         self._pulled: set[str] = set()
         self._registry = f"127.0.0.1:{runtime.settings.port}"
         runtime.at_stop.append(self._close)
@@ -93,15 +87,18 @@ class ContainerBackend(TaskBackend):
 
     def remove(self, container: Container) -> None:
         arn = container.labels[TASK_LABEL]
+        names = [container.id]
+        if all(c is container or c.status == "removed" for c in self._runtime.engine.of_task(arn)):
+            outer = self._networks.pop(arn, None)
+            if outer is not None:
+                outer.kill()
+                names.append(network_name(arn))
         try:
-            self._client.remove(container.id)
+            self._client.remove(*names)
         except EngineError as error:
-            if "no such container" not in str(error).lower():
-                raise APIError(str(error)) from error
-        finally:
-            if all(c is container or c.status == "removed" for c in self._runtime.engine.of_task(arn)):
-                self._disconnect(arn)
-            super().remove(container)
+            # It is swept at the end.
+            log.warning("container %s: %s", container.name, error)
+        super().remove(container)
 
     def _pull(self, reference: str, digest: str, folder: Path) -> str:
         """Name of an image that the engine has now, by its digest in the sandbox's own registry."""
@@ -120,7 +117,7 @@ class ContainerBackend(TaskBackend):
             self._pulled.add(image)
         return f"{self._registry}/{image}"
 
-    def _connect(self, arn: str, ip: str, folder: Path) -> Network:
+    def _connect(self, arn: str, ip: str, folder: Path) -> Process:
         """The task's namespace, held by a container that stands for this machine's Python, and the way into it."""
         settings = self._runtime.settings
         own = f"{settings.account}.dkr.ecr.{settings.region}.amazonaws.com/{host_python.REPOSITORY}"
@@ -133,7 +130,7 @@ class ContainerBackend(TaskBackend):
         outer = self._runtime.processes.start(
             [*python, str(SCRIPT), "outer", *where], env=environment, cwd=folder, output=folder / "log", name="outer"
         )
-        words = ["run", "--rm", "--name", network_name(arn), "--network", "none", "--cap-add", "NET_ADMIN"]
+        words = ["run", "--name", network_name(arn), "--network", "none", "--cap-add", "NET_ADMIN"]
         words += ["--hostname", f"ip-{ip.replace('.', '-')}", "--log-driver", "none", "--label", self._label()]
         words += [*host_mounts(), "--volume", f"{folder}:/sandbox", "--volume", f"{SCRIPT}:/sandbox.py:ro"]
         words += ["--env", f"PATH={container_engine.PATH}", "--security-opt", "label=disable"]
@@ -146,14 +143,7 @@ class ContainerBackend(TaskBackend):
                     process.kill()
                 raise APIError(f"network of the task: {_last_line(folder / 'log')}")
             time.sleep(GLANCE_SECONDS)
-        return Network(outer, inner)
-
-    def _disconnect(self, arn: str) -> None:
-        network = self._networks.pop(arn, None)
-        if network is not None:
-            # The other one ends with it.
-            network.outer.kill()
-            network.inner.stop(5)
+        return outer
 
     def _run(self, argv: list[str], folder: Path, output: Path, name: str) -> Process:
         environment = self._client.environment
