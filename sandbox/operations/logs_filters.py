@@ -47,11 +47,13 @@ def put_metric_filter(runtime: Runtime, request: ApiRequest) -> Answer:
 
 @behaviour("logs", code="InvalidParameterException", stateful=False)
 def _transformation_fits(what: Mapping[str, Any], pattern: Pattern) -> None:
-    """A metric filter's value is a number or a field of its pattern; dimensions exclude a default value.
+    """A metric filter's value is a number or a field of its pattern; dimensions need fields, and no default value.
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_MetricTransformation.html
     """
     value, dimensions = str(what.get("metricValue")), what.get("dimensions") or {}
+    if dimensions and pattern.kind == "terms":
+        raise invalid("The specified filter pattern does not support dimensions")
     if not value.startswith("$") and number_of(value) is None:
         raise invalid(f"Invalid metricValue '{value}': a number, or a field of the pattern")
     for selector in [value] * value.startswith("$") + list(dimensions.values()):
@@ -62,7 +64,7 @@ def _transformation_fits(what: Mapping[str, Any], pattern: Pattern) -> None:
     if len(dimensions) > MOST_DIMENSIONS:
         raise invalid(f"A metric filter has at most {MOST_DIMENSIONS} dimensions")
     if dimensions and what.get("defaultValue") is not None:
-        raise invalid("Invalid metric transformation: dimensions and a default value exclude one another.")
+        raise invalid("Invalid metric transformation: dimensions and default value are mutually exclusive properties")
 
 
 @behaviour("logs", code="LimitExceededException")

@@ -387,6 +387,7 @@ def test_a_metric_filter_gives_its_default_value(sandbox: Sandbox, logs: Any, gr
         ("{ $.a = 1 }", {"metricValue": "$c"}),
         ("{ $.a = 1 }", {"dimensions": {"A": "$.a"}, "defaultValue": 0}),
         ("{ $.a = 1 }", {"dimensions": dict.fromkeys("ABCD", "$.a")}),
+        ("ERROR", {"dimensions": {"A": "$.a"}}),
     ],
 )
 @pytest.mark.behaviour("logs.transformation_fits")
