@@ -55,7 +55,7 @@ def ended_tasks_are_replaced(desired: int, mine: int, started: int) -> int:
 def scale_in_order(tasks: list[Task]) -> list[Task]:
     """A service that scales in keeps its availability zones balanced: first go tasks of the zone with the most.
 
-    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_services.html
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/update-service-parameters.html
     """
     left = sorted(tasks, key=lambda task: str(task.get("createdAt")), reverse=True)
     ordered: list[Task] = []
