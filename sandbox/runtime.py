@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from sandbox import emulator
 
 if TYPE_CHECKING:
     from sandbox.addresses import Addresses
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from sandbox.processes import Processes
     from sandbox.recording import Recording
     from sandbox.registry import Registry
+    from sandbox.requests import ApiRequest
     from sandbox.switches import Switches
 
 Scope = MutableMapping[str, Any]
@@ -95,6 +99,11 @@ class Runtime:
     def changed(self) -> None:
         """Something worth keeping has changed: the state is saved within a few seconds. Any thread."""
         self._dirty.set()
+
+    def scope_of(self, request: ApiRequest) -> AbstractContextManager[None]:
+        """Within it the emulator's stores show what whoever asks has in the request's region."""
+        settings = self.settings
+        return emulator.tenant_scope(request.access_key_id, settings.account, request.region or settings.region)
 
     def take_changed(self) -> bool:
         """Whether something has changed since the last time this was asked."""

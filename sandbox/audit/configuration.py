@@ -64,8 +64,7 @@ class Configurations:
 
     def changed(self, runtime: Runtime, request: ApiRequest) -> None:
         """A call has changed something: keep what changed of its service's resources."""
-        settings = runtime.settings
-        with emulator.tenant_scope(request.access_key_id, settings.account, request.region or settings.region):
+        with runtime.scope_of(request):
             responses = emulator.core("responses")
             account, region = responses.get_account_id(), responses.get_region()
         self.look(account, region, request.service)

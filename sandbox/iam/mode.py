@@ -33,9 +33,8 @@ def refusal(runtime: Runtime, request: ApiRequest, wire: Wire) -> Refusal | None
     principal = resolve(runtime, signed.access_key_id if signed else "")
     if principal is None or signed is None:
         return None
-    settings = runtime.settings
-    region = request.region or settings.region
-    with emulator.tenant_scope(request.access_key_id, settings.account, region):
+    region = request.region or runtime.settings.region
+    with runtime.scope_of(request):
         _remember_use(request, signed)
         call = Call(runtime, request, principal.account, region, wire.headers)
         objection = no_iam_with_a_session_token(call, principal) or unauthorized(call, principal)

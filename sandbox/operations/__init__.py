@@ -7,7 +7,6 @@ import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sandbox import emulator
 from sandbox.rules import Refusal
 from sandbox.seams.refusal import Refused
 
@@ -44,8 +43,7 @@ def answer(runtime: Runtime, request: ApiRequest) -> dict[str, Any] | Refusal | 
     found = _OPERATIONS.get((request.service, request.operation))
     if found is None:
         return None
-    settings = runtime.settings
-    with emulator.tenant_scope(request.access_key_id, settings.account, request.region or settings.region):
+    with runtime.scope_of(request):
         try:
             return found(runtime, request)
         except Refused as refused:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sandbox import emulator
 from sandbox.behaviours import behaviour
 
 if TYPE_CHECKING:
@@ -59,6 +58,5 @@ def refusal(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     found = _RULES.get((request.service, request.operation), ())
     if not found:
         return None
-    settings = runtime.settings
-    with emulator.tenant_scope(request.access_key_id, settings.account, request.region or settings.region):
+    with runtime.scope_of(request):
         return next((objection for function in found if (objection := function(runtime, request)) is not None), None)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from sandbox import emulator
 from sandbox.emulator import service
 from sandbox.logs.conditions import PatternError
 from sandbox.logs.intake import Intake
 from sandbox.logs.metric_filters import MetricFilters
 from sandbox.logs.patterns import parse
 from sandbox.logs.store import EventStore
-from sandbox.seams.refusal import Params, Refused, Response
+from sandbox.seams.refusal import Params, Response, answered_in_json
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
@@ -24,19 +25,15 @@ def install(runtime: Runtime) -> None:
     _install_saving(logs, store)
     _install_deleting(logs, store)
     # What writes logs inside the emulator: container log drivers, EventBridge, builds, functions.
-    logs._put_log_events = lambda data: _put(logs, runtime.logs, data)
+    logs._put_log_events = answered_in_json(lambda data: _put(runtime.logs, data))
     logs._append_log_events = lambda stream, events: _append(logs, runtime.logs, stream, events)
     logs._subscription_pattern_matches = _matches
 
 
-def _put(logs: Any, intake: Intake, data: Params) -> Response:
-    try:
-        answer = intake.put(data.get("logGroupName"), data.get("logStreamName"), list(data.get("logEvents") or []))
-    except Refused as refused:
-        failed: Response = logs.error_response_json(refused.code, refused.message, refused.status)
-        return failed
-    done: Response = logs.json_response(answer)
-    return done
+def _put(intake: Intake, data: Params) -> Any:
+    return emulator.json_response(
+        intake.put(data.get("logGroupName"), data.get("logStreamName"), list(data.get("logEvents") or []))
+    )
 
 
 def _append(logs: Any, intake: Intake, stream: Any, events: list[dict[str, Any]]) -> None:
