@@ -162,8 +162,9 @@ def test_containers_of_a_task_share_localhost_and_their_checks_run_inside(stand:
 @with_engine
 def test_exit_codes_and_what_cannot_start_are_true(stand: Stand) -> None:
     quick, deaf = on_base(stand, "raise SystemExit(7)"), on_base(stand, "import time\ntime.sleep(600)")
-    ended = stand.until_task(stand.run(stand.define("seven", {"image": quick})), "STOPPED")
-    assert ended["containers"][0]["exitCode"] == 7
+    seven = stand.run(stand.define("seven", {"image": quick}))
+    nothing = {"image": quick, "entryPoint": ["/no/such/program"], "command": ["x"]}
+    absent = stand.run(stand.define("nothing", nothing))
     tasks = [
         started(stand, "told", {"image": on_base(stand, f"{ENDING}time.sleep(600)"), "stopTimeout": 10}),
         started(stand, "deaf", {"image": deaf}),
@@ -172,8 +173,8 @@ def test_exit_codes_and_what_cannot_start_are_true(stand: Stand) -> None:
         stand.stop(task["taskArn"])
     codes = [stand.until_task(t["taskArn"], "STOPPED")["containers"][0]["exitCode"] for t in tasks]
     assert codes == [3, 137]
-    nothing = stand.define("nothing", {"image": quick, "entryPoint": ["/no/such/program"], "command": ["x"]})
-    failed = stand.until_task(stand.run(nothing), "STOPPED")
+    assert stand.until_task(seven, "STOPPED")["containers"][0]["exitCode"] == 7
+    failed = stand.until_task(absent, "STOPPED")
     assert failed["stoppedReason"].startswith("CannotStartContainerError: ")
     assert "/no/such/program" in failed["stoppedReason"]
     until(lambda: not of_sandbox(stand.sandbox.root), "containers and networks of stopped tasks are gone")
