@@ -9,7 +9,7 @@ import signal
 import socket
 import struct
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,13 @@ from tests.sandbox.ecs_stand import Stand, address, answer, server
 from tests.sandbox.support import Sandbox, make_network, open_folder, until
 
 ENGINE = next((name for name in container_engine.ENGINES if shutil.which(name, path=container_engine.PATH)), "")
-with_engine = pytest.mark.skipif(not ENGINE, reason="neither docker nor podman is installed")
+
+
+def with_engine(test: Callable[..., None]) -> Callable[..., None]:
+    """By `make soak` only: an engine that is installed but cannot run containers is no fault of the checkout."""
+    return pytest.mark.soak(pytest.mark.skipif(not ENGINE, reason="neither docker nor podman is installed")(test))
+
+
 # Answers GET /HOST/PORT/PATH with what it gets from there, and with what it knows of itself. Binds as the caller says.
 RELAY = """
 import http.server, json, os, socket, urllib.request
