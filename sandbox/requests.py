@@ -99,6 +99,13 @@ def service_model(service: str) -> ServiceModel | None:
         return None
 
 
+def operations_with(service: str, member: str) -> list[str]:
+    """The operations of a service whose request may have this member."""
+    model = service_model(service)
+    shapes = {name: model.operation_model(name).input_shape for name in model.operation_names} if model else {}
+    return [name for name, shape in shapes.items() if shape is not None and member in shape.members]
+
+
 @functools.cache
 def _loader() -> Loader:
     return Loader(include_default_search_paths=True)

@@ -7,6 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
+from sandbox.iam.sessions import caller
+from sandbox.requests import operations_with
 from sandbox.rules import Refusal, rule
 
 if TYPE_CHECKING:
@@ -44,6 +46,23 @@ def where(request: ApiRequest) -> str:
 
 def images_of(request: ApiRequest) -> list[dict[str, Any]]:
     return list(emulator.service("ecr")._images.get(request.parameters.get("repositoryName", ""), []))
+
+
+# First of all: whether a stranger's repository exists is told to nobody.
+@rule("ecr", *operations_with("ecr", "registryId"), code="AccessDeniedException")
+def another_registry_is_closed(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """Another account's registry is closed to whom no policy of its repositories lets in.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html
+    """
+    principal, other = caller(runtime, request), request.parameters.get("registryId")
+    if other in (None, principal.account):
+        return None
+    action, region = f"ecr:{request.operation}", emulator.core("responses").get_region()
+    named = request.parameters.get("repositoryNames") or [request.parameters.get("repositoryName") or "*"]
+    arn = f"arn:aws:ecr:{region}:{other}:repository/{named[0]}"
+    text = f"User: {principal.arn} is not authorized to perform: {action} on resource: {arn}"
+    return Refusal("AccessDeniedException", f"{text} because no resource-based policy allows the {action} action")
 
 
 @rule("ecr", "CreateRepository", code="RepositoryAlreadyExistsException")

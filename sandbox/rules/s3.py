@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from sandbox import emulator
-from sandbox.requests import service_model
+from sandbox.requests import operations_with
 from sandbox.rules import Refusal, rule
 
 if TYPE_CHECKING:
@@ -19,15 +19,7 @@ if TYPE_CHECKING:
 SMALLEST_PART = 5 * 1024 * 1024
 
 
-def _operations_with(member: str) -> list[str]:
-    """The operations whose request may have this member."""
-    model = service_model("s3")
-    assert model is not None
-    shapes = {name: model.operation_model(name).input_shape for name in model.operation_names}
-    return [name for name, shape in shapes.items() if shape is not None and member in shape.members]
-
-
-@rule("s3", *_operations_with("ExpectedBucketOwner"), code="AccessDenied")
+@rule("s3", *operations_with("s3", "ExpectedBucketOwner"), code="AccessDenied")
 def the_bucket_is_whose_it_should_be(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """A request that expects another account to own the bucket is denied.
 

@@ -279,3 +279,18 @@ def test_a_token_is_the_callers_and_lasts_twelve_hours(sandbox: Sandbox) -> None
     assert payload[0] == sandbox.facts["access_key_id"]
     assert abs(payload[1] - data["expiresAt"].timestamp()) <= 1
     assert len(password.partition(".")[2]) == hashlib.sha256().digest_size * 2
+
+
+@pytest.mark.behaviour("ecr.another_registry_is_closed")
+def test_the_registry_of_another_account_is_closed(sandbox: Sandbox) -> None:
+    ecr = sandbox.client("ecr")
+    ecr.create_repository(repositoryName="api/own")
+    assert ecr.describe_repositories(registryId="123456789012", repositoryNames=["api/own"])["repositories"]
+    where = "arn:aws:ecr:us-west-2:999999999999:repository"
+    with refused(
+        "AccessDeniedException", f"not authorized to perform: ecr:DescribeImages on resource: {where}/api/own"
+    ):
+        ecr.describe_images(registryId="999999999999", repositoryName="api/own")
+    with refused("AccessDeniedException", f"on resource: {where}/*", 400):
+        ecr.describe_repositories(registryId="999999999999")
+    ecr.delete_repository(repositoryName="api/own")
