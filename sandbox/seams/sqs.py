@@ -25,11 +25,35 @@ def install(runtime: Runtime) -> None:
     for action, rule in {"CreateQueue": _queue_exists_with_others, "PurgeQueue": _purge_in_progress}.items():
         handler: Handler = sqs._HANDLERS[action]
         sqs._HANDLERS[action] = functools.partial(_checked, sqs, rule, handler)
+    for action in ("CreateQueue", "SetQueueAttributes"):
+        sqs._HANDLERS[action] = functools.partial(_in_lists, sqs._HANDLERS[action])
 
 
 def _checked(sqs: Any, rule: Callable[[Any, Data], None], handler: Handler, data: Data, url: str) -> dict[str, Any]:
     rule(sqs, data)
     return handler(data, url)
+
+
+def _in_lists(handler: Handler, data: Data, url: str) -> dict[str, Any]:
+    given = data.get("Attributes") or {}
+    if "Policy" in given:
+        data = {**data, "Attributes": {**given, "Policy": _a_policy_lists_its_statements(str(given["Policy"]))}}
+    return handler(data, url)
+
+
+@behaviour("sqs", otherwise=lambda text: text)
+def _a_policy_lists_its_statements(text: str) -> str:
+    """A queue's policy is shown with a list of statements, also where one statement was given by itself.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-creating-custom-policies.html
+    """
+    try:
+        policy = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(policy, dict) or not isinstance(policy.get("Statement"), dict):
+        return text
+    return json.dumps({**policy, "Statement": [policy["Statement"]]}, separators=(",", ":"))
 
 
 @behaviour("sqs", code="QueueNameExists")

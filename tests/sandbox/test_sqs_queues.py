@@ -87,3 +87,17 @@ def test_messages_received_too_often_go_to_the_dead_letter_queue(sqs: Any, queue
     assert receive(sqs, queue, VisibilityTimeout=0) == []
     assert [message["Body"] for message in receive(sqs, dead)] == ["x"]
     sqs.delete_queue(QueueUrl=dead)
+
+
+@pytest.mark.behaviour("sqs.a_policy_lists_its_statements")
+def test_a_policy_comes_back_with_a_list_of_statements(sqs: Any, queue: str) -> None:
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+    found = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["Policy"])["Attributes"]["Policy"]
+    assert json.loads(found) == {"Version": "2012-10-17", "Statement": [statement]}
+    name = f"q-{uuid4().hex[:8]}"
+    made = {sqs.create_queue(QueueName=name, Attributes={"Policy": policy})["QueueUrl"] for _ in range(2)}
+    found = sqs.get_queue_attributes(QueueUrl=made.pop(), AttributeNames=["Policy"])["Attributes"]["Policy"]
+    sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"])
+    assert (json.loads(found)["Statement"], made) == ([statement], set())
