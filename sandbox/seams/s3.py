@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import time
@@ -38,6 +39,8 @@ def install(runtime: Runtime) -> None:
     )
     encrypted = s3._resolve_sse_write_headers
     s3._resolve_sse_write_headers = lambda headers, bucket: encrypted(the_managed_key_is_taken(headers), bucket)
+    put_lifecycle = s3._put_bucket_lifecycle
+    s3._put_bucket_lifecycle = lambda name, body: _with_names(s3, put_lifecycle(name, body), name)
     begin, complete, copy = s3._create_multipart_upload, s3._complete_multipart_upload, s3._copy_object
     s3._create_multipart_upload = lambda bucket, key, headers: _begin(s3, begin(bucket, key, headers), headers)
     s3._complete_multipart_upload = lambda *given: _complete(s3, complete, *given)
@@ -121,6 +124,23 @@ def policy_is_about_its_bucket(s3: Any, bucket: str, body: bytes) -> Any:
             if resource not in (own, f"{own}*") and not resource.startswith(f"{own}/"):
                 return s3._error("MalformedPolicy", "Policy has invalid resource", 400)
     return None
+
+
+def _with_names(s3: Any, response: Any, bucket: str) -> Any:
+    rules = s3._bucket_lifecycle.get(bucket) if response[0] == 200 else None
+    for one in rules if isinstance(rules, list) else ():
+        a_lifecycle_rule_has_an_id(one)
+    return response
+
+
+@behaviour("s3")
+def a_lifecycle_rule_has_an_id(one: dict[str, Any]) -> None:
+    """A lifecycle rule that comes without an ID gets one, which stays.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html#intro-lifecycle-rule-id
+    """
+    if not one.get("ID"):
+        one["ID"] = base64.b64encode(str(uuid.uuid4()).encode()).decode()
 
 
 def _begin(s3: Any, response: Any, headers: Headers) -> Any:

@@ -470,3 +470,38 @@ def test_an_object_is_copied_onto_itself_only_with_a_change(s3: Any, bucket: Mak
     s3.copy_object(Bucket=name, Key="a b", CopySource=source, MetadataDirective="REPLACE", Metadata={"run": "7"})
     assert s3.head_object(Bucket=name, Key="a b")["Metadata"] == {"run": "7"}
     s3.copy_object(Bucket=name, Key="b", CopySource=source)
+
+
+@pytest.mark.behaviour("s3.a_lifecycle_rule_has_an_id")
+def test_a_lifecycle_rule_gets_an_id_that_stays(s3: Any, bucket: Make) -> None:
+    name = bucket("lifecycle-ids")
+    rule = {"Status": "Enabled", "Filter": {"Prefix": "a"}, "Expiration": {"Days": 1}}
+    configuration = {"Rules": [rule, {**rule, "ID": "own", "Filter": {"Prefix": "b"}}]}
+    s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=configuration)
+    rules = [s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"] for _ in range(2)]
+    assert rules[0][0].get("ID") and rules[0][1]["ID"] == "own"
+    assert rules[0] == rules[1]
+
+
+def test_what_is_not_served_is_said_not_to_be(s3: Any, bucket: Make) -> None:
+    name = bucket("not-served")
+    s3.put_object(Bucket=name, Key="k", Body=b"x")
+    inventory = {
+        "Destination": {"S3BucketDestination": {"Bucket": f"arn:aws:s3:::{name}", "Format": "CSV"}},
+        "IsEnabled": True,
+        "Id": "i",
+        "IncludedObjectVersions": "All",
+        "Schedule": {"Frequency": "Daily"},
+    }
+    for call in (
+        lambda: s3.put_bucket_inventory_configuration(Bucket=name, Id="i", InventoryConfiguration=inventory),
+        lambda: s3.list_bucket_inventory_configurations(Bucket=name),
+        lambda: s3.delete_bucket_inventory_configuration(Bucket=name, Id="i"),
+        lambda: s3.get_bucket_metrics_configuration(Bucket=name, Id="i"),
+        lambda: s3.delete_bucket_analytics_configuration(Bucket=name, Id="i"),
+        lambda: s3.get_bucket_policy_status(Bucket=name),
+        lambda: s3.get_object_torrent(Bucket=name, Key="k"),
+    ):
+        with refused("NotImplemented", "not implemented", 501):
+            call()
+    assert s3.get_object(Bucket=name, Key="k")["Body"].read() == b"x"
