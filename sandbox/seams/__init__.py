@@ -25,6 +25,7 @@ ORDER = (
     "ecr",
     "ecs",
     "elbv2",
+    "acm",
     "config",
 )
 
