@@ -127,5 +127,5 @@ def ipv6_block_of_its_vpc(runtime: Runtime, request: ApiRequest) -> Refusal | No
         return refused
     others = [other for subnet in ec2._subnets.values() for other in further(subnet, 6)]
     if any(wanted.overlaps(ipaddress.IPv6Network(other["CidrBlock"])) for other in others):
-        return Refusal("InvalidSubnet.Conflict", f"The CIDR '{wanted}' conflicts with another subnet")
+        return Refusal("InvalidSubnet.Conflict", f"The IPv6 CIDR '{wanted}' conflicts with another subnet")
     return None

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 from sandbox.addresses import RESERVED_AT_START, NoAddress
 from sandbox.behaviours import behaviour
 from sandbox.emulator import service
-from sandbox.seams import ec2_blocks, ec2_groups, ec2_places
+from sandbox.seams import ec2_acls, ec2_blocks, ec2_groups, ec2_places
 from sandbox.seams.ec2_lists import (
     Kind,
     describe,
@@ -45,6 +45,7 @@ def install(runtime: Runtime) -> None:
     ec2 = service("ec2")
     ec2_groups.install(ec2)
     ec2_blocks.install(ec2)
+    ec2_acls.install(ec2)
     ec2_places.install(ec2)
     ec2._eni_fields_xml = _interface_xml
     subnet_xml = ec2._subnet_fields_xml

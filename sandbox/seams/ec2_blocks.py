@@ -16,6 +16,7 @@ Block = dict[str, str]
 # Members of a VPC's and of a subnet's record that are not the emulator's.
 BLOCKS = "_blocks"
 ASSIGNS = "_assigns_ipv6"
+FORMER = "_former_ipv6_blocks"
 
 
 def install(ec2: Any) -> None:
@@ -192,6 +193,8 @@ def _disassociate(ec2: Any, p: Params, kind: str) -> Response:
 
 def _take_away(ec2: Any, record: dict[str, Any], block: Block, kind: str) -> None:
     record[BLOCKS] = [other for other in record[BLOCKS] if other != block]
+    if kind == "Vpc" and ":" in block["CidrBlock"]:
+        record[FORMER] = [*record.get(FORMER, ()), block]
     for table in ec2._route_tables.values() if kind == "Vpc" else ():
         if table["VpcId"] == record["VpcId"]:
             table["Routes"] = [route for route in table["Routes"] if block["CidrBlock"] not in route.values()]
@@ -214,12 +217,21 @@ def _items(ec2: Any, blocks: list[Block]) -> Iterator[str]:
     return (_association(ec2, block, "associated", "item") for block in blocks)
 
 
+@behaviour("ec2", otherwise=lambda ec2, vpc: [])
+def _former_blocks_are_shown(ec2: Any, vpc: Record) -> list[str]:
+    """An IPv6 block that was taken from a VPC is still shown with it, as disassociated.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcCidrBlockState.html
+    """
+    return [_association(ec2, block, "disassociated", "item") for block in vpc.get(FORMER, ())]
+
+
 @behaviour("ec2", otherwise=lambda ec2, vpc, xml: xml)
 def _with_further_blocks(ec2: Any, vpc: Record, xml: str) -> str:
     """DescribeVpcs shows the further blocks of a VPC, IPv4 and IPv6, each with its association and state.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html
     """
-    fourth, sixth = "".join(_items(ec2, further(vpc, 4))), "".join(_items(ec2, further(vpc, 6)))
+    fourth = "".join(_items(ec2, further(vpc, 4)))
+    sixth = "".join([*_items(ec2, further(vpc, 6)), *_former_blocks_are_shown(ec2, vpc)])
     more = f"<ipv6CidrBlockAssociationSet>{sixth}</ipv6CidrBlockAssociationSet>" if sixth else ""
     end = "</cidrBlockAssociationSet>"
     return xml.replace(end, fourth + end + more)

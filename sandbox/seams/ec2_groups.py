@@ -21,6 +21,9 @@ SOURCES = {
     "PrefixListIds": "PrefixListId",
     "UserIdGroupPairs": "GroupId",
 }
+# Traffic of other protocols is on all ports, whatever range is given.
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html (IpProtocol)
+WITH_PORTS = ("tcp", "udp", "icmp", "icmpv6")
 NUMBERED_PROTOCOLS = {"6": "tcp", "17": "udp", "1": "icmp", "58": "icmpv6", "all": "-1"}
 
 
@@ -67,7 +70,10 @@ def _atoms(ec2: Any, p: Params) -> list[Rule]:
         protocol = str(permission["IpProtocol"]).lower()
         protocol = NUMBERED_PROTOCOLS.get(protocol, protocol)
         ports: dict[str, int] = {}
-        if protocol != "-1":
+        if protocol == "icmpv6":
+            # Types and codes; all of them unless some are named.
+            permission = {"FromPort": -1, "ToPort": -1, **permission}
+        if protocol in WITH_PORTS:
             if "FromPort" not in permission or "ToPort" not in permission:
                 raise Refused(
                     "InvalidParameterValue",

@@ -112,7 +112,7 @@ def test_a_subnet_has_an_ipv6_block_of_its_vpc(ec2: Any, vpc: str) -> None:
         ("InvalidSubnet.Conflict", first),
     )
     for code, text in wrong:
-        with refused(code, f"The CIDR '{text}'", 400):
+        with refused(code, f"CIDR '{text}'", 400):
             ec2.associate_subnet_cidr_block(SubnetId=plain, Ipv6CidrBlock=text)
     with refused("InvalidParameterValue", "The subnet must have an IPv6 CIDR block", 400):
         ec2.modify_subnet_attribute(SubnetId=plain, AssignIpv6AddressOnCreation={"Value": True})
@@ -135,7 +135,8 @@ def test_an_ipv6_block_leaves_its_subnet_and_then_the_vpc(ec2: Any, vpc: str) ->
     with refused("InvalidSubnetCidrBlockAssociationID.NotFound", f"'{held}' does not exist", 400):
         ec2.disassociate_subnet_cidr_block(AssociationId=held)
     ec2.disassociate_vpc_cidr_block(AssociationId=block["AssociationId"])
-    assert shown(ec2, vpc).get("Ipv6CidrBlockAssociationSet", []) == []
+    left = shown(ec2, vpc).get("Ipv6CidrBlockAssociationSet", [])
+    assert [one for one in left if one["Ipv6CidrBlockState"]["State"] != "disassociated"] == []
     again = ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True)["Ipv6CidrBlockAssociation"]
     assert again["Ipv6CidrBlockState"]["State"] == "associating"
 
@@ -160,3 +161,14 @@ def test_the_default_group_of_a_vpc_admits_itself(ec2: Any, vpc: str) -> None:
         if permission["IpProtocol"] == "-1"
     ]
     assert sources == [group["GroupId"]]
+
+
+@pytest.mark.behaviour("ec2.former_blocks_are_shown")
+def test_a_block_that_was_taken_from_a_vpc_is_still_shown(ec2: Any, vpc: str) -> None:
+    former = ipv6_of(ec2, vpc)
+    ec2.disassociate_vpc_cidr_block(AssociationId=former["AssociationId"])
+    ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True)
+    found = shown(ec2, vpc)["Ipv6CidrBlockAssociationSet"]
+    states = {one["AssociationId"]: one["Ipv6CidrBlockState"]["State"] for one in found}
+    assert states.pop(former["AssociationId"], None) == "disassociated"
+    assert list(states.values()) == ["associated"]

@@ -114,6 +114,24 @@ def test_a_rule_that_cannot_be_is_refused(sandbox: Sandbox, group: str, permissi
     assert code_of(error) == code
 
 
+def test_other_protocols_than_four_have_no_ports(sandbox: Sandbox, group: str) -> None:
+    ec2, anyone = sandbox.client("ec2"), [{"CidrIp": "127.1.0.0/16"}]
+    ec2.authorize_security_group_ingress(
+        GroupId=group,
+        IpPermissions=[
+            {"IpProtocol": "47", "IpRanges": anyone},
+            {"IpProtocol": "50", "FromPort": 1, "ToPort": 2, "IpRanges": anyone},
+            {"IpProtocol": "icmpv6", "IpRanges": anyone},
+        ],
+    )
+    found = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    assert {one["IpProtocol"]: (one.get("FromPort"), one.get("ToPort")) for one in found} == {
+        "47": (None, None),
+        "50": (None, None),
+        "icmpv6": (-1, -1),
+    }
+
+
 @pytest.mark.behaviour("ec2.group_of_a_rule", "ec2.group_of_an_interface")
 def test_a_group_that_a_rule_names_or_an_interface_has_stays(sandbox: Sandbox, network: Network, group: str) -> None:
     ec2 = sandbox.client("ec2")
