@@ -33,10 +33,28 @@ def install(runtime: Runtime) -> None:
     kms = emulator.service("kms")
     for name in ENCRYPTING:
         setattr(kms, name, _sealing(kms, getattr(kms, name)))
+    rotation = kms._get_key_rotation_status
+    kms._get_key_rotation_status = lambda data: _rotation(kms, data, rotation)
     decrypt, list_keys, list_aliases = kms._decrypt, kms._list_keys, kms._list_aliases
     kms._decrypt = lambda data: _decrypt(kms, data, decrypt)
     kms._list_keys = lambda data: lists_come_in_pages(data, list_keys, "Keys")
     kms._list_aliases = lambda data: lists_come_in_pages(data, list_aliases, "Aliases")
+
+
+def _rotation(kms: Any, data: Data, status: Handler) -> Any:
+    response, key = status(data), kms._resolve_key(data.get("KeyId", ""))
+    if response[0] != 200 or not a_dying_key_does_not_rotate(key):
+        return response
+    return emulator.json_response({**emulator.body_of(response), "KeyRotationEnabled": False})
+
+
+@behaviour("kms", otherwise=lambda key: False)
+def a_dying_key_does_not_rotate(key: Data) -> bool:
+    """While a key is pending deletion its rotation status is false; it is what it was when the deletion is cancelled.
+
+    https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyRotationStatus.html
+    """
+    return key.get("KeyState") == "PendingDeletion"
 
 
 def _sealing(kms: Any, encrypt: Handler) -> Handler:

@@ -285,3 +285,13 @@ def test_keys_and_aliases_come_in_pages(kms: Any, key: Make) -> None:
     assert {f"alias/page-{number}" for number in range(3)} <= set(aliases)
     with refused("InvalidMarkerException", status=400):
         kms.list_keys(Marker="nobody-gave-this-out")
+
+
+@pytest.mark.behaviour("kms.a_dying_key_does_not_rotate")
+def test_a_key_pending_deletion_does_not_rotate_until_it_is_kept(kms: Any, key: Make) -> None:
+    one = key()
+    kms.enable_key_rotation(KeyId=one)
+    kms.schedule_key_deletion(KeyId=one, PendingWindowInDays=7)
+    dying = kms.get_key_rotation_status(KeyId=one)["KeyRotationEnabled"]
+    kms.cancel_key_deletion(KeyId=one)
+    assert (dying, kms.get_key_rotation_status(KeyId=one)["KeyRotationEnabled"]) == (False, True)
