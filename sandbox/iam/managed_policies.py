@@ -11,6 +11,64 @@ from typing import Any
 Statements = list[dict[str, Any]]
 # Name with its path → default version, description, statements.
 POLICIES: dict[str, tuple[str, str, Statements]] = {
+    "AWSXrayWriteOnlyAccess": (
+        "v2",
+        "AWS X-Ray write only managed policy",
+        [
+            {
+                "Effect": "Allow",
+                "Action": [
+                    "xray:PutTraceSegments",
+                    "xray:PutTelemetryRecords",
+                    "xray:GetSamplingRules",
+                    "xray:GetSamplingTargets",
+                    "xray:GetSamplingStatisticSummaries",
+                ],
+                "Resource": ["*"],
+            }
+        ],
+    ),
+    "ServiceQuotasReadOnlyAccess": (
+        "v2",
+        "Provides read only access to Service Quotas",
+        [
+            {
+                "Effect": "Allow",
+                "Action": [
+                    "autoscaling:DescribeAccountLimits",
+                    "cloudformation:DescribeAccountLimits",
+                    "cloudwatch:DescribeAlarms",
+                    "cloudwatch:DescribeAlarmsForMetric",
+                    "cloudwatch:GetMetricData",
+                    "cloudwatch:GetMetricStatistics",
+                    "dynamodb:DescribeLimits",
+                    "elasticloadbalancing:DescribeAccountLimits",
+                    "iam:GetAccountSummary",
+                    "kinesis:DescribeLimits",
+                    "organizations:DescribeAccount",
+                    "organizations:DescribeOrganization",
+                    "organizations:ListAWSServiceAccessForOrganization",
+                    "rds:DescribeAccountAttributes",
+                    "route53:GetAccountLimit",
+                    "servicequotas:GetAssociationForServiceQuotaTemplate",
+                    "servicequotas:GetAWSDefaultServiceQuota",
+                    "servicequotas:GetRequestedServiceQuotaChange",
+                    "servicequotas:GetServiceQuota",
+                    "servicequotas:GetServiceQuotaIncreaseRequestFromTemplate",
+                    "servicequotas:ListAWSDefaultServiceQuotas",
+                    "servicequotas:ListRequestedServiceQuotaChangeHistory",
+                    "servicequotas:ListRequestedServiceQuotaChangeHistoryByQuota",
+                    "servicequotas:ListServiceQuotaIncreaseRequestsInTemplate",
+                    "servicequotas:ListServiceQuotas",
+                    "servicequotas:ListServices",
+                    "servicequotas:ListTagsForResource",
+                    "tag:GetTagKeys",
+                    "tag:GetTagValues",
+                ],
+                "Resource": "*",
+            }
+        ],
+    ),
     "AWSDenyAll": (
         "v2",
         "Deny all access.",

@@ -42,7 +42,7 @@ def caller(runtime: Runtime, request: ApiRequest) -> Principal:
 def role_of(runtime: Runtime, role_arn: str) -> tuple[str, str, Mapping[str, Any] | None]:
     """(account, name, record) of a role's ARN. Raises Refused for what is no role's ARN."""
     parts = role_arn.split(":", 5)
-    if len(parts) != 6 or parts[2] != "iam" or len(parts[4]) != 12 or not parts[5].startswith("role/"):
+    if len(parts) != 6 or parts[2] != "iam" or not parts[4].isdigit() or not parts[5].startswith("role/"):
         raise Refused("ValidationError", f"{role_arn} is invalid")
     name = parts[5].rpartition("/")[2]
     found = records.counting(runtime) if runtime.switches.iam else records.live()
@@ -53,8 +53,9 @@ def role_of(runtime: Runtime, role_arn: str) -> tuple[str, str, Mapping[str, Any
 def trusted(
     runtime: Runtime, request: ApiRequest, principal: Principal, role_arn: str, role: Mapping[str, Any] | None
 ) -> None:
-    """Raises Refused unless caller, role and their policies agree. Nothing is asked while IAM mode is off."""
+    """Raises Refused unless caller, role and their policies agree. While IAM mode is off, the role has to exist."""
     if not runtime.switches.iam:
+        absent_roles_are_assumed_by_nobody(principal, role_arn, role)
         return
     root_assumes_no_role(principal)
     settings = runtime.settings
@@ -67,6 +68,17 @@ def trusted(
                 why = f" with an explicit deny in a{'n' if decision.by.startswith('i') else ''} {decision.by}"
             text = f"User: {principal.arn} is not authorized to perform: {action} on resource: {role_arn}{why}"
             raise Refused("AccessDenied", text, 403)
+
+
+@behaviour("sts", code="AccessDenied")
+def absent_roles_are_assumed_by_nobody(principal: Principal, role_arn: str, role: Mapping[str, Any] | None) -> None:
+    """A role that does not exist cannot be assumed; whether it exists is not told.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_roles.html#troubleshoot_roles_cant-assume-role
+    """
+    if role is None:
+        text = f"User: {principal.arn} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
+        raise Refused("AccessDenied", text, 403)
 
 
 @behaviour("sts", code="AccessDenied", otherwise=lambda request: [])

@@ -25,6 +25,8 @@ Handler = Callable[[Mapping[str, Any]], Response]
 def install(runtime: Runtime) -> None:
     iam = emulator.service("iam")
     managed_policies.add(iam)
+    role_xml = iam._role_xml
+    iam._role_xml = lambda name, boundary=True: no_description_is_not_shown(role_xml(name, boundary))
     handlers: dict[str, Handler] = iam._IAM_HANDLERS
     for operation, handler in list(handlers.items()):
         if member := listed_member(operation):
@@ -35,6 +37,15 @@ def install(runtime: Runtime) -> None:
     ):
         handlers[operation] = naming_the_deleted(iam, handlers[operation], parameter, store, entity)
     ElementTree.register_namespace("", NAMESPACE)
+
+
+@behaviour("iam", otherwise=lambda xml: xml)
+def no_description_is_not_shown(xml: str) -> str:
+    """A role that was given no description is shown without one.
+
+    https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html (Description)
+    """
+    return xml.replace("<Description></Description>", "")
 
 
 def listed_member(operation: str) -> str | None:

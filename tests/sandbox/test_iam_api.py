@@ -396,3 +396,11 @@ def test_a_simulation_says_what_a_call_would_be_told(sandbox: Sandbox, iam: Any)
             decisions(iam, f"{who.arn}-none", "sns:Publish")
         custom = iam.simulate_custom_policy(PolicyInputList=[TEXT], ActionNames=["ecs:ListClusters", "ecs:RunTask"])
         assert [one["EvalDecision"] for one in custom["EvaluationResults"]] == ["allowed", "implicitDeny"]
+
+
+@pytest.mark.behaviour("iam.no_description_is_not_shown")
+def test_a_role_without_description_is_shown_without(iam: Any, name: str) -> None:
+    made = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TASKS))["Role"]
+    assert "Description" not in made
+    iam.update_role(RoleName=name, Description="of tests")
+    assert iam.get_role(RoleName=name)["Role"]["Description"] == "of tests"

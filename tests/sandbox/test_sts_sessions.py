@@ -288,3 +288,11 @@ def test_sessions_outlive_a_restart() -> None:
                     client(running, "ecs", session).list_clusters()
         finally:
             running.down()
+
+
+@pytest.mark.behaviour("sts.absent_roles_are_assumed_by_nobody")
+@pytest.mark.parametrize("account", ["123456789012", "123456789"])
+def test_a_role_that_does_not_exist_is_not_assumed(sandbox: Sandbox, account: str) -> None:
+    absent = f"arn:aws:iam::{account}:role/absent"
+    with refused("AccessDenied", f"is not authorized to perform: sts:AssumeRole on resource: {absent}", 403):
+        sandbox.client("sts").assume_role(RoleArn=absent, RoleSessionName="nobody")
