@@ -34,6 +34,7 @@ MODULES = {
     "metadata": "services.ecs_metadata",
     "imds": "services.imds",
     "iam": "services.iam",
+    "acm": "services.acm",
     "sts": "services.sts",
     "awsconfig": "services.config",
     "trails": "services.cloudtrail",
