@@ -42,6 +42,7 @@ TITLES = {
     "config": "Config",
     "s3": "S3",
     "kms": "KMS",
+    "acm": "Certificate Manager",
     "sns": "SNS",
     "sqs": "SQS",
     "events": "EventBridge",
