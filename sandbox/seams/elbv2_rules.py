@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
+from sandbox.behaviours import behaviour
 from sandbox.elbv2.listener_rules import in_order
 from sandbox.seams.elbv2_pages import page
 from sandbox.seams.refusal import Handler, Params, Refused, Response
@@ -83,6 +84,8 @@ def _parse_actions(alb: Any, parse: Any, params: Params, prefix: str) -> list[di
     actions: list[dict[str, Any]] = parse(params, prefix)
     for place, action in enumerate(actions, 1):
         base = f"{prefix}.member.{place}"
+        if not alb._p(params, f"{base}.Order"):
+            order_is_shown_where_it_was_given(action)
         forward = _forward_config(alb, params, f"{base}.ForwardConfig")
         if forward:
             action["ForwardConfig"] = forward
@@ -95,6 +98,15 @@ def _parse_actions(alb: Any, parse: Any, params: Params, prefix: str) -> list[di
                 "Stickiness": {"Enabled": "false"},
             }
     return actions
+
+
+@behaviour("elbv2")
+def order_is_shown_where_it_was_given(action: dict[str, Any]) -> None:
+    """The order of an action is shown when the request gave one: needed where a rule has several actions.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_Action.html (Order)
+    """
+    del action["Order"]
 
 
 def _forward_config(alb: Any, params: Params, base: str) -> dict[str, Any]:
@@ -119,7 +131,7 @@ def _members(values: list[str]) -> str:
 
 
 def _action_xml(action: dict[str, Any]) -> str:
-    inner = _elements({"Type": action["Type"], "Order": action.get("Order", 1)})
+    inner = _elements({name: action[name] for name in ("Type", "Order") if name in action})
     if action.get("TargetGroupArn"):
         inner += _elements({"TargetGroupArn": action["TargetGroupArn"]})
     if forward := action.get("ForwardConfig"):

@@ -156,3 +156,17 @@ def test_a_listener_has_further_certificates(front: Front) -> None:
     elb.delete_listener(ListenerArn=listener)
     for certificate in made:
         acm.delete_certificate(CertificateArn=certificate)
+
+
+@pytest.mark.behaviour("elbv2.order_is_shown_where_it_was_given")
+def test_an_action_shows_the_order_that_it_was_given(front: Front) -> None:
+    condition = {"Field": "path-pattern", "Values": ["/ordered"]}
+    orders = []
+    for priority, more in ((91, {}), (92, {"Order": 5})):
+        made = front.api.create_rule(
+            ListenerArn=front.listener, Priority=priority, Conditions=[condition], Actions=[{**fixed(404), **more}]
+        )["Rules"][0]
+        front.made.append(made["RuleArn"])
+        shown = front.api.describe_rules(RuleArns=[made["RuleArn"]])["Rules"][0]["Actions"]
+        orders.append([action.get("Order") for action in [*made["Actions"], *shown]])
+    assert orders == [[None, None], [5, 5]]
