@@ -68,7 +68,7 @@ def _replace(ec2: Any, p: Params, replace: Handler) -> Response:
     if acl is None:
         return replace(p)
     association = ec2._p(p, "AssociationId")
-    association_not_found(ec2, association)
+    acl_association_not_found(ec2, association)
     identifier = _associate(acl, _take_away(ec2, "NetworkAclAssociationId", association))
     inner = f"<newAssociationId>{identifier}</newAssociationId>"
     answer: Response = ec2._xml(200, "ReplaceNetworkAclAssociationResponse", inner)
@@ -76,7 +76,7 @@ def _replace(ec2: Any, p: Params, replace: Handler) -> Response:
 
 
 @behaviour("ec2", code="InvalidAssociationID.NotFound")
-def association_not_found(ec2: Any, association: str) -> None:
+def acl_association_not_found(ec2: Any, association: str) -> None:
     """An association of a network ACL that does not exist cannot be replaced.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceNetworkAclAssociation.html
     """

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from sandbox import behaviours
+from tests.sandbox.s3_support import HERE, Make, empty
 from tests.sandbox.support import Network, Sandbox, make_network, open_folder
 
 
@@ -43,3 +45,26 @@ def no_faults(sandbox: Sandbox) -> Iterator[Sandbox]:
     """The sandbox, with all fault switches off afterwards."""
     yield sandbox
     sandbox.http("DELETE", "/_sandbox/faults")
+
+
+@pytest.fixture
+def s3(sandbox: Sandbox) -> Any:
+    return sandbox.client("s3")
+
+
+@pytest.fixture
+def bucket(s3: Any) -> Iterator[Make]:
+    """Makes buckets; those without Object Lock are gone after the test."""
+    made: list[str] = []
+
+    def make(name: str, *, lock: bool = False, versioned: bool = False) -> str:
+        s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=lock, **HERE)
+        if versioned:
+            s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        if not lock:
+            made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        empty(s3, name)

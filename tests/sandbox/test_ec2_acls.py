@@ -45,7 +45,7 @@ def test_a_subnet_has_the_default_acl_until_it_is_deleted(ec2: Any, vpc: str, su
     ec2.delete_network_acl(NetworkAclId=other)
 
 
-@pytest.mark.behaviour("ec2.association_not_found", "ec2.acl_of_a_subnet")
+@pytest.mark.behaviour("ec2.acl_association_not_found", "ec2.acl_of_a_subnet")
 def test_a_subnet_changes_its_acl_which_stays_meanwhile(ec2: Any, vpc: str, subnet: str) -> None:
     default = next(acl for acl in acls_of(ec2, "vpc-id", vpc) if acl["IsDefault"])
     own = ec2.create_network_acl(VpcId=vpc)["NetworkAcl"]["NetworkAclId"]
