@@ -219,7 +219,7 @@ def _items(ec2: Any, blocks: list[Block]) -> Iterator[str]:
 
 @behaviour("ec2", otherwise=lambda ec2, vpc: [])
 def _former_blocks_are_shown(ec2: Any, vpc: Record) -> list[str]:
-    """An IPv6 block that was taken from a VPC is still shown with it, as disassociated.
+    """An IPv6 block that was taken from a VPC is still shown with it, first, as disassociated.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcCidrBlockState.html
     """
     return [_association(ec2, block, "disassociated", "item") for block in vpc.get(FORMER, ())]
@@ -231,7 +231,7 @@ def _with_further_blocks(ec2: Any, vpc: Record, xml: str) -> str:
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html
     """
     fourth = "".join(_items(ec2, further(vpc, 4)))
-    sixth = "".join([*_items(ec2, further(vpc, 6)), *_former_blocks_are_shown(ec2, vpc)])
+    sixth = "".join([*_former_blocks_are_shown(ec2, vpc), *_items(ec2, further(vpc, 6))])
     more = f"<ipv6CidrBlockAssociationSet>{sixth}</ipv6CidrBlockAssociationSet>" if sixth else ""
     end = "</cidrBlockAssociationSet>"
     return xml.replace(end, fourth + end + more)
