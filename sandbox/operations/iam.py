@@ -102,7 +102,7 @@ def get_user(runtime: Runtime, request: ApiRequest) -> dict[str, Any]:
         found["Tags"] = user["Tags"]
     if user.get("PermissionsBoundary"):
         found["PermissionsBoundary"] = {
-            "PermissionsBoundaryType": "PermissionsBoundaryPolicy",
+            "PermissionsBoundaryType": "Policy",
             "PermissionsBoundaryArn": user["PermissionsBoundary"],
         }
     return {"User": found}

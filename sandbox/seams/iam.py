@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 
 NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
 DEFAULT_ITEMS = 100
+# As the API reference has the type of a permissions boundary, and the emulator.
+LONG_TYPE = "PermissionsBoundaryPolicy"
 Handler = Callable[[Mapping[str, Any]], Response]
 
 
 def install(runtime: Runtime) -> None:
     iam = emulator.service("iam")
     managed_policies.add(iam)
-    role_xml = iam._role_xml
-    iam._role_xml = lambda name, boundary=True: no_description_is_not_shown(role_xml(name, boundary))
+    role_xml, user_xml = iam._role_xml, iam._user_xml
+    iam._role_xml = lambda name, boundary=True: a_boundary_is_of_type_policy(
+        no_description_is_not_shown(role_xml(name, boundary))
+    )
+    iam._user_xml = lambda name, boundary=True: a_boundary_is_of_type_policy(user_xml(name, boundary))
     handlers: dict[str, Handler] = iam._IAM_HANDLERS
     for operation, handler in list(handlers.items()):
         if member := listed_member(operation):
@@ -46,6 +51,15 @@ def no_description_is_not_shown(xml: str) -> str:
     https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html (Description)
     """
     return xml.replace("<Description></Description>", "")
+
+
+@behaviour("iam", otherwise=lambda xml: xml)
+def a_boundary_is_of_type_policy(xml: str) -> str:
+    """A permissions boundary of a role or user is shown with the type Policy.
+
+    https://docs.aws.amazon.com/cli/latest/reference/iam/get-user.html
+    """
+    return xml.replace(f">{LONG_TYPE}<", ">Policy<")
 
 
 def listed_member(operation: str) -> str | None:

@@ -39,6 +39,8 @@ def install(runtime: Runtime) -> None:
     )
     encrypted = s3._resolve_sse_write_headers
     s3._resolve_sse_write_headers = lambda headers, bucket: encrypted(the_managed_key_is_taken(headers), bucket)
+    dispatch = s3._dispatch
+    s3._dispatch = lambda *given: dispatch(*given[:-1], request_payment_is_shown(given[-1]))
     put_lifecycle = s3._put_bucket_lifecycle
     s3._put_bucket_lifecycle = lambda name, body: _with_names(s3, put_lifecycle(name, body), name)
     begin, complete, copy = s3._create_multipart_upload, s3._complete_multipart_upload, s3._copy_object
@@ -124,6 +126,16 @@ def policy_is_about_its_bucket(s3: Any, bucket: str, body: bytes) -> Any:
             if resource not in (own, f"{own}*") and not resource.startswith(f"{own}/"):
                 return s3._error("MalformedPolicy", "Policy has invalid resource", 400)
     return None
+
+
+@behaviour("s3", otherwise=lambda query: query)
+def request_payment_is_shown(query: dict[str, Any]) -> dict[str, Any]:
+    """Who pays for requests to a bucket is shown as it was set, its owner unless set.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketRequestPayment.html
+    """
+    # The emulator reads this subresource by another name than it writes it.
+    return {**query, "request-payment": query["requestPayment"]} if "requestPayment" in query else query
 
 
 def _with_names(s3: Any, response: Any, bucket: str) -> Any:

@@ -404,3 +404,14 @@ def test_a_role_without_description_is_shown_without(iam: Any, name: str) -> Non
     assert "Description" not in made
     iam.update_role(RoleName=name, Description="of tests")
     assert iam.get_role(RoleName=name)["Role"]["Description"] == "of tests"
+
+
+@pytest.mark.behaviour("iam.a_boundary_is_of_type_policy")
+def test_a_boundary_is_shown_as_a_policy(iam: Any, name: str) -> None:
+    arn = "arn:aws:iam::aws:policy/AWSDenyAll"
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TASKS), PermissionsBoundary=arn)
+    made = iam.create_user(UserName=name, PermissionsBoundary=arn)["User"]
+    shown = [made, iam.get_user(UserName=name)["User"], iam.get_role(RoleName=name)["Role"]]
+    iam.delete_user(UserName=name)
+    boundary = {"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn}
+    assert [one["PermissionsBoundary"] for one in shown] == [boundary] * 3

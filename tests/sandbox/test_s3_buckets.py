@@ -319,3 +319,11 @@ def test_what_is_not_served_is_said_not_to_be(s3: Any, bucket: Make) -> None:
         with refused("NotImplemented", "not implemented", 501):
             call()
     assert s3.get_object(Bucket=name, Key="k")["Body"].read() == b"x"
+
+
+@pytest.mark.behaviour("s3.request_payment_is_shown")
+def test_who_pays_for_requests_is_shown(s3: Any, bucket: Make) -> None:
+    name = bucket("payers")
+    first = s3.get_bucket_request_payment(Bucket=name).get("Payer")
+    s3.put_bucket_request_payment(Bucket=name, RequestPaymentConfiguration={"Payer": "Requester"})
+    assert (first, s3.get_bucket_request_payment(Bucket=name).get("Payer")) == ("BucketOwner", "Requester")
