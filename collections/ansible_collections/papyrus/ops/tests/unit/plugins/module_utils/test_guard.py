@@ -30,7 +30,9 @@ COLLECTIONS = HERE.parents[7]
 
 # As ansible-playbook does it: a worker in a session of its own opens the run and ends; later one with a module lives.
 CONTROLLER = """
-import json, os, subprocess, sys, time
+import json, os, signal, subprocess, sys, time
+# Whoever runs the tests in the background of a shell lets them inherit that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.papyrus.ops.plugins.module_utils._guard_processes import process
 from ansible_collections.papyrus.ops.plugins.module_utils._run_open import open_run
