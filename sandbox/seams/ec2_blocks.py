@@ -193,7 +193,7 @@ def _disassociate(ec2: Any, p: Params, kind: str) -> Response:
 
 def _take_away(ec2: Any, record: dict[str, Any], block: Block, kind: str) -> None:
     record[BLOCKS] = [other for other in record[BLOCKS] if other != block]
-    if kind == "Vpc" and ":" in block["CidrBlock"]:
+    if ":" in block["CidrBlock"]:
         record[FORMER] = [*record.get(FORMER, ()), block]
     for table in ec2._route_tables.values() if kind == "Vpc" else ():
         if table["VpcId"] == record["VpcId"]:
@@ -217,12 +217,12 @@ def _items(ec2: Any, blocks: list[Block]) -> Iterator[str]:
     return (_association(ec2, block, "associated", "item") for block in blocks)
 
 
-@behaviour("ec2", otherwise=lambda ec2, vpc: [])
-def _former_blocks_are_shown(ec2: Any, vpc: Record) -> list[str]:
-    """An IPv6 block that was taken from a VPC is still shown with it, first, as disassociated.
+@behaviour("ec2", otherwise=lambda record: [])
+def former_blocks_are_shown(record: Record) -> list[Block]:
+    """An IPv6 block that was taken from a VPC or a subnet is still shown with it, first, as disassociated.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcCidrBlockState.html
     """
-    return [_association(ec2, block, "disassociated", "item") for block in vpc.get(FORMER, ())]
+    return list(record.get(FORMER, ()))
 
 
 @behaviour("ec2", otherwise=lambda ec2, vpc, xml: xml)
@@ -231,7 +231,8 @@ def _with_further_blocks(ec2: Any, vpc: Record, xml: str) -> str:
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html
     """
     fourth = "".join(_items(ec2, further(vpc, 4)))
-    sixth = "".join([*_former_blocks_are_shown(ec2, vpc), *_items(ec2, further(vpc, 6))])
+    former = (_association(ec2, block, "disassociated", "item") for block in former_blocks_are_shown(vpc))
+    sixth = "".join([*former, *_items(ec2, further(vpc, 6))])
     more = f"<ipv6CidrBlockAssociationSet>{sixth}</ipv6CidrBlockAssociationSet>" if sixth else ""
     end = "</cidrBlockAssociationSet>"
     return xml.replace(end, fourth + end + more)
@@ -242,10 +243,12 @@ def _with_ipv6(subnet: Record, xml: str, tag: str) -> str:
     """DescribeSubnets shows the IPv6 block of a subnet, and whether it assigns addresses of it.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Subnet.html
     """
+    former = former_blocks_are_shown(subnet)
     items = "".join(
         f"<item><associationId>{block['AssociationId']}</associationId><ipv6CidrBlock>{block['CidrBlock']}"
-        "</ipv6CidrBlock><ipv6CidrBlockState><state>associated</state></ipv6CidrBlockState></item>"
-        for block in further(subnet, 6)
+        f"</ipv6CidrBlock><ipv6CidrBlockState><state>{'dis' if block in former else ''}associated</state>"
+        "</ipv6CidrBlockState></item>"
+        for block in [*former, *further(subnet, 6)]
     )
     name = "assignIpv6AddressOnCreation"
     xml = xml.replace(f"<{name}>false</{name}>", f"<{name}>{subnet.get(ASSIGNS, 'false')}</{name}>")

@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox import pages
 from sandbox.behaviours import behaviour
-from sandbox.seams.ec2_blocks import further
+from sandbox.seams.ec2_blocks import former_blocks_are_shown, further
 from sandbox.seams.refusal import Handler, Params, Refused, Response
 
 MOST = 1000
@@ -119,11 +119,12 @@ def vpc_values(vpc: Record) -> Values:
 
 
 def _ipv6_values(record: Record) -> dict[str, list[str]]:
-    blocks = further(record, 6)
+    former, present = former_blocks_are_shown(record), further(record, 6)
+    blocks = [*former, *present]
     return {
         "ipv6-cidr-block-association.ipv6-cidr-block": [block["CidrBlock"] for block in blocks],
         "ipv6-cidr-block-association.association-id": [block["AssociationId"] for block in blocks],
-        "ipv6-cidr-block-association.state": ["associated" for _ in blocks],
+        "ipv6-cidr-block-association.state": [*("disassociated" for _ in former), *("associated" for _ in present)],
     }
 
 

@@ -35,7 +35,9 @@ def install(runtime: Runtime) -> None:
     s3._verify_presigned_sigv4 = lambda *given: presigned_urls_expire(s3, given[-1]) or verify(*given)
     put_policy = s3._put_bucket_policy
     s3._put_bucket_policy = lambda name, body: (
-        a_bucket_policy_is_a_policy(s3, body) or policy_is_about_its_bucket(s3, name, body) or put_policy(name, body)
+        a_bucket_policy_is_a_policy(s3, body)
+        or policy_is_about_its_bucket(s3, name, body)
+        or put_policy(name, a_policy_has_no_lists_of_one(body))
     )
     encrypted = s3._resolve_sse_write_headers
     s3._resolve_sse_write_headers = lambda headers, bucket: encrypted(the_managed_key_is_taken(headers), bucket)
@@ -111,6 +113,22 @@ def a_bucket_policy_is_a_policy(s3: Any, body: bytes) -> Any:
         return s3._error("MalformedPolicy", "Policies must be valid JSON and the first byte must be '{'", 400)
     lacking = [names[0] for one in statements for names in ELEMENTS if not any(name in one for name in names)]
     return s3._error("MalformedPolicy", f"Missing required field {lacking[0]}", 400) if lacking else None
+
+
+@behaviour("s3", otherwise=lambda body: body)
+def a_policy_has_no_lists_of_one(body: bytes) -> bytes:
+    """A bucket's policy is shown with a text, not a list of one, for an action, a resource or a principal.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketPolicy.html
+    """
+    statements = _statements(body)
+    for one in statements:
+        places = [one, *(value for name in ("Principal", "NotPrincipal") if isinstance(value := one.get(name), dict))]
+        for place in places:
+            for name, value in place.items():
+                if isinstance(value, list) and len(value) == 1:
+                    place[name] = value[0]
+    return json.dumps({**json.loads(body), "Statement": statements}, separators=(",", ":")).encode()
 
 
 @behaviour("s3", code="MalformedPolicy", stateful=False)

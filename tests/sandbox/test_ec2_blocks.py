@@ -164,6 +164,19 @@ def test_the_default_group_of_a_vpc_admits_itself(ec2: Any, vpc: str) -> None:
 
 
 @pytest.mark.behaviour("ec2.former_blocks_are_shown")
+def test_a_block_that_was_taken_from_a_subnet_is_still_shown(ec2: Any, vpc: str) -> None:
+    block = subnets_of(ipv6_of(ec2, vpc)["Ipv6CidrBlock"])[0]
+    subnet = subnet_in(ec2, vpc, "10.79.1.0/24", Ipv6CidrBlock=block)
+    held = ec2.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["Ipv6CidrBlockAssociationSet"][0]["AssociationId"]
+    ec2.disassociate_subnet_cidr_block(AssociationId=held)
+    wanted = [{"Name": "ipv6-cidr-block-association.state", "Values": ["disassociated"]}]
+    found = ec2.describe_subnets(SubnetIds=[subnet], Filters=wanted)["Subnets"]
+    assert [one["Ipv6CidrBlockAssociationSet"][0]["AssociationId"] for one in found] == [held]
+    again = ec2.associate_subnet_cidr_block(SubnetId=subnet, Ipv6CidrBlock=block)["Ipv6CidrBlockAssociation"]
+    assert again["Ipv6CidrBlock"] == block
+
+
+@pytest.mark.behaviour("ec2.former_blocks_are_shown")
 def test_a_block_that_was_taken_from_a_vpc_is_still_shown(ec2: Any, vpc: str) -> None:
     former = ipv6_of(ec2, vpc)
     ec2.disassociate_vpc_cidr_block(AssociationId=former["AssociationId"])

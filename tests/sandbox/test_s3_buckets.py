@@ -327,3 +327,17 @@ def test_who_pays_for_requests_is_shown(s3: Any, bucket: Make) -> None:
     first = s3.get_bucket_request_payment(Bucket=name).get("Payer")
     s3.put_bucket_request_payment(Bucket=name, RequestPaymentConfiguration={"Payer": "Requester"})
     assert (first, s3.get_bucket_request_payment(Bucket=name).get("Payer")) == ("BucketOwner", "Requester")
+
+
+@pytest.mark.behaviour("s3.a_policy_has_no_lists_of_one")
+def test_a_policy_is_shown_without_lists_of_one(s3: Any, bucket: Make) -> None:
+    name = bucket("short-policy")
+    statement: dict[str, Any] = {
+        "Effect": "Deny",
+        "Principal": {"AWS": [f"arn:aws:iam::{OTHER_ACCOUNT}:root"]},
+        "Action": ["s3:GetObject"],
+        "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"],
+    }
+    s3.put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": statement}))
+    short = {**statement, "Action": "s3:GetObject", "Principal": {"AWS": f"arn:aws:iam::{OTHER_ACCOUNT}:root"}}
+    assert json.loads(s3.get_bucket_policy(Bucket=name)["Policy"])["Statement"] == [short]
