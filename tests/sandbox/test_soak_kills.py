@@ -266,15 +266,17 @@ def test_whatever_is_killed_comes_back_and_leaves_nothing(stand: Stand) -> None:
 @pytest.mark.parametrize("seconds", [0.3, 0.8, 1.3, 1.8, 2.5, 3.5])
 def test_a_database_whose_making_was_cut_off_is_made_or_was_never_there(stand: Stand, seconds: float) -> None:
     rds = stand.sandbox.client("rds")
-    stand.create_database("cut")
+    # A name of its own: the last save before the kill may hold the end of the instance before.
+    name = f"cut-{round(seconds * 10)}"
+    stand.create_database(name)
     time.sleep(seconds)
     os.kill(int(stand.sandbox.facts["pid"]), signal.SIGKILL)
     stand.sandbox.up()
     # What the last save before the kill did not hold is unknown, as if it had not been asked for.
     if not [
-        instance for instance in rds.describe_db_instances()["DBInstances"] if instance["DBInstanceIdentifier"] == "cut"
+        instance for instance in rds.describe_db_instances()["DBInstances"] if instance["DBInstanceIdentifier"] == name
     ]:
-        stand.create_database("cut")
-    stand.database("cut")
-    rds.delete_db_instance(DBInstanceIdentifier="cut", SkipFinalSnapshot=True)
+        stand.create_database(name)
+    stand.database(name)
+    rds.delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
     until(lambda: len(rds.describe_db_instances()["DBInstances"]) == 1, "the end of it")
