@@ -29,7 +29,7 @@ import boto3
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
-from tests.sandbox.support import PYTHON, Sandbox, open_folder  # noqa: E402
+from tests.sandbox.support import PYTHON, Sandbox, open_folder
 
 # A call of each protocol, reads and writes. Writes say the same again, so that both sides keep as much as before.
 CALLS: list[tuple[str, str, dict[str, Any]]] = [

@@ -16,8 +16,16 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
-from bench.front_door import resident  # noqa: E402
-from tests.sandbox.support import SERVER, Sandbox, children_of_state, make_network, open_folder, until  # noqa: E402
+from bench.front_door import resident
+from tests.sandbox.support import (
+    SERVER,
+    Sandbox,
+    children_of_state,
+    execution_role,
+    make_network,
+    open_folder,
+    until,
+)
 
 PATIENCE = 300.0
 
@@ -66,6 +74,7 @@ def measure(sandbox: Sandbox, tasks: int) -> None:
         networkMode="awsvpc",
         cpu="256",
         memory="512",
+        executionRoleArn=execution_role(sandbox),
         containerDefinitions=[{"name": "web", "image": image, "portMappings": [{"containerPort": 5000}]}],
     )["taskDefinition"]["taskDefinitionArn"]
     pid = int(sandbox.facts["pid"])

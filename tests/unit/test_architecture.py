@@ -68,7 +68,9 @@ def test_nothing_is_unfinished_or_switched_off(words: str) -> None:
     here = str(Path(__file__).relative_to(CHECKOUT))
     assert [
         line
-        for line in lines_with(words, "app", "collections", "playbooks", "sandbox", "scripts", "tests", "infra")
+        for line in lines_with(
+            words, "app", "bench", "collections", "playbooks", "sandbox", "scripts", "tests", "infra"
+        )
         if here not in line
     ] == []
 
@@ -77,7 +79,16 @@ def test_files_are_small_enough_to_read_in_one_go() -> None:
     long = {
         str(path.relative_to(CHECKOUT)): count
         for path in tracked(
-            "app", "collections", "playbooks", "sandbox", "scripts", "tests", "infra", "inventories", "molecule"
+            "app",
+            "bench",
+            "collections",
+            "playbooks",
+            "sandbox",
+            "scripts",
+            "tests",
+            "infra",
+            "inventories",
+            "molecule",
         )
         if path.suffix in {".py", ".yml", ".tf"} and (count := len(path.read_text("utf-8").splitlines())) > 500
     }
