@@ -251,17 +251,14 @@ def test_tags_and_lifecycle_rules_make_sense(s3: Any, bucket: Make) -> None:
 def test_a_presigned_url_is_good_for_its_time(s3: Any, bucket: Make) -> None:
     name = bucket("presigned")
     s3.put_object(Bucket=name, Key="k", Body=b"x")
-    url = s3.generate_presigned_url("get_object", Params={"Bucket": name, "Key": "k"}, ExpiresIn=1)
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": name, "Key": "k"}, ExpiresIn=3)
     with urllib.request.urlopen(url) as answer:
         assert answer.read() == b"x"
-    time.sleep(1.1)
+    time.sleep(3.2)
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(url)
     assert caught.value.code == 403
     assert b"<Message>Request has expired</Message>" in caught.value.read()
-
-
-# Object Lock. These buckets stay, and their objects, as they would on AWS: each test has a name of its own.
 
 
 @pytest.mark.behaviour("s3.the_managed_key_is_taken")

@@ -11,6 +11,7 @@ import pytest
 from tests.sandbox.s3_support import HERE, Make, upload
 from tests.sandbox.support import Sandbox, open_folder, refused
 
+# Buckets with Object Lock stay, and their objects, as they would on AWS: each test has a name of its own.
 LOCKED = "protected by object lock"
 
 
