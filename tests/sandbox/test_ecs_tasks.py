@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.sandbox.ecs_stand import answer
 from tests.sandbox.support import SERVER, Network, Sandbox, execution_role, until
 
 CLUSTER = "tasks-cluster"
@@ -84,18 +85,6 @@ def in_state(sandbox: Sandbox, arn: str, state: str) -> dict[str, Any]:
 
 def details(task: dict[str, Any]) -> dict[str, str]:
     return {d["name"]: d["value"] for d in task["attachments"][0]["details"]}
-
-
-def answer(task: dict[str, Any]) -> dict[str, Any]:
-    def ask() -> Any:
-        try:
-            with urllib.request.urlopen(f"http://{details(task)['privateIPv4Address']}:5000/", timeout=5) as response:
-                return json.load(response)
-        except OSError:
-            return None
-
-    document: dict[str, Any] = until(ask, "the task's answer")
-    return document
 
 
 def server_image(sandbox: Sandbox, name: str, tag: str = "x") -> str:
