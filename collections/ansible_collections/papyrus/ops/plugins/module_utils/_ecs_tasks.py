@@ -113,9 +113,14 @@ def running_tasks(
     interfaces = describe_interfaces(calls, [eni for eni in map(interface_id, usable) if eni])
     result.tasks = [shape_task(task, container_of(task, container), interfaces) for task in usable]
     if not usable and explain_none:
-        stopped = list_tasks(calls, cluster, service, "STOPPED")[:LIST_PAGE]
-        result.stopped = [stopped_shape(task) for task in describe_tasks(calls, cluster, stopped)[0]]
+        result.stopped = stopped_tasks(calls, cluster, service)
     return result
+
+
+def stopped_tasks(calls: Calls, cluster: str, service: str) -> list[dict[str, Any]]:
+    """Tasks of the service that ECS still remembers as stopped (about an hour), at most 100; two calls."""
+    arns = list_tasks(calls, cluster, service, "STOPPED")[:LIST_PAGE]
+    return [stopped_shape(task) for task in describe_tasks(calls, cluster, arns)[0]]
 
 
 def why_left_out(task: Mapping[str, Any]) -> str:
@@ -149,6 +154,7 @@ def stopped_shape(task: Mapping[str, Any]) -> dict[str, Any]:
             "task_arn": task["taskArn"],
             "stopped_at": task.get("stoppedAt"),
             "stop_code": task.get("stopCode", ""),
+            "started_by": task.get("startedBy", ""),
             "reason": stop_reason(task),
             "exit_codes": {c.get("name", ""): c.get("exitCode") for c in task.get("containers", [])},
             "task_definition": task.get("taskDefinitionArn", ""),

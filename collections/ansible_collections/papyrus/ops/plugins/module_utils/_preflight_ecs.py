@@ -96,10 +96,21 @@ def _family(task_definition: str) -> str:
 
 
 def steady(ask: Ask) -> Finding:
-    """B7. When tasks are missing, how the last ones ended is part of the answer."""
+    """B7. How tasks ended is part of the answer: all when none runs, else those of a rollout in flight or failed."""
     found = service(ask)
-    stopped = tasks(ask).stopped if int(found.get("runningCount", 0)) < 1 else []
-    return judge_service(found, stopped)
+    return judge_service(found, _deaths(ask, found))
+
+
+def _deaths(ask: Ask, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if int(found.get("runningCount", 0)) < 1 and (stopped := tasks(ask).stopped):
+        return stopped
+    rollouts = {
+        item.get("id") for item in found.get("deployments", []) if item.get("rolloutState") in {"IN_PROGRESS", "FAILED"}
+    }
+    if not rollouts:
+        return []
+    stopped = _ecs_tasks.stopped_tasks(ask.calls, ask.settings.cluster, ask.settings.service)
+    return [task for task in stopped if task["started_by"] in rollouts]
 
 
 def judge_service(found: Mapping[str, Any], stopped: Sequence[Mapping[str, Any]] = ()) -> Finding:

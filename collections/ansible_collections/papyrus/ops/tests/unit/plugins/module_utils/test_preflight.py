@@ -278,6 +278,20 @@ def test_B7_the_last_stopped_task_says_why_nothing_runs() -> None:
     assert "exit code 3" in rows["C4"].reason
 
 
+@pytest.mark.parametrize("state", ["IN_PROGRESS", "FAILED"])
+def test_B7_a_rollout_whose_tasks_die_says_how_though_one_runs_at_the_moment(state: str) -> None:
+    ended = {"lastStatus": "STOPPED", "desiredStatus": "STOPPED"}
+    dead = shapes.task(3, **ended, startedBy="ecs-svc/2", containers=[{"name": "app", "exitCode": 3}])
+    replaced = shapes.task(4, **ended, startedBy="ecs-svc/1", stoppedReason="Scaling activity initiated")
+    answers = {
+        name.replace(".", "__"): answer for name, answer in shapes.answers([shapes.task(1)], [dead, replaced]).items()
+    }
+    rollout = [{"id": "ecs-svc/2", "status": "PRIMARY", "rolloutState": state}]
+    rows, dummy = evaluate(aws(**answers, ecs__describe_services={"services": [shapes.service(deployments=rollout)]}))
+    assert "exit code 3" in rows["B7"].reason
+    assert "Scaling" not in rows["B7"].reason
+
+
 @pytest.mark.parametrize(
     ("found_service", "agent", "container", "words"),
     [
