@@ -27,6 +27,7 @@ from ._names import rfc3339, utc_now
 from ._run_end import finish, last_phase, remove_private, short_values
 from ._run_settings import GUARD_LOG, Settings, write_guard_process
 from ._run_stack import StackRun
+from ._verdict import release_line
 
 T = TypeVar("T")
 
@@ -219,6 +220,8 @@ class Guard:
         server.close()
         if end is None:
             left += " The verdict could not be written."
+        elif end["verdict"].get("release"):
+            left += f" {release_line(end['verdict']['release'])}."
         remove_private(settings.private)
         gone = "everything it created is gone." if result.get("gone") else ""
         self._say(f"papyrus.ops: run {settings.run_id} ended FAILED; {gone}{left} Evidence: {settings.folder}")

@@ -77,11 +77,13 @@ def verdict(
         warnings.append("the working tree has changes that no commit holds")
     if not counts["ok"] and not failures:
         failures.append({"step": "all", "name": "", "task": "", "cause": "the run holds no check"})
+    result = "FAILED" if failures else "WARNED" if warnings else "PASSED"
     return {
-        "result": "FAILED" if failures else "WARNED" if warnings else "PASSED",
+        "result": result,
         "first_failure": failures[0] if failures else None,
         "failures": failures,
         "failed_destroy": failed_destroy,
+        "release": _release(lines, result),
         "gone": gone,
         "counts": counts,
         "skips": skips,
@@ -148,6 +150,35 @@ def _gone(lines: Sequence[Mapping[str, Any]]) -> str:
     return "missing" if applied else "not needed"
 
 
+def _release(lines: Sequence[Mapping[str, Any]], result: str) -> dict[str, Any] | None:
+    """What became of the rollout, as the last item that speaks of it says; None for a run that released nothing.
+
+    `result` (deployed, rolled_back, stopped, superseded, failed, not_started), `by`, `task_definition`, `serving`,
+    `previous`, `cause`; `proven` is true only when a deployed revision has passed everything else as well.
+    """
+    said = [meta["release"] for line in lines if isinstance((meta := line.get("meta") or {}).get("release"), Mapping)]
+    if not said:
+        return None
+    return {**said[-1], "proven": result != "FAILED" and said[-1].get("result") == "deployed"}
+
+
+def release_line(release: Mapping[str, Any]) -> str:
+    """One sentence: what the release did, who went back, what serves now."""
+    new, serving, previous = (
+        str(release.get(key) or "").rsplit("/", 1)[-1] for key in ("task_definition", "serving", "previous")
+    )
+    what = str(release.get("result") or "unknown").replace("_", " ")
+    if what == "deployed" and not release.get("proven"):
+        text = f"{new} was deployed but is not proven; {previous or 'nothing'} served before"
+    elif what == "deployed":
+        text = f"{new} deployed and proven"
+    else:
+        by = f" by {release['by']}" if release.get("by") else ""
+        text = f"{new}: {what}{by}; {serving or 'no revision'} serves"
+    cause = " ".join(str(release.get("cause") or "").split())
+    return f"Release: {text}" + (f" ({cause})" if cause else "")
+
+
 def verdict_text(result: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], folder: str) -> str:
     """The block for a terminal: one row per check (step, status, reason), the result, and where the evidence lies."""
     rows = [row for line in lines for row in check_rows(line) if row["status"] != "info"]
@@ -165,6 +196,8 @@ def verdict_text(result: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], 
     failed_destroy = result["failed_destroy"]
     if failed_destroy and failed_destroy is not first and failed_destroy != first:
         text.append(f"Failed destroy: {failed_destroy['cause']}")
+    if result.get("release"):
+        text.append(release_line(result["release"]))
     text += [f"Warning: {warning}" for warning in result["warnings"]]
     text.append(f"{result['result']}  evidence: {folder}")
     return printable("\n".join(text))

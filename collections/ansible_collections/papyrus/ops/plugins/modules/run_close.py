@@ -84,6 +84,19 @@ verdict:
       description: The failure of the destroy or of the gone-check, or nothing.
       type: dict
       sample:
+    release:
+      description:
+        - What became of the rollout, as the last item that speaks of it says. Nothing when the run released nothing.
+        - C(proven) is true only when the new revision serves and everything else of the run passed as well.
+      type: dict
+      sample:
+        result: rolled_back
+        by: deployment circuit breaker
+        task_definition: arn:aws:ecs:us-west-2:123456789012:task-definition/papyrus-task:8
+        serving: arn:aws:ecs:us-west-2:123456789012:task-definition/papyrus-task:7
+        previous: arn:aws:ecs:us-west-2:123456789012:task-definition/papyrus-task:7
+        cause: container app ended with exit code 3
+        proven: false
     gone:
       description: Result of the gone-check, V(missing), or V(not needed) when the run could create nothing.
       type: str

@@ -22,7 +22,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._lease import (
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._ledger import Ledger
 from ansible_collections.papyrus.ops.plugins.module_utils._run_end import finish, last_phase
-from ansible_collections.papyrus.ops.plugins.module_utils._verdict import verdict, verdict_text
+from ansible_collections.papyrus.ops.plugins.module_utils._verdict import release_line, verdict, verdict_text
 
 RUN = "20260131T120000Z-abc234"
 
@@ -72,6 +72,47 @@ def test_verdict_without_a_gone_check_is_failed() -> None:
 
 def test_verdict_of_a_run_that_could_create_nothing_needs_no_gone_check() -> None:
     assert verdict([line("schema.log")])["gone"] == verdict(GOOD[:2])["gone"] == "not needed"
+
+
+RELEASE = {
+    "result": "deployed",
+    "by": "",
+    "task_definition": "arn:aws:ecs:us-west-2:1:task-definition/papyrus-task:8",
+    "serving": "arn:aws:ecs:us-west-2:1:task-definition/papyrus-task:8",
+    "previous": "arn:aws:ecs:us-west-2:1:task-definition/papyrus-task:7",
+    "cause": "",
+}
+
+
+def test_F3_a_deployed_revision_is_proven_only_when_the_whole_run_passed() -> None:
+    rollout = line("rollout.jsonl", "ok", "F3", release=RELEASE)
+    passed = verdict([*GOOD, rollout])
+    assert passed["release"] == {**RELEASE, "proven": True}
+    assert "Release: papyrus-task:8 deployed and proven" in verdict_text(passed, GOOD, "/bundle")
+    failed = verdict([*GOOD, rollout, line("dbcheck.log", "ng", reason="/dbcheck answered 503")])
+    assert failed["release"]["proven"] is False
+    assert "papyrus-task:8 was deployed but is not proven; papyrus-task:7 served" in release_line(failed["release"])
+
+
+def test_F3_the_last_word_about_the_rollout_counts() -> None:
+    back = {
+        **RELEASE,
+        "result": "rolled_back",
+        "by": "deployment circuit breaker",
+        "serving": RELEASE["previous"],
+        "cause": "exit code 3",
+    }
+    begun = line("rollout.jsonl", "info", "F3", release=RELEASE)
+    result = verdict([*GOOD, begun, line("rollout.jsonl", "ng", "F3", release=back)])
+    assert result["result"] == "FAILED"
+    assert release_line(result["release"]) == (
+        "Release: papyrus-task:8: rolled back by deployment circuit breaker; papyrus-task:7 serves (exit code 3)"
+    )
+
+
+def test_F3_a_run_that_releases_nothing_says_nothing_about_it() -> None:
+    assert verdict(GOOD)["release"] is None
+    assert "Release:" not in verdict_text(verdict(GOOD), GOOD, "/bundle")
 
 
 def test_verdict_without_any_check_is_failed() -> None:
