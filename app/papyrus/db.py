@@ -33,7 +33,7 @@ _MARK = """
     ON CONFLICT (run_id, path) DO NOTHING
 """
 _MARK_THERE = "SELECT 1 FROM papyrus_schema.run_marks WHERE run_id = %s AND path = %s"
-_TLS = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl"
+TLS = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl"
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Database:
             if run_id is not None:
                 connection.execute(_MARK, (run_id, path, task_arn, image_digest))
                 inserted = connection.execute(_MARK_THERE, (run_id, path)).fetchone() is not None
-            tls = connection.execute(_TLS).fetchone()
+            tls = connection.execute(TLS).fetchone()
             connection.commit()
             return Mark(product.rowcount, inserted, product.statusmessage or "", tls[0] if tls else "")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from papyrus import mark_cli
+from papyrus import login_cli, mark_cli
 from papyrus.errors import Reason, unavailable
 
 RUN = "20260131T120000Z-abc234"
@@ -234,6 +234,27 @@ def test_a7_the_command_fails_with_a_reason_and_no_password(
     output = capsys.readouterr()
     assert output.err.startswith("database not usable: tls")
     assert "s3cret" not in output.err + output.out
+
+
+def test_e1_the_login_of_a_fresh_task_says_who_where_and_tls_and_writes_nothing(
+    database: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment(monkeypatch, database)
+    assert login_cli.main() == 0
+    assert re.fullmatch(r"LOGIN: papyrus_app in \S+\nTLS: TLSv1\.[23]\n", capsys.readouterr().out)
+    with database.connect() as connection:
+        assert connection.execute("SELECT count(*) FROM papyrus_schema.products").fetchone() == (0,)
+    assert marks(database) == []
+
+
+def test_e1_the_login_of_a_fresh_task_fails_with_a_drifted_password_which_it_does_not_show(
+    database: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment(monkeypatch, database, DB_PASSWORD="drifted-pass-word")
+    assert login_cli.main() == 1
+    output = capsys.readouterr()
+    assert output.err.startswith("database not usable: authentication")
+    assert "drifted-pass-word" not in output.err + output.out
 
 
 def test_g1_init_sql_rolls_back_whole_and_may_be_repeated(database: Any) -> None:

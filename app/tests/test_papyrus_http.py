@@ -7,7 +7,7 @@ import urllib.error
 from typing import Any
 
 import pytest
-from papyrus import create_app, identity
+from papyrus import create_app, identity, routes
 
 DUMMY = {"DB_HOST": "dummy", "DB_PORT": "dummy", "DB_NAME": "dummy", "DB_USER": "dummy", "DB_PASSWORD": "dummy"}
 ARN = "arn:aws:ecs:us-west-2:123456789012:task/papyrus-ecs-prd/0123456789abcdef0123456789abcdef"
@@ -25,6 +25,13 @@ def app_with(task: identity.Task) -> Any:
 def test_a1_factory_registers_the_three_routes_with_dummy_settings() -> None:
     rules = {rule.rule: rule.endpoint for rule in create_app(DUMMY).url_map.iter_rules()}
     assert rules == {"/": "index.index", "/healthz": "healthz.healthz", "/dbcheck": "dbcheck.dbcheck"}
+
+
+def test_f3_the_url_map_is_printed_with_a_first_line_that_a_program_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    assert routes.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert json.loads(lines[0].removeprefix("ROUTES: ")) == ["/", "/dbcheck", "/healthz"]
+    assert "/healthz GET,HEAD,OPTIONS -> healthz.healthz" in lines
 
 
 def test_a1_factory_works_without_any_setting() -> None:
