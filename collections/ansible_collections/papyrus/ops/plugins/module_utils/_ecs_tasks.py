@@ -33,12 +33,32 @@ class TaskProblem(Exception):
 
 @dataclass
 class Tasks:
-    """`tasks` can be targets; `left_out` names every other task with its reason; `stopped` only when none runs."""
+    """`tasks` can be targets; `left_out` names every other task with its reason; `stopped` only when none runs.
+
+    `raw` are all tasks as ECS describes them, `interfaces` the network interfaces of `tasks` as EC2 does.
+    """
 
     tasks: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
     stopped: list[dict[str, Any]] = field(default_factory=list)
     raw: list[dict[str, Any]] = field(default_factory=list)
+    interfaces: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def describe_service(calls: Calls, cluster: str, service: str) -> dict[str, Any]:
+    """The service as ECS describes it. TaskProblem when the cluster has none of that name."""
+    answer = calls.call(
+        "ecs",
+        "describe_services",
+        f"service {service} in cluster {cluster}",
+        hint="Check cluster, service and region.",
+        cluster=cluster,
+        services=[service],
+    )
+    if not answer.get("services"):
+        reason = next((str(failure.get("reason")) for failure in answer.get("failures", [])), "MISSING")
+        raise TaskProblem(f"there is no service {service} in cluster {cluster} (ECS says {reason})")
+    return dict(answer["services"][0])
 
 
 def list_tasks(calls: Calls, cluster: str, service: str, desired: str = "RUNNING") -> list[str]:
@@ -110,8 +130,8 @@ def running_tasks(
             result.left_out.append({"task_arn": task["taskArn"], "reason": reason})
         else:
             usable.append(task)
-    interfaces = describe_interfaces(calls, [eni for eni in map(interface_id, usable) if eni])
-    result.tasks = [shape_task(task, container_of(task, container), interfaces) for task in usable]
+    result.interfaces = describe_interfaces(calls, [eni for eni in map(interface_id, usable) if eni])
+    result.tasks = [shape_task(task, container_of(task, container), result.interfaces) for task in usable]
     if not usable and explain_none:
         result.stopped = stopped_tasks(calls, cluster, service)
     return result

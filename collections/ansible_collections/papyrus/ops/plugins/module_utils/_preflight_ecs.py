@@ -22,21 +22,7 @@ def service(ask: Ask) -> dict[str, Any]:
 
 
 def _service(ask: Ask) -> dict[str, Any]:
-    settings = ask.settings
-    answer = ask.calls.call(
-        "ecs",
-        "describe_services",
-        f"service {settings.service} in cluster {settings.cluster}",
-        hint="Check cluster, service and region.",
-        cluster=settings.cluster,
-        services=[settings.service],
-    )
-    if not answer.get("services"):
-        reason = next((str(failure.get("reason")) for failure in answer.get("failures", [])), "MISSING")
-        raise _ecs_tasks.TaskProblem(
-            f"there is no service {settings.service} in cluster {settings.cluster} (ECS says {reason})"
-        )
-    return dict(answer["services"][0])
+    return _ecs_tasks.describe_service(ask.calls, ask.settings.cluster, ask.settings.service)
 
 
 def tasks(ask: Ask) -> _ecs_tasks.Tasks:
