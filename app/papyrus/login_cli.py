@@ -1,7 +1,7 @@
 """`python -m papyrus.login_cli`: logs in with this container's settings, writes nothing, and ends.
 
-A task keeps the secret's values that it was started with; run as the command of a fresh task, this proves today's values.
-Prints who logged in where and the server's word about TLS. Exit 0: logged in over TLS; 1: not (the reason is on stderr).
+A task keeps the secret's values that it was started with; run as the command of a fresh task, this proves today's.
+Prints who logged in where, and the server's word about TLS. Exit 0: logged in over TLS; 1: not (why is on stderr).
 """
 
 from __future__ import annotations
