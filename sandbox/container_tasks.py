@@ -20,7 +20,7 @@ from sandbox.container_engine import LABEL, EngineError, write_secret
 from sandbox.containers import APIError, Container
 from sandbox.images import REFERENCE, ImageStore, Unpacked
 from sandbox.processes import Process, StartError
-from sandbox.tasks import SYSTEM_PATH, TASK_LABEL, Plan, TaskBackend
+from sandbox.tasks import SYSTEM_PATH, TASK_LABEL, TERMINAL, Further, Plan, TaskBackend
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
@@ -99,6 +99,12 @@ class ContainerBackend(TaskBackend):
             # It is swept at the end.
             log.warning("container %s: %s", container.name, error)
         super().remove(container)
+
+    def further(self, container: Container, argv: list[str]) -> Further:
+        program, verb, name = self.plan(container).inside
+        variables = [word for pair in TERMINAL.items() for word in ("--env", "=".join(pair))]
+        words = [program, verb, "--interactive", "--tty", *variables, name, *argv]
+        return Further(words, {**self._client.environment, **TERMINAL}, self.plan(container).folder)
 
     def _pull(self, reference: str, digest: str, folder: Path) -> str:
         """Name of an image that the engine has now, by its digest in the sandbox's own registry."""

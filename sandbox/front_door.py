@@ -59,9 +59,8 @@ class FrontDoor:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif scope["type"] == "websocket":
-            # None of the APIs here has one; ECS Exec's data channel is not served.
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            assert self._runtime.websockets is not None
+            await self._runtime.websockets(scope, receive, send)
         else:
             try:
                 await self._http(scope, receive, send)

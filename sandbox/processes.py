@@ -108,16 +108,19 @@ class Processes:
         output: Path | None = None,
         user: str | None = None,
         name: str | None = None,
+        terminal: int | None = None,
     ) -> Process:
         """Start a program with exactly this environment; stdout and stderr are appended to `output`.
 
-        `user` is dropped to when we are root and ignored otherwise. Raises StartError when it cannot be executed.
+        `user` is dropped to when we are root and ignored otherwise. `terminal`, a descriptor that stays the caller's,
+        becomes its input, output and controlling terminal. Raises StartError when it cannot be executed.
         """
         answer: queue.SimpleQueue[Process | BaseException] = queue.SimpleQueue()
 
         def job() -> None:
             try:
-                answer.put(self._spawn(list(argv), dict(env), str(cwd), output, user, name or Path(argv[0]).name))
+                known_as = name or Path(argv[0]).name
+                answer.put(self._spawn(list(argv), dict(env), str(cwd), output, user, known_as, terminal))
             except BaseException as error:
                 answer.put(error)
 
@@ -192,7 +195,14 @@ class Processes:
                 return
 
     def _spawn(
-        self, argv: list[str], env: dict[str, str], cwd: str, output: Path | None, user: str | None, name: str
+        self,
+        argv: list[str],
+        env: dict[str, str],
+        cwd: str,
+        output: Path | None,
+        user: str | None,
+        name: str,
+        terminal: int | None,
     ) -> Process:
         if self._closed:
             raise StartError(f"{name}: the sandbox is going down")
@@ -203,7 +213,8 @@ class Processes:
         life_in, life_out = os.pipe2(os.O_CLOEXEC)
         status_in, status_out = os.pipe2(os.O_CLOEXEC)
         command = [sys.executable, "-I", "-S", str(TASK_INIT)]
-        command += [str(life_in), str(status_out), str(uid), str(gid), str(self._state), "--", *argv]
+        command += [str(life_in), str(status_out), str(uid), str(gid), str(self._state)]
+        command += [*([] if terminal is None else [task_init.ON_TERMINAL]), "--", *argv]
         try:
             with contextlib.ExitStack() as stack:
                 sink = stack.enter_context(output.open("ab")) if output else subprocess.DEVNULL
@@ -211,8 +222,8 @@ class Processes:
                     command,
                     env=env,
                     cwd=cwd,
-                    stdin=subprocess.DEVNULL,
-                    stdout=sink,
+                    stdin=subprocess.DEVNULL if terminal is None else terminal,
+                    stdout=sink if terminal is None else terminal,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=(life_in, status_out),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Backend(Protocol):
@@ -72,6 +73,8 @@ class Runtime:
     backends: dict[str, Backend] = field(default_factory=dict)
     # Asked in turn, before a request is taken for an AWS API call.
     data_planes: list[DataPlane] = field(default_factory=list)
+    # Serves websockets; ECS's seam puts its data channels in.
+    websockets: Asgi | None = None
     # Called in the server's loop once it serves, and at its end in reverse order (plain functions, kept short).
     at_start: list[Callable[[], None]] = field(default_factory=list)
     at_stop: list[Callable[[], None]] = field(default_factory=list)

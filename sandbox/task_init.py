@@ -1,24 +1,28 @@
 """Process 1 of a sandboxed program: forwards signals, reaps, and leaves nothing behind when it or the sandbox ends.
 
-Run as `python -I -S task_init.py LIFE_FD STATUS_FD UID GID STATE -- PROGRAM ARG…` in a session of its own, with the
-program's environment and folder. LIFE_FD is the reading end of a pipe whose only writer is the sandbox: its end means
-that the sandbox is gone, by whatever way, and every descendant is killed. The exit code is the program's, or 128 + n
-when signal n ended it (as a container runtime reports it). The program's pid goes to STATUS_FD, or `!` and the error
-when it could not be started (exit code 127). Imports nothing of the package, so that it starts fast and runs anywhere.
+Run as `python -I -S task_init.py LIFE_FD STATUS_FD UID GID STATE [terminal] -- PROGRAM ARG…` in a session of its own,
+with the program's environment and folder; with `terminal`, standard input is one and becomes the program's alone.
+LIFE_FD is the reading end of a pipe whose only writer is the sandbox: its end means that the sandbox is gone, by
+whatever way, and every descendant is killed. The exit code is the program's, or 128 + n when signal n ended it (as a
+container runtime reports it). The program's pid goes to STATUS_FD, or `!` and the error when it could not be started
+(exit code 127). Imports nothing of the package, so that it starts fast and runs anywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import select
 import signal
 import sys
+import termios
 import time
 from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+ON_TERMINAL = "terminal"
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -61,13 +65,21 @@ def given_environment() -> dict[bytes, bytes]:
     return {name: value for name, _, value in pairs}
 
 
-def start(program: list[str], status_fd: int, uid: int, gid: int) -> int:
+def start(program: list[str], status_fd: int, uid: int, gid: int, on_terminal: bool) -> int:
     # Before the change of user: afterwards the kernel no longer lets us read it (proc(5), PR_SET_DUMPABLE).
     environment = given_environment()
     pid = os.fork()
     if pid:
+        if on_terminal:
+            # Only the program keeps it: its end is the terminal's.
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for descriptor in (0, 1, 2):
+                os.dup2(nothing, descriptor)
         return pid
     try:
+        if on_terminal:
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         # Python ignores these two and an ignored signal stays so across exec; caught ones go back by themselves.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -94,7 +106,8 @@ def main(arguments: list[str]) -> int:
     signal.set_wakeup_fd(wake_out)
     for number in (*FORWARDED, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
-    main_pid = start(program, status_fd, uid, gid)
+    on_terminal = arguments[5] == ON_TERMINAL
+    main_pid = start(program, status_fd, uid, gid, on_terminal)
     os.write(status_fd, str(main_pid).encode())
     os.close(status_fd)
     status: int | None = reap(main_pid)

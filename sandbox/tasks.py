@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sandbox.tasks")
 TASK_LABEL = "com.amazonaws.ecs.task-arn"
+# What ECS Exec's agent gives a command beside the container's own environment (and LANG, where there is none):
+# https://github.com/aws/amazon-ssm-agent/blob/mainline/agent/session/shell/shell_unix.go
+TERMINAL = {"TERM": "xterm-256color"}
 SYSTEM_PATH = ["/usr/local/bin", "/usr/bin", "/bin"]
 
 
@@ -38,6 +41,15 @@ class Plan:
     home: Path
     # What a command has to begin with to run where the container does; then it needs no environment of its own.
     inside: tuple[str, ...] = ()
+
+
+@dataclass
+class Further:
+    """How a further program is to be started where a container's own runs, on a terminal."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    folder: Path
 
 
 class TaskBackend:
@@ -58,6 +70,13 @@ class TaskBackend:
 
     def plan(self, container: Container) -> Plan:
         return self._plans[container.id]
+
+    def further(self, container: Container, argv: list[str]) -> Further:
+        """Another program in the container. Raises KeyError once that is gone."""
+        plan = self._plans[container.id]
+        inside = Inside(plan.image.root)
+        environment = {"LANG": "C.UTF-8", **plan.environment, **TERMINAL}
+        return Further([inside.argument(word) for word in argv], environment, plan.folder)
 
     def prepare(self, container: Container) -> None:
         """Unpack the image; give the task its address and network interface with its first container."""

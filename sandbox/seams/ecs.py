@@ -12,6 +12,7 @@ from sandbox import emulator
 from sandbox.behaviours import behaviour
 from sandbox.config import PROCESSES
 from sandbox.container_tasks import ContainerBackend
+from sandbox.data_channel.channel import DataChannels
 from sandbox.images import ImageStore
 from sandbox.seams import ecs_pages
 from sandbox.seams.ecs_definitions import Definitions
@@ -52,7 +53,9 @@ def install(runtime: Runtime) -> None:
     life.install()
     scheduler = Scheduler(runtime, ecs, life, events)
     scheduler.install()
-    Sessions(runtime, ecs).install()
+    sessions = Sessions(runtime, ecs)
+    sessions.install()
+    runtime.websockets = DataChannels(runtime, sessions, backend).serve
     _mend_clusters(ecs)
     Services(ecs).install()
     ecs_pages.install(ecs)

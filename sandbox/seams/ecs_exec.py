@@ -1,9 +1,11 @@
-"""ExecuteCommand: who may be reached, and the session that leads there; the stream itself is not served yet."""
+"""ExecuteCommand: who may be reached, and the session that leads there (sandbox.data_channel)."""
 
 from __future__ import annotations
 
+import hmac
 import secrets
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
@@ -15,16 +17,21 @@ if TYPE_CHECKING:
 
 Task = dict[str, Any]
 AGENT = "ExecuteCommandAgent"
+# How long a token waits for its first use. AWS names no time.
+TOKEN_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a data channel opens with."""
+    """What a data channel opens with. `target` names the container as Session Manager does."""
 
+    identifier: str
     token: str
     task: str
     container: str
+    target: str
     command: str
+    begun: float = field(default_factory=time.monotonic)
 
 
 class Sessions:
@@ -51,7 +58,15 @@ class Sessions:
         exec_is_enabled(task)
         exec_agent_is_connected(container)
         identifier = f"ecs-execute-command-{secrets.token_hex(13)[:25]}"
-        session = Session(secrets.token_urlsafe(120), task["taskArn"], name, str(data.get("command", "")))
+        cluster, task_id = task["clusterArn"].rpartition("/")[2], task["taskArn"].rpartition("/")[2]
+        session = Session(
+            identifier,
+            secrets.token_urlsafe(120),
+            task["taskArn"],
+            name,
+            f"ecs:{cluster}_{task_id}_{(container or {}).get('runtimeId', '')}",
+            str(data.get("command", "")),
+        )
         self.known[identifier] = session
         endpoint = self._runtime.settings.endpoint.replace("http://", "ws://", 1)
         answer = {
@@ -67,6 +82,25 @@ class Sessions:
             "taskArn": task["taskArn"],
         }
         return emulator.json_response(answer)
+
+    def opened(self, identifier: str, message: Any) -> Session | None:
+        """The session that a data channel's first message opens with its token, once."""
+        for name, old in list(self.known.items()):
+            if time.monotonic() - old.begun > TOKEN_SECONDS:
+                self.known.pop(name, None)
+        session, given = self.known.get(identifier), message if isinstance(message, dict) else {}
+        if session is None or not token_opens_the_channel(session, given):
+            return None
+        return self.known.pop(identifier, None)
+
+
+@behaviour("ecs", otherwise=lambda *_: True)
+def token_opens_the_channel(session: Session, message: dict[str, Any]) -> bool:
+    """A session's stream opens only for who sends its token first.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Session.html (tokenValue)
+    """
+    return hmac.compare_digest(str(message.get("TokenValue", "")).encode(), session.token.encode())
 
 
 @behaviour("ecs", code="InvalidParameterException", otherwise=lambda task: str(task["containers"][0]["name"]))
