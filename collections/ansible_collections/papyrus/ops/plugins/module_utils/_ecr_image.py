@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import _oci_image, _registry, _wheels
-from ._aws import AwsFailure, aws_call, is_missing, request_id
+from ._ecr_lookup import Repository, image_detail
 from ._oci_image import Base, Entry, Image, ImageError
 from ._registry import Reference, Registry, RegistryFailure
 
@@ -41,13 +41,6 @@ class Stored:
     tags: tuple[str, ...] | None
 
 
-@dataclass(frozen=True)
-class Repository:
-    name: str
-    uri: str
-    immutable: bool
-
-
 def build(inputs: Inputs, base: Base, runner: _wheels.Runner) -> Image:
     """The image, in memory. ImageError says which input is at fault."""
     try:
@@ -71,34 +64,11 @@ def build(inputs: Inputs, base: Base, runner: _wheels.Runner) -> Image:
     return _oci_image.build(base, layers, inputs.runtime, inputs.target.platform)
 
 
-def describe_repository(client: Callable[[str], Any], name: str) -> Repository:
-    """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_DescribeRepositories.html"""
-    hint = "Apply the stack that makes the repository first, or correct its name."
-    with aws_call("DescribeRepositories", name, hint):
-        answer = client("ecr").describe_repositories(repositoryNames=[name])
-    found = answer["repositories"][0]
-    # IMMUTABLE_WITH_EXCLUSION and the like depend on the tag: ECR itself refuses then.
-    return Repository(name, found["repositoryUri"], found.get("imageTagMutability") == "IMMUTABLE")
-
-
-def _detail(client: Callable[[str], Any], repository: str, image_id: Mapping[str, str]) -> Mapping[str, Any] | None:
-    """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_DescribeImages.html"""
-    try:
-        with aws_call("DescribeImages", f"{repository} {next(iter(image_id.values()))}"):
-            answer = client("ecr").describe_images(repositoryName=repository, imageIds=[dict(image_id)])
-    except AwsFailure as exc:
-        if is_missing(exc):
-            return None
-        raise
-    details = answer.get("imageDetails") or []
-    return {**details[0], "request_id": request_id(answer)} if details else None
-
-
 def stored(client: Callable[[str], Any], repository: str, digest: str, tag: str) -> Stored:
-    image = _detail(client, repository, {"imageDigest": digest})
+    image = image_detail(client, repository, {"imageDigest": digest})
     if image is not None and tag in (image.get("imageTags") or []):
         return Stored(digest, tuple(sorted(image["imageTags"])))
-    tagged = _detail(client, repository, {"imageTag": tag})
+    tagged = image_detail(client, repository, {"imageTag": tag})
     tags = None if image is None else tuple(sorted(image.get("imageTags") or []))
     return Stored(None if tagged is None else str(tagged["imageDigest"]), tags)
 
@@ -143,7 +113,7 @@ def read_back(client: Callable[[str], Any], registry: Registry, repository: str,
         raise RegistryFailure(
             tried, f"the registry names {by_head}, pushed was {digest}", hint="Is someone else pushing?"
         )
-    detail = _detail(client, repository, {"imageTag": tag})
+    detail = image_detail(client, repository, {"imageTag": tag})
     if detail is None or detail["imageDigest"] != digest:
         said = "knows no such image" if detail is None else f"names {detail['imageDigest']}"
         raise RegistryFailure(tried, f"DescribeImages {said}, pushed was {digest}")

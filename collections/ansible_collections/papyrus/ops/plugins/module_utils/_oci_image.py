@@ -186,17 +186,31 @@ def source_entries(source: Path, paths: Iterable[str], prefix: str) -> dict[str,
     return entries
 
 
-def platform_digest(index: Mapping[str, Any], platform: str) -> str:
-    """The digest of the manifest for `os/architecture[/variant]` in an image index. ImageError when it has none."""
-    wanted = platform.split("/")
+def platforms(index: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """`os/architecture[/variant]` and digest of each image in an index.
+
+    Other manifests are left out, such as the attestations that BuildKit adds (of platform unknown/unknown):
+    https://docs.docker.com/build/metadata/attestations/attestation-storage/
+    """
     found = []
     for descriptor in index.get("manifests", []):
         given = descriptor.get("platform") or {}
-        parts = [given.get("os"), given.get("architecture")]
-        found.append("/".join(str(part) for part in [*parts, given.get("variant")] if part))
-        if parts == wanted[:2] and (len(wanted) < 3 or given.get("variant") == wanted[2]):
-            return str(descriptor["digest"])
-    raise ImageError(f"the base image has no manifest for {platform}; it has {', '.join(found) or 'none at all'}")
+        kind = (descriptor.get("annotations") or {}).get("vnd.docker.reference.type", "")
+        if kind == "attestation-manifest" or given.get("os") == "unknown":
+            continue
+        parts = [given.get("os"), given.get("architecture"), given.get("variant")]
+        found.append(("/".join(str(part) for part in parts if part), str(descriptor["digest"])))
+    return found
+
+
+def platform_digest(index: Mapping[str, Any], platform: str, what: str = "the base image") -> str:
+    """The digest of the manifest for `os/architecture[/variant]` in an image index. ImageError when it has none."""
+    found = platforms(index)
+    for name, digest in found:
+        if name == platform or name.startswith(platform + "/"):
+            return digest
+    listed = ", ".join(name for name, digest in found)
+    raise ImageError(f"{what} has no manifest for {platform}; it has {listed or 'none at all'}")
 
 
 def _environment(base: Iterable[str], own: Mapping[str, str]) -> list[str]:

@@ -96,6 +96,10 @@ class Manifest:
     media_type: str
     digest: str
 
+    @property
+    def is_index(self) -> bool:
+        return self.media_type in INDEXES or "manifests" in self.json()
+
     def json(self) -> dict[str, Any]:
         value = json.loads(self.data)
         if not isinstance(value, dict):
@@ -314,9 +318,13 @@ def _checked(tried: str, data: bytes, digest: str) -> bytes:
 
 def fetch_base(registry: Registry, repository: str, digest: str, platform: str) -> _oci_image.Base:
     """Manifest and configuration of the base for one platform; an index is resolved. ImageError, RegistryFailure."""
-    manifest = registry.manifest(repository, digest)
-    if manifest.media_type in INDEXES or "manifests" in manifest.json():
-        manifest = registry.manifest(repository, _oci_image.platform_digest(manifest.json(), platform))
+    return resolve(registry, repository, registry.manifest(repository, digest), platform, "the base image")
+
+
+def resolve(registry: Registry, repository: str, manifest: Manifest, platform: str, what: str) -> _oci_image.Base:
+    """The same for a manifest or index that is there already; `what` names it in errors."""
+    if manifest.is_index:
+        manifest = registry.manifest(repository, _oci_image.platform_digest(manifest.json(), platform, what))
     content = manifest.json()
     if "config" not in content or "layers" not in content:
         raise _oci_image.ImageError(f"{repository}@{manifest.digest} is not an image ({manifest.media_type})")

@@ -213,7 +213,14 @@ from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _ecr_image, _oci_image, _registry, _wheels
+from ansible_collections.papyrus.ops.plugins.module_utils import (
+    _aws,
+    _ecr_image,
+    _ecr_lookup,
+    _oci_image,
+    _registry,
+    _wheels,
+)
 
 
 def _inputs(asked: dict[str, Any]) -> _ecr_image.Inputs:
@@ -255,7 +262,7 @@ def _ensure(asked: dict[str, Any], clients: _aws.Clients, runner: _wheels.Runner
     name = asked["repository"]
     inputs = _inputs(asked)
     reference = _registry.parse_reference(asked["base"])
-    repository = _ecr_image.describe_repository(clients, name)
+    repository = _ecr_lookup.describe_repository(clients, name)
     registry = _registry.Registry(_registry.ecr_endpoint(clients))
     base_registry, base_repository = _ecr_image.open_base(clients, reference, registry, repository.uri)
     base = _registry.fetch_base(base_registry, base_repository, reference.digest, inputs.target.platform)
