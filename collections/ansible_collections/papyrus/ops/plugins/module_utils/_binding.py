@@ -295,9 +295,10 @@ def _steady(facts: Facts) -> list[Link]:
         for arn in now.keys() - known.keys():
             text = f"task {short(arn)} was started after the targets were registered"
             links.append(Link("task", "ng", ", ".join(sorted(known)), arn, text))
-    for arn in known.keys() & now.keys():
-        for key in ("ip", "eni", "image_digest", "task_definition"):
-            before, after = str(known[arn][key]), str(now[arn][key])
+    for task in (*facts.registered, *first.tasks):
+        arn = str(task["task_arn"])
+        for key in ("ip", "eni", "image_digest", "task_definition") if arn in now else ():
+            before, after = str(task[key]), str(now[arn][key])
             if before != after:
                 text = f"task {short(arn)} had {key} {before}, now it is {after}"
                 links.append(Link("task", "ng", before, after, text))
@@ -337,7 +338,7 @@ def _answers(facts: Facts) -> list[Link]:
     for name in facts.answers.strangers(facts.last.tasks):
         says = facts.last.left_out.get(name) or facts.strangers.get(name) or "is not known to ECS"
         text = f"{brief(short(name))} answers, which {says}; the service's running tasks are {running or 'none'}"
-        links.append(Link("answer", "ng", running, brief(name), text))
+        links.append(Link("answer", "ng", running, name, text))
     images: dict[str, Answer] = {}
     for answer in facts.answers.counts:
         if answer.status and answer.image:
@@ -449,6 +450,6 @@ def _answer(facts: Facts, task: Task) -> Link:
     if wrong is not None:
         said = brief(wrong.image or "nothing")
         text = f"task {short(arn)} answers as {said}, its container runs {brief(runs)}"
-        return Link("answer", "ng", runs, brief(wrong.image or ""), text)
+        return Link("answer", "ng", runs, wrong.image or "", text)
     count = sum(facts.answers.counts[answer] for answer in answers)
     return Link("answer", "ok", runs, str(answers[0].image), f"task {short(arn)} gave {count} answers")

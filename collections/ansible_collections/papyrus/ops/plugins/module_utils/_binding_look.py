@@ -22,6 +22,9 @@ from ._probe_run import Probe
 
 ATTACHMENT = "ElasticNetworkInterface"
 
+HEADER_KEPT = 600
+"""Characters of a header that are kept: an ARN and more, not whatever an application likes to send."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -134,7 +137,7 @@ def answer_of(response: Mapping[str, Any], headers: tuple[str, str], url: str) -
     values: list[str | None] = []
     for name in headers:
         found = [str(item["value"]) for item in response["headers"] if item["name"].lower() == name.lower()]
-        values.append(", ".join(found) if found else None)
+        values.append(", ".join(found)[:HEADER_KEPT] if found else None)
     return Answer(values[0], values[1], int(response["status"]), str(response["remote"]), url)
 
 
