@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Action plugin: shows the progress of a rollout while its module runs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+display = Display()
+
+SECONDS = 0.3
+"""How often the file of progress is looked at."""
+
+
+class ActionModule(ActionBase):
+    """Runs the module of the same name. On the controller it gets a file in a private folder, whose lines are shown."""
+
+    _supports_check_mode = True
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        task_vars = task_vars or {}
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments, in_background = dict(self._task.args), bool(self._task.async_val)
+        if in_background or self._task.check_mode or arguments.get("progress") or not self._sees_files():
+            result.update(self._execute_module(module_args=arguments, task_vars=task_vars, wrap_async=in_background))
+        else:
+            result.update(self._shown(arguments, task_vars))
+        if not in_background:
+            self._remove_tmp_path(self._connection._shell.tmpdir)
+        return result
+
+    def _sees_files(self) -> bool:
+        """Whether the module runs here and as this user, so that both see the same private file."""
+        return self._connection.transport == "local" and not self._connection.become
+
+    def _shown(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        folder = tempfile.mkdtemp(prefix="rollout-")  # 0700
+        try:
+            path = Path(folder) / "progress"
+            path.touch(0o600)
+            with Follower(path, str(task_vars.get("inventory_hostname") or "")):
+                found: dict[str, Any] = self._execute_module(
+                    module_args={**arguments, "progress": str(path)}, task_vars=task_vars
+                )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+
+class Follower:
+    """Shows each line that is appended to a file, at once, and what is left at the end."""
+
+    def __init__(self, path: Path, host: str) -> None:
+        self._path = path
+        self._host = host
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="rollout-progress", daemon=True)
+
+    def __enter__(self) -> Follower:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._end.set()
+        self._thread.join(5)
+
+    def _follow(self) -> None:
+        rest = b""
+        with self._path.open("rb") as file:
+            while True:
+                last = self._end.is_set()
+                *lines, rest = (rest + file.read()).split(b"\n")
+                for line in lines:
+                    display.display(f"[{self._host}] {line.decode('utf-8', 'replace')}")
+                if last:
+                    return
+                self._end.wait(SECONDS)

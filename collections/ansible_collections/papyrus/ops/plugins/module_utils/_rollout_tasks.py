@@ -1,0 +1,177 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tasks of a rollout: those that die, with the last lines of their log, and those that run (F3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from . import _aws
+from ._calls import Calls
+from ._ecs_tasks import describe_task_definition, describe_tasks, list_tasks, short, stopped_shape
+from ._rollout_judge import Serving
+
+SCALING = "Scaling activity initiated by"
+"""Stopped reason of a task that its service no longer needs: not a death."""
+
+DEATHS_WITH_LOGS = 20
+"""Deaths of one rollout whose log is read; further ones die of the same, and are counted."""
+
+LOG_LOOKS = 6
+"""Looks for the last lines of a log: CloudWatch Logs shows them seconds after the task has ended."""
+
+LINE = 500
+"""Characters of a log line that are kept."""
+
+
+class TaskWatch:
+    """Knows which stopped tasks have been seen, so that each is described once it has ended, and not again."""
+
+    def __init__(
+        self, calls: Calls, cluster: str, service: str, *, log_lines: int, clean: Callable[[str], str]
+    ) -> None:
+        self.calls = calls
+        self.cluster = cluster
+        self.service = service
+        self.log_lines = log_lines
+        self.clean = clean
+        self.deaths = 0
+        self._settled: set[str] = set()
+        self._definitions: dict[str, dict[str, Any]] = {}
+        self._waiting: list[tuple[dict[str, Any], dict[str, Any], int]] = []
+
+    def begin(self) -> None:
+        """Tasks that have stopped already have nothing to do with what begins now; one call for each hundred."""
+        self._settled.update(list_tasks(self.calls, self.cluster, self.service, "STOPPED"))
+
+    def new_deaths(self, deployment: str) -> list[dict[str, Any]]:
+        """Tasks of the deployment that have stopped since the last look, unless it was scaled in; oldest first.
+
+        Calls: ListTasks and DescribeTasks, each once for a hundred tasks, the latter only for tasks not seen before.
+        """
+        stopped = list_tasks(self.calls, self.cluster, self.service, "STOPPED")
+        self._settled &= set(stopped)  # ECS forgets stopped tasks after about an hour; so does this
+        tasks, missing = describe_tasks(self.calls, self.cluster, [arn for arn in stopped if arn not in self._settled])
+        self._settled.update(item["task_arn"] for item in missing)
+        deaths = []
+        for task in tasks:
+            mine = task.get("startedBy") == deployment
+            if mine and task.get("lastStatus") not in {"STOPPED", "DEPROVISIONING"}:
+                continue  # exit codes are not there yet
+            self._settled.add(task["taskArn"])
+            if mine and not str(task.get("stoppedReason") or "").startswith(SCALING):
+                deaths.append(self._death(task))
+        return sorted(deaths, key=lambda death: str(death["stopped_at"] or ""))
+
+    def _death(self, task: Mapping[str, Any]) -> dict[str, Any]:
+        death = stopped_shape(task)
+        death["reason"] = self.clean(death["reason"])
+        death["logs"] = []
+        self.deaths += 1
+        if self.deaths <= DEATHS_WITH_LOGS and self.log_lines > 0:
+            for container in dead_containers(task):
+                log = self._log_of(task, container)
+                death["logs"].append(log)
+                if not log["note"]:
+                    self._waiting.append((death, log, 0))
+        return death
+
+    def new_lines(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """(death, log) whose last lines have been found by this look; a look is one GetLogEvents each."""
+        found, still = [], []
+        for death, log, looks in self._waiting:
+            self._read(log)
+            if log["lines"] or log["note"]:
+                found.append((death, log))
+            elif looks + 1 >= LOG_LOOKS:
+                log["note"] = "the log stream is empty"
+                found.append((death, log))
+            else:
+                still.append((death, log, looks + 1))
+        self._waiting = still
+        return found
+
+    def _log_of(self, task: Mapping[str, Any], container: str) -> dict[str, Any]:
+        log: dict[str, Any] = {"container": container, "group": "", "stream": "", "lines": [], "note": ""}
+        arn = str(task.get("taskDefinitionArn"))
+        try:
+            if arn not in self._definitions:
+                self._definitions[arn] = describe_task_definition(self.calls, arn)
+        except _aws.AwsFailure as exc:
+            return {**log, "note": f"the task definition could not be read: {exc}"}
+        definitions: Sequence[Mapping[str, Any]] = self._definitions[arn].get("containerDefinitions") or []
+        definition: Mapping[str, Any] = next((item for item in definitions if item.get("name") == container), {})
+        log.update(log_place(definition, str(task["taskArn"])))
+        return log
+
+    def _read(self, log: dict[str, Any]) -> None:
+        try:
+            region = str(self.calls.clients("logs").meta.region_name)
+            if log.get("region") and log["region"] != region:
+                log["note"] = f"its log is in region {log['region']}, which is not asked"
+                return
+            answer = self.calls.call(
+                "logs",
+                "get_log_events",
+                f"log stream {log['stream']} of {log['group']}",
+                logGroupName=log["group"],
+                logStreamName=log["stream"],
+                limit=self.log_lines,
+                startFromHead=False,
+            )
+        except _aws.AwsFailure as exc:
+            if not exc.missing:  # a stream that does not exist yet may come: the container's first line makes it
+                log["note"] = f"its log could not be read: {exc}"
+            return
+        lines = [str(event.get("message") or "") for event in answer.get("events") or []]
+        log["lines"] = [self.clean(line)[:LINE] for text in lines for line in text.splitlines()][-self.log_lines :]
+
+    def serving(self, desired: int, deployment: str) -> Serving:
+        """RUNNING tasks of the service by task definition; ListTasks and DescribeTasks, each once for a hundred."""
+        tasks, dummy = describe_tasks(self.calls, self.cluster, list_tasks(self.calls, self.cluster, self.service))
+        live = [
+            task for task in tasks if task.get("lastStatus") == "RUNNING" and task.get("desiredStatus") == "RUNNING"
+        ]
+        running: dict[str, int] = {}
+        for task in live:
+            arn = str(task.get("taskDefinitionArn"))
+            running[arn] = running.get(arn, 0) + 1
+        own = sum(1 for task in live if deployment and task.get("startedBy") == deployment)
+        return Serving(desired, running, own)
+
+
+def dead_containers(task: Mapping[str, Any]) -> list[str]:
+    """Containers whose log is worth reading: those that ended with an error, else all that have ended; at most two.
+
+    None for a task whose containers never started (image or secret missing): there is no log then.
+    """
+    ended = [item for item in task.get("containers") or [] if item.get("exitCode") is not None]
+    failed = [item for item in ended if item["exitCode"] != 0]
+    return [str(item.get("name")) for item in failed or ended][:2]
+
+
+def log_place(definition: Mapping[str, Any], task_arn: str) -> dict[str, str]:
+    """Where a container's log goes; `note` says why it cannot be read from CloudWatch Logs.
+
+    Stream names (awslogs-stream-prefix):
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LogConfiguration.html
+    """
+    configuration: Mapping[str, Any] = definition.get("logConfiguration") or {}
+    driver = str(configuration.get("logDriver") or "")
+    options: Mapping[str, str] = configuration.get("options") or {}
+    if driver != "awslogs":
+        what = f"its log goes to the log driver {driver}: look there" if driver else "it has no log configuration"
+        return {"note": what}
+    group, prefix = options.get("awslogs-group", ""), options.get("awslogs-stream-prefix", "")
+    if not group or not prefix:
+        return {"note": f"its log stream cannot be told from its options (group {group or 'none'}, no stream prefix)"}
+    stream = f"{prefix}/{definition.get('name')}/{short(task_arn)}"
+    return {"group": group, "stream": stream, "region": options.get("awslogs-region", "")}
+
+
+def end_of(log: Mapping[str, Any]) -> Sequence[str]:
+    """A log's last lines for a terminal, or the note in their place."""
+    return [f"{log['container']} | {line}" for line in log["lines"]] or [f"{log['container']}: {log['note']}"]
