@@ -53,6 +53,7 @@ class Found:
     repository: Repository
     digest: str
     index_digest: str
+    config_digest: str
     media_type: str
     tags: tuple[str, ...]
     pushed_at: str
@@ -82,6 +83,14 @@ class Found:
             "layers": [dict(layer) for layer in self.layers],
             "request_ids": list(self.request_ids),
         }
+
+
+class ImageMissing(ImageError):
+    """ECR has the repository, and no such image in it."""
+
+    def __init__(self, message: str, repository: Repository) -> None:
+        self.repository = repository
+        super().__init__(message)
 
 
 def parse_named(text: str) -> Named:
@@ -133,9 +142,10 @@ def find(client: Client, named: Named, platform: str, registry: Callable[[], _re
     asked = {"imageDigest": named.digest} if named.digest else {"imageTag": named.tag}
     detail = image_detail(client, named.repository, asked)
     if detail is None:
-        raise ImageError(
+        raise ImageMissing(
             f"ECR has no image {named.text} in {own}. Push it first, or list what is there with: "
-            f"aws ecr describe-images --repository-name {named.repository}"
+            f"aws ecr describe-images --repository-name {named.repository}",
+            repository,
         )
     source, top = registry(), str(detail["imageDigest"])
     manifest = source.manifest(named.repository, top)
@@ -153,6 +163,7 @@ def find(client: Client, named: Named, platform: str, registry: Callable[[], _re
         repository=repository,
         digest=image.digest,
         index_digest=top if image.digest != top else "",
+        config_digest=str(image.manifest["config"]["digest"]),
         media_type=str(details[-1].get("imageManifestMediaType") or manifest.media_type),
         tags=tuple(sorted({tag for one in details for tag in one.get("imageTags") or []})),
         pushed_at=str(json_safe(details[-1].get("imagePushedAt")) or ""),

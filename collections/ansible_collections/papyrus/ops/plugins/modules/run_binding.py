@@ -21,6 +21,8 @@ description:
   - Fails when a link does not hold and names both values, among others when an old task still answers, when two images
     answer behind one load balancer, when a target never answers, when headers are missing or wrong, and when a task was
     replaced since O(registered).
+requirements:
+  - oras
 author:
   - papyrus.ops contributors (@papyrus-ops)
 extends_documentation_fragment:
@@ -195,6 +197,9 @@ request_ids:
   sample: [c1b5d6a0-7c3e-4a53-9d6d-1f5b1c0d2e3f]
 """
 
+import traceback
+
+from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils import (
     _aws,
@@ -204,6 +209,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils import (
     _ecs_tasks,
     _probe_request,
     _probe_run,
+    _registry,
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
 
@@ -236,6 +242,8 @@ ARGUMENTS = {
     "fail": {"type": "bool", "default": True},
 }
 
+ERRORS = (_aws.AwsFailure, _registry.RegistryFailure, _ecs_tasks.TaskProblem, _probe_request.BadRequest)
+
 
 def subject_of(asked: dict) -> _binding_look.Subject:
     names = asked["identity_headers"] or {}
@@ -261,16 +269,27 @@ def main() -> None:
     if module.check_mode:
         reason = f"check mode: the identity chain of {asked['service']} is left out"
         module.exit_json(changed=False, skipped=True, msg=reason, reason=reason, request_ids=[])
+    if _registry.ORAS_IMPORT_ERROR is not None:
+        trace = "".join(traceback.format_exception(_registry.ORAS_IMPORT_ERROR))
+        module.fail_json(msg=missing_required_lib("oras"), exception=trace)
     missing = [name for name in ("target_group_arn", "url") if not asked[name]]
     if missing:
         module.fail_json(msg=f"missing required arguments: {', '.join(missing)}", step="N2")
     released = _binding.Released(**{key: value or "" for key, value in (asked["released"] or {}).items()})
     calls = Calls(_aws.module_clients(module))
+
+    def image_of(task_definition: str) -> _binding.Image:
+        def registry() -> _registry.Registry:
+            return _registry.Registry(_registry.ecr_endpoint(calls.clients))
+
+        named = (asked["container"], registry, released.index_digest)
+        return _binding_image.definition_image(calls, task_definition, *named)
+
     try:
         facts, ended = _binding_look.gather(
             calls,
             subject_of(asked),
-            lambda name: _binding_image.definition_image(calls, name, asked["container"], released.index_digest),
+            image_of,
             prober_of(asked).run,
             asked["url"],
             asked["registered"],
@@ -278,7 +297,7 @@ def main() -> None:
             released,
             _binding_look.Limits(timeout=asked["timeout"], least=asked["least"], most=asked["most"]),
         )
-    except (_aws.AwsFailure, _ecs_tasks.TaskProblem, _probe_request.BadRequest) as exc:
+    except ERRORS as exc:
         module.fail_json(msg=str(exc), step="N2", reason=str(exc), request_ids=calls.request_ids)
     made = _binding.compare(facts)
     result = {
