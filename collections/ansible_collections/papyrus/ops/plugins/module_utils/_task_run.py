@@ -117,19 +117,7 @@ class TaskRun:
 
 def place(calls: Calls, plan: Plan) -> Place:
     """Task definition, network and launch type of the service's primary deployment. TaskProblem for what has none."""
-    where = f"service {plan.service} in cluster {plan.cluster}"
-    answer = calls.call(
-        "ecs",
-        "describe_services",
-        where,
-        hint="Check cluster, service and region.",
-        cluster=plan.cluster,
-        services=[plan.service],
-    )
-    if not answer.get("services"):
-        reason = next((str(item.get("reason")) for item in answer.get("failures", [])), "MISSING")
-        raise _ecs_tasks.TaskProblem(f"there is no {where} (ECS says {reason})")
-    service: dict[str, Any] = answer["services"][0]
+    service = _ecs_tasks.describe_service(calls, plan.cluster, plan.service)
     deployments = [item for item in service.get("deployments", []) if item.get("status") == "PRIMARY"]
     primary = {**service, **{key: value for item in deployments[:1] for key, value in item.items() if value}}
     definition = _ecs_tasks.describe_task_definition(calls, str(primary["taskDefinition"]))
