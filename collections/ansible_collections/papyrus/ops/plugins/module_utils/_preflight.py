@@ -30,6 +30,7 @@ class Settings:
 
     account_id: str
     region: str
+    before: Literal["smoke", "release"] = "smoke"
     cluster: str = ""
     service: str = ""
     container: str = ""
@@ -41,8 +42,10 @@ class Settings:
     db_username_rule: str = "master"
     db_name: str | None = None
     db_allowlist: tuple[str, ...] = ()
-    db_login: Literal["direct", "none"] = "direct"
+    db_login: Literal["direct", "exec", "none"] = "direct"
     db_ca_file: str | None = None
+    exec_python: str = "python"
+    private: str | None = None
     db_hostaddr: str | None = None
     vpc_id: str = ""
     tasks_sg_id: str = ""
@@ -67,6 +70,11 @@ class Settings:
     def has_database(self) -> bool:
         return bool(self.db_instance)
 
+    @property
+    def releasing(self) -> bool:
+        """What the release itself is about to change does not refuse it."""
+        return self.before == "release"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -87,6 +95,11 @@ def ng(reason: str, **data: Any) -> Finding:
 
 def skip(reason: str, **data: Any) -> Finding:
     return Finding("skip", reason, data)
+
+
+def later(reason: str, **data: Any) -> Finding:
+    """OK before a release, for what the release itself changes."""
+    return ok(f"{reason}; the release changes that, and asks again after its rollout", **data)
 
 
 NO_DATABASE = "the service has no database (no database instance is given)"

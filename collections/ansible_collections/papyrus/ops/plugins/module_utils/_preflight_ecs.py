@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import _ecs_tasks
-from ._preflight import NO_DATABASE, Ask, Check, Finding, ng, ok, skip
+from ._preflight import NO_DATABASE, Ask, Check, Finding, later, ng, ok, skip
 from ._rows import listing
 
 STRICT_SSLMODES = frozenset({"require", "verify-ca", "verify-full"})
@@ -42,10 +42,24 @@ def some_tasks(ask: Ask) -> list[dict[str, Any]]:
     return found.tasks
 
 
+def tasks_if_any(ask: Ask) -> list[dict[str, Any]]:
+    """Running tasks. Before a release there may be none: it mends a service whose tasks die."""
+    return tasks(ask).tasks if ask.settings.releasing else some_tasks(ask)
+
+
 def task_definitions(ask: Ask) -> list[dict[str, Any]]:
-    """Task definitions of the running tasks (one, unless a rollout is under way)."""
-    arns = sorted({str(task["task_definition"]) for task in some_tasks(ask)})
+    """Task definitions of the running tasks (one, unless a rollout is under way), else that of the service."""
+    arns = sorted({str(task["task_definition"]) for task in tasks_if_any(ask)}) or [str(service(ask)["taskDefinition"])]
     return [ask.fact(f"task definition {arn}", _definition(arn)) for arn in arns]
+
+
+def task_groups(ask: Ask) -> list[str]:
+    """Security groups that the running tasks have, else those that the service gives its tasks."""
+    found = tasks_if_any(ask)
+    if found:
+        return sorted({str(group) for task in found for group in task["security_groups"]})
+    network = service(ask).get("networkConfiguration") or {}
+    return sorted(map(str, (network.get("awsvpcConfiguration") or {}).get("securityGroups", [])))
 
 
 def _definition(arn: str) -> Callable[[Ask], dict[str, Any]]:
@@ -55,6 +69,8 @@ def _definition(arn: str) -> Callable[[Ask], dict[str, Any]]:
 def running(ask: Ask) -> Finding:
     """C4: at least one task can be a target, and ECS keeps its image digest."""
     settings = ask.settings
+    if not tasks_if_any(ask):
+        return later(_ecs_tasks.no_task_message(settings.cluster, settings.service, tasks(ask)))
     found = some_tasks(ask)
     targets = ask.fact("targets", _targets)
     families = {_family(str(task["task_definition"])) for task in found}
@@ -84,7 +100,7 @@ def _family(task_definition: str) -> str:
 def steady(ask: Ask) -> Finding:
     """B7. How tasks ended is part of the answer: all when none runs, else those of a rollout in flight or failed."""
     found = service(ask)
-    return judge_service(found, _deaths(ask, found))
+    return judge_service(found, _deaths(ask, found), ask.settings.releasing)
 
 
 def _deaths(ask: Ask, found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -99,8 +115,13 @@ def _deaths(ask: Ask, found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [task for task in stopped if task["started_by"] in rollouts]
 
 
-def judge_service(found: Mapping[str, Any], stopped: Sequence[Mapping[str, Any]] = ()) -> Finding:
-    """Desired = running ≥ 1 and one completed deployment; pure."""
+def judge_service(
+    found: Mapping[str, Any], stopped: Sequence[Mapping[str, Any]] = (), releasing: bool = False
+) -> Finding:
+    """Desired = running ≥ 1 and one completed deployment; pure.
+
+    A release may begin on a service whose tasks die or whose last deployment failed, never in the middle of a rollout.
+    """
     desired, run, pending = (int(found.get(key, 0)) for key in ("desiredCount", "runningCount", "pendingCount"))
     deployments: Sequence[Mapping[str, Any]] = found.get("deployments", [])
     data = {
@@ -114,27 +135,28 @@ def judge_service(found: Mapping[str, Any], stopped: Sequence[Mapping[str, Any]]
         ],
     }
     last_event = next((str(event.get("message", "")) for event in found.get("events", [])), "")
-    problems = []
+    lasting, passing = [], []  # what a release finds as well, and what it mends
     if found.get("status") != "ACTIVE":
-        problems.append(f"the service is {found.get('status')}")
+        lasting.append(f"the service is {found.get('status')}")
     if desired < 1:
-        problems.append("desired count is 0: nothing runs that could be tested")
+        lasting.append("desired count is 0: nothing runs that could be tested")
     if run != desired or pending:
-        problems.append(f"{run} of {desired} tasks run, {pending} pending")
+        passing.append(f"{run} of {desired} tasks run, {pending} pending")
     if stopped:
         last = max(stopped, key=lambda task: str(task["stopped_at"] or ""))
-        problems.append(f"the last task, {_ecs_tasks.short(str(last['task_arn']))}, stopped: {last['reason']}")
+        passing.append(f"the last task, {_ecs_tasks.short(str(last['task_arn']))}, stopped: {last['reason']}")
     in_flight = [item for item in deployments if item.get("rolloutState") == "IN_PROGRESS"]
     others = [item for item in deployments if item.get("status") != "PRIMARY"]
     failed = [item for item in deployments if item.get("status") == "PRIMARY" and item.get("rolloutState") == "FAILED"]
-    if in_flight or others:
+    if in_flight or (others and not (releasing and failed)):
         names = [str(item.get("id")) for item in in_flight or others]
-        problems.append(f"a rollout is in flight ({listing(names)}): wait until it has ended")
+        lasting.append(f"a rollout is in flight ({listing(names)}): wait until it has ended")
     if failed:
-        problems.append(f"the last deployment failed: {failed[0].get('rolloutStateReason') or 'no reason given'}")
-    if problems:
-        text = "; ".join(problems)
-        return ng(f"{text}. Last event: {last_event}" if last_event else text, **data)
+        passing.append(f"the last deployment failed: {failed[0].get('rolloutStateReason') or 'no reason given'}")
+    if lasting or passing:
+        text = "; ".join([*lasting, *passing])
+        text = f"{text}. Last event: {last_event}" if last_event else text
+        return later(text, **data) if releasing and not lasting else ng(text, **data)
     return ok(f"{run} of {desired} tasks run, no rollout in flight", **data)
 
 
@@ -150,11 +172,13 @@ def exec_usable(ask: Ask) -> Finding:
         include=["CONFIGURATIONS", "SETTINGS"],
     ).get("clusters", [])
     configuration = (clusters[0].get("configuration") or {}).get("executeCommandConfiguration") if clusters else None
-    found = some_tasks(ask)
+    found = tasks_if_any(ask)
     definitions = [
         _ecs_tasks.container_definition(definition, settings.container or None) for definition in task_definitions(ask)
     ]
     problems = exec_problems(found_service, found, definitions)
+    if not found:
+        problems.append(_ecs_tasks.no_task_message(settings.cluster, settings.service, tasks(ask)))
     data = {
         "enabled": bool(found_service.get("enableExecuteCommand")),
         "agents": {_ecs_tasks.short(task["task_arn"]): task["exec_agent"] for task in found},
@@ -164,9 +188,19 @@ def exec_usable(ask: Ask) -> Finding:
     }
     if problems and not settings.exec_required:
         return skip(f"no path of this run uses Exec ({problems[0]})", **data)
+    if problems and settings.releasing and not data["readonly_root"]:
+        return later("; ".join(problems), **data)
     if problems:
         return ng("; ".join(problems), **data)
-    return ok(f"agent RUNNING, sessions: {exec_logging(configuration)}", **data)
+    agents = listing(f"agent of {_ecs_tasks.short(task['task_arn'])} {task['exec_agent']}" for task in found)
+    return ok(f"{agents}; sessions: {exec_logging(configuration)}", **data)
+
+
+def exec_works_now(ask: Ask) -> bool:
+    """Whether a command could be run in a task of this service at the moment."""
+    return bool(service(ask).get("enableExecuteCommand")) and any(
+        task["exec_agent"] == "RUNNING" for task in tasks(ask).tasks
+    )
 
 
 def exec_problems(
@@ -217,8 +251,10 @@ def sslmode(ask: Ask) -> Finding:
         name = _ecs_tasks.short(str(definition.get("taskDefinitionArn", "")))
         modes[name] = environment_value(container, "PGSSLMODE")
         if any(secret.get("name") == "PGSSLMODE" for secret in container.get("secrets", [])):
-            return skip(f"PGSSLMODE of {name} comes from a secret and cannot be read", modes=modes)
-    return judge_sslmodes(modes)
+            answer = later if settings.releasing else skip
+            return answer(f"PGSSLMODE of {name} comes from a secret and cannot be read", modes=modes)
+    judged = judge_sslmodes(modes)
+    return later(judged.reason, modes=modes) if judged.status == "ng" and settings.releasing else judged
 
 
 def environment_value(container: Mapping[str, Any], name: str) -> str | None:
@@ -240,9 +276,14 @@ def judge_sslmodes(modes: Mapping[str, str | None]) -> Finding:
 def tasks_group(ask: Ask) -> Finding:
     """C3: the temporary ingress rule goes to a group that every running task really has."""
     wanted = ask.settings.tasks_sg_id
-    found = some_tasks(ask)
+    found = tasks_if_any(ask)
     if not wanted:
         return ok("no tasks_sg_id is given: no ingress rule is made, the task's groups must admit the ALB already")
+    if not found:  # only before a release
+        groups = task_groups(ask)
+        if wanted not in groups:
+            return ng(f"{wanted} is not a group of the service, which has {listing(groups)}", groups=groups)
+        return ok(f"{wanted} is what the service gives its tasks; none runs now", groups=groups)
     without = [_ecs_tasks.short(task["task_arn"]) for task in found if wanted not in task["security_groups"]]
     if without:
         groups = sorted({group for task in found for group in task["security_groups"]})

@@ -40,7 +40,7 @@ class Question:
     db_instance: str
     username_rule: str = MASTER
     dbname: str | None = None
-    login: Literal["direct", "none"] = "direct"
+    login: Literal["direct", "exec", "none"] = "direct"
 
 
 @dataclass

@@ -20,6 +20,7 @@ author:
   - papyrus.ops contributors (@papyrus-ops)
 requirements:
   - psycopg >= 3.1 (for O(db_login=direct))
+  - websockets >= 13 (for O(db_login=exec))
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -27,6 +28,14 @@ extends_documentation_fragment:
   - papyrus.ops.attributes
   - papyrus.ops.attributes.info
 options:
+  before:
+    description:
+      - What the questions are asked before. What a release itself changes does not refuse it. It may begin with Exec
+        off or without a running agent, with a weak C(PGSSLMODE), and with tasks that die. A rollout in flight, a
+        desired count of 0 and a read-only root filesystem refuse both.
+    type: str
+    choices: [smoke, release]
+    default: smoke
   account_id:
     description: The account that the inventory expects.
     type: str
@@ -80,10 +89,16 @@ options:
     elements: str
     default: []
   db_login:
-    description: Whether to log in with the secret from here.
+    description:
+      - Whether to log in with the secret from here, or with its current values from inside a running task through ECS
+        Exec.
     type: str
-    choices: [direct, none]
+    choices: [direct, exec, none]
     default: direct
+  exec_python:
+    description: The container's Python that has psycopg 3, for O(db_login=exec).
+    type: str
+    default: python
   db_ca_file:
     description: CA certificates for the login.
     type: path
@@ -267,6 +282,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Reda
 
 TEXTS = {"type": "list", "elements": "str", "default": []}
 ARGUMENTS = {
+    "before": {"type": "str", "choices": ["smoke", "release"], "default": "smoke"},
     "account_id": {"type": "str", "required": True},
     "expected_region": {"type": "str", "required": True},
     "rows": TEXTS,
@@ -281,7 +297,8 @@ ARGUMENTS = {
     "db_username_rule": {"type": "str", "default": "master"},
     "db_name": {"type": "str"},
     "db_allowlist": TEXTS,
-    "db_login": {"type": "str", "choices": ["direct", "none"], "default": "direct"},
+    "db_login": {"type": "str", "choices": ["direct", "exec", "none"], "default": "direct"},
+    "exec_python": {"type": "str", "default": "python"},
     "db_ca_file": {"type": "path"},
     "db_hostaddr": {"type": "str"},
     "vpc_id": {"type": "str"},

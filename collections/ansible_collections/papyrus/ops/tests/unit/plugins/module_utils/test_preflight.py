@@ -319,7 +319,8 @@ def test_B3_the_clusters_exec_configuration_is_reported() -> None:
     }
     fake = aws(ecs__describe_clusters={"clusters": [{"configuration": configuration}]})
     rows, dummy = evaluate(fake)
-    assert rows["B3"].reason == "agent RUNNING, sessions: logging OVERRIDE to /ecs/exec, KMS key key-1"
+    agent = f"agent of {1:032x} RUNNING"
+    assert rows["B3"].reason == f"{agent}; sessions: logging OVERRIDE to /ecs/exec, KMS key key-1"
     assert fake.sent("ecs.describe_clusters")[0]["include"] == ["CONFIGURATIONS", "SETTINGS"]
 
 
