@@ -36,7 +36,7 @@ class Target:
 class Command:
     """`command` is run by `sh -c` in the container, `argv` is quoted and run by it as well; one of the two.
 
-    `stdin` reaches the command byte for byte (None: it gets none, and reads the end of file). Times in seconds: `timeout` is
+    `stdin` reaches the command byte for byte (None: it reads the end of file at once). Times in seconds: `timeout` is
     the command's, `connect_timeout` that of the agent until the session stands. `max_output` bytes of output are kept.
     """
 

@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a command has said: as much as shall be kept, with the time of each piece, and the rest counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ._redaction import Redactor
+
+SLACK = 4096
+"""Bytes kept beyond the limit while redacting, so that a secret at the cut is seen whole. Longer than any secret."""
+
+MOMENT = 0.01
+"""Seconds within which pieces count as one: a recording of a gigabyte in single bytes must not need memory for each."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """`at` seconds since the command began."""
+
+    at: float
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Final:
+    """The output to be shown: redacted, and cut where there was more than the limit."""
+
+    data: bytes
+    pieces: list[Piece]
+    total: int
+    truncated: bool
+    duration: float
+
+    @property
+    def cut_note(self) -> str:
+        """The mark that stands where output was left out, "" when it is whole."""
+        if not self.truncated:
+            return ""
+        return f"[papyrus.ops: output cut here, the command wrote {self.total} bytes in all]"
+
+
+@dataclass
+class Recorder:
+    """Memory does not grow beyond `limit`, however much is written."""
+
+    limit: int
+    clock: Callable[[], float]
+    total: int = 0
+    started: float | None = None
+    ended: float | None = None
+    _data: bytearray = field(default_factory=bytearray)
+    _ends: list[tuple[float, int]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """The command begins."""
+        self.started = self.clock()
+
+    def end(self) -> None:
+        """It has said its exit code; should it say another, the later one is the end."""
+        self.ended = self.clock()
+
+    def write(self, data: bytes, at: float) -> None:
+        """`at` by the same clock."""
+        self.total += len(data)
+        room = self.limit + SLACK - len(self._data)
+        if room <= 0:
+            return
+        self._data += data[:room]
+        at = max(0.0, at - (self.started or 0.0))
+        if self._ends and at - self._ends[-1][0] < MOMENT:
+            self._ends[-1] = (self._ends[-1][0], len(self._data))
+        else:
+            self._ends.append((at, len(self._data)))
+
+    def final(self, redactor: Redactor | None, duration: float) -> Final:
+        pieces, start = [], 0
+        for at, end in self._ends:
+            pieces.append(Piece(at, bytes(self._data[start:end])))
+            start = end
+        length = len(self._data)
+        if redactor is not None:
+            pieces = redacted(pieces, redactor)
+            length = sum(len(piece.data) for piece in pieces)
+        cut = self.total > self.limit
+        if cut:
+            # What was kept beyond the limit goes, and with it a secret whose end has not been seen.
+            beyond = len(self._data) - self.limit
+            pieces = _first(pieces, min(self.limit, max(0, length - beyond)))
+        data = b"".join(piece.data for piece in pieces)
+        return Final(data, pieces, self.total, cut, duration)
+
+
+def redacted(pieces: Sequence[Piece], redactor: Redactor) -> list[Piece]:
+    """The pieces without secrets, also without one that was cut between pieces: such pieces become one.
+
+    Joined they are what redacting the whole at once gives.
+    """
+    if not pieces:
+        return []
+    whole = redactor.redact(b"".join(piece.data for piece in pieces))
+    single = [Piece(piece.at, redactor.redact(piece.data)) for piece in pieces]
+    if b"".join(piece.data for piece in single) == whole:
+        return single
+    if len(pieces) == 2:
+        return [Piece(pieces[0].at, whole)]
+    middle = len(pieces) // 2
+    left, right = list(pieces[:middle]), list(pieces[middle:])
+    if _whole(left, redactor) + _whole(right, redactor) == whole:
+        return redacted(left, redactor) + redacted(right, redactor)
+    joined = Piece(left[-1].at, left[-1].data + right[0].data)
+    return redacted([*left[:-1], joined, *right[1:]], redactor)
+
+
+def _whole(pieces: Sequence[Piece], redactor: Redactor) -> bytes:
+    return redactor.redact(b"".join(piece.data for piece in pieces))
+
+
+def _first(pieces: Sequence[Piece], length: int) -> list[Piece]:
+    kept = []
+    for piece in pieces:
+        if length <= 0:
+            break
+        kept.append(Piece(piece.at, piece.data[:length]))
+        length -= len(piece.data)
+    return kept
