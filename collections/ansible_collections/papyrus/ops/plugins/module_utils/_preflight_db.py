@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from . import _aws, _db_login, _network, _secret_drift
+from . import _aws, _db_login, _db_login_exec, _network, _secret_drift
 from ._calls import Calls
-from ._preflight import NO_DATABASE, Ask, Check, Finding, ng, ok, skip
-from ._preflight_ecs import some_tasks
+from ._exec_types import Target
+from ._preflight import NO_DATABASE, Ask, Check, Finding, later, ng, ok, skip
+from ._preflight_ecs import exec_works_now, task_groups
 from ._rows import json_safe, listing
 
 FORCE_SSL = "rds.force_ssl"
@@ -33,9 +34,25 @@ def drift(ask: Ask) -> _secret_drift.Drift:
     return ask.fact("drift", _drift)
 
 
+def login_waits(ask: Ask) -> bool:
+    """Before a release Exec may be off or no task run: the login through it is then made after the rollout."""
+    return ask.settings.releasing and ask.settings.db_login == "exec" and not exec_works_now(ask)
+
+
 def _drift(ask: Ask) -> _secret_drift.Drift:
     settings = ask.settings
-    transport = _db_login.Transport(ca_file=settings.db_ca_file, hostaddr=settings.db_hostaddr)
+    if settings.db_login == "exec":
+        target = Target(cluster=settings.cluster, service=settings.service, container=settings.container)
+        login = partial(
+            _db_login_exec.login,
+            clients=ask.facts.clients,
+            target=target,
+            python=settings.exec_python,
+            private=settings.private,
+        )
+    else:
+        transport = _db_login.Transport(ca_file=settings.db_ca_file, hostaddr=settings.db_hostaddr)
+        login = partial(_db_login.login, transport=transport)
     return _secret_drift.check(
         ask.calls,
         _secret_drift.Question(
@@ -43,9 +60,9 @@ def _drift(ask: Ask) -> _secret_drift.Drift:
             db_instance=settings.db_instance,
             username_rule=settings.db_username_rule,
             dbname=settings.db_name,
-            login=settings.db_login,
+            login="none" if login_waits(ask) else settings.db_login,
         ),
-        partial(_db_login.login, transport=transport),
+        login,
         register=ask.facts.register,
         instance=instance(ask),
     )
@@ -62,6 +79,8 @@ def secret(ask: Ask) -> Finding:
     data = {"rows": [row.as_dict() for row in found.rows], "facts": found.facts}
     for status, answer in (("ng", ng), ("skip", skip)):
         reasons = [f"{row.id}: {row.reason}" for row in found.rows if row.status == status]
+        if reasons and status == "skip" and login_waits(ask):
+            return later(f"no login: Exec does not work now ({'; '.join(reasons)})", **data)
         if reasons:
             return answer("; ".join(reasons), **data)
     return ok(next(row.reason for row in found.rows if row.id == "login"), **data)
@@ -183,13 +202,9 @@ def inbound(ask: Ask) -> Finding:
         return ng(f"database instance {settings.db_instance} has no VPC security group")
     port = int((found.get("Endpoint") or {}).get("Port") or 5432)
     # Without a group in the inventory it is those that the running tasks really have.
-    sources = [settings.tasks_sg_id] if settings.tasks_sg_id else _groups_of_tasks(ask)
+    sources = [settings.tasks_sg_id] if settings.tasks_sg_id else task_groups(ask)
     rules = ask.fact("db rules", lambda own: _network.security_group_rules(own.calls, groups))
     return judge_inbound(rules, groups, port, sources, settings.db_allowlist)
-
-
-def _groups_of_tasks(ask: Ask) -> list[str]:
-    return sorted({str(group) for task in some_tasks(ask) for group in task["security_groups"]})
 
 
 def judge_inbound(
