@@ -105,7 +105,13 @@ class Smoke:
 class RunningSmoke:
     """A run of the playbook under way, with its output in a file."""
 
-    def __init__(self, folder: Path, variables: dict[str, Any], arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        variables: dict[str, Any],
+        arguments: tuple[str, ...] = (),
+        playbook: str = "playbooks/alb_smoke.yml",
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.evidence_root = folder / "runs"
         defaults = {"papyrus_evidence_root": str(self.evidence_root), "papyrus_ledger": str(folder / "ledger")}
@@ -121,7 +127,7 @@ class RunningSmoke:
         }
         with self.log.open("wb") as stream:
             self.process = subprocess.Popen(
-                [str(PLAYBOOK), "playbooks/alb_smoke.yml", "-e", f"@{self.extra}", *arguments],
+                [str(PLAYBOOK), playbook, "-e", f"@{self.extra}", *arguments],
                 cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
