@@ -38,6 +38,10 @@ options:
     description: Platform of the service, as C(os/architecture) or C(os/architecture/variant).
     type: str
     default: linux/amd64
+  required:
+    description: Whether an image that is not there is an error. A missing repository always is.
+    type: bool
+    default: true
 seealso:
   - module: papyrus.ops.ecr_image
   - module: papyrus.ops.ecs_taskdef_revision
@@ -59,6 +63,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+exists:
+  description: Whether ECR has the image. Without it only RV(repository_uri) is returned besides.
+  returned: success
+  type: bool
+  sample: true
 image:
   description: The platform's image by digest, as a task definition names it.
   returned: success
@@ -156,6 +165,7 @@ def main() -> None:
         argument_spec={
             "image": {"type": "str", "required": True},
             "platform": {"type": "str", "default": "linux/amd64"},
+            "required": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
@@ -170,11 +180,15 @@ def main() -> None:
     try:
         named = _ecr_lookup.parse_named(module.params["image"])
         found = _ecr_lookup.find(clients, named, module.params["platform"], registry)
+    except _ecr_lookup.ImageMissing as exc:
+        if not module.params["required"]:
+            module.exit_json(changed=False, exists=False, repository_uri=exc.repository.uri)
+        module.fail_json(msg=str(exc), step="F1")
     except (_aws.AwsFailure, _registry.RegistryFailure, _oci_image.ImageError, ValueError) as exc:
         module.fail_json(msg=str(exc), step="F1")
     if not found.tags:
         module.warn(f"{named.text} has no tag: a lifecycle rule of {named.repository} may delete it while it is in use")
-    module.exit_json(changed=False, **found.as_dict())
+    module.exit_json(changed=False, exists=True, **found.as_dict())
 
 
 if __name__ == "__main__":

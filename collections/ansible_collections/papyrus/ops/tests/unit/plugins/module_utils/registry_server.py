@@ -217,7 +217,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._fault("ImageNotFoundException", "The image does not exist")
                 return
             tags = sorted(tag for tag, named in repository.tags.items() if named == digest)
-            self._json({"imageDetails": [{"imageDigest": digest, "imageTags": tags}]})
+            data, media_type = repository.manifests[digest]
+            detail = {"imageDigest": digest, "imageTags": tags, "imageManifestMediaType": media_type}
+            detail["imageSizeInBytes"] = sum(layer["size"] for layer in json.loads(data).get("layers", []))
+            self._json({"imageDetails": [{**detail, "imagePushedAt": 1767225600}]})
 
     def _json(self, value: Any, status: int = 200) -> None:
         self._send(status, json.dumps(value).encode(), Content_Type="application/x-amz-json-1.1")
