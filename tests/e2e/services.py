@@ -124,6 +124,30 @@ class Services:
             )
         ]
 
+    def image(self) -> tuple[str, str]:
+        """The permanent service's image under another digest: the same content with an annotation of its own.
+
+        Returns the reference for a task definition, and the digest.
+        """
+        ecr, name = harness.client("ecr"), unique("image")
+        definition = harness.client("ecs").describe_task_definition(
+            taskDefinition=permanent_service()["taskDefinition"]
+        )
+        reference: str = definition["taskDefinition"]["containerDefinitions"][0]["image"]
+        uri, _, digest = reference.partition("@")
+        repository = uri.partition("/")[2]
+        given = ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])["images"][0]
+        manifest = json.dumps(json.loads(given["imageManifest"]) | {"annotations": {"test": name}})
+        put = ecr.put_image(
+            repositoryName=repository,
+            imageManifest=manifest,
+            imageManifestMediaType=given["imageManifestMediaType"],
+            imageTag=name,
+        )["image"]
+        other: str = put["imageId"]["imageDigest"]
+        self.undo.append(lambda: ecr.batch_delete_image(repositoryName=repository, imageIds=[{"imageDigest": other}]))
+        return f"{uri}@{other}", other
+
     def secret(self, **changes: Any) -> dict[str, Any]:
         """A copy of the permanent secret with other members (None drops one). Returns inventory variables and ARN."""
         manager, name = harness.client("secretsmanager"), unique("secret")

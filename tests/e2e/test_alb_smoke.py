@@ -18,7 +18,7 @@ SMOKE_ITEMS = {
     "terraform_apply.log", "terraform_destroy.log", "terraform_outputs.json", "terraform.tfstate",
     "ecs_task.json", "register_targets.json", "target_health.jsonl", "healthz.log", "dbcheck.log", "no_header.log",
     "alb_sg_leftover.json", "alb_sg_delete.log", "alb_sg_verify_gone.json", "papyrus_psql_insert_app.log",
-    "verdict.json",
+    "binding.json", "verdict.json",
 }  # fmt: skip
 
 
@@ -81,6 +81,15 @@ def test_D1_answers_are_kept_as_curl_prints_them(passed: harness.Smoke) -> None:
 def test_C5_every_poll_of_the_target_health_is_kept(passed: harness.Smoke) -> None:
     polls = [json.loads(line) for line in passed.item("target_health.jsonl").splitlines()]
     assert polls[-1]["targets"][0]["state"] == "healthy"
+
+
+def test_N2_the_answers_are_tied_to_the_digest_in_ecr(passed: harness.Smoke) -> None:
+    kept = json.loads(passed.item("binding.json"))
+    assert kept["status"] == "ok"
+    assert [link["link"] for chain in kept["chains"] for link in chain["links"]] == [
+        "registry", "revision", "container", "interface", "target", "answer"
+    ]  # fmt: skip
+    assert {answer["url"].partition("?")[0].rpartition("/")[2] for answer in kept["answers"]} == {"healthz", "dbcheck"}
 
 
 def test_C7_nothing_of_the_run_is_left(passed: harness.Smoke) -> None:
