@@ -134,7 +134,7 @@ class Services:
             taskDefinition=permanent_service()["taskDefinition"]
         )
         reference: str = definition["taskDefinition"]["containerDefinitions"][0]["image"]
-        uri, _, digest = reference.partition("@")
+        uri, dummy, digest = reference.partition("@")
         repository = uri.partition("/")[2]
         given = ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])["images"][0]
         manifest = json.dumps(json.loads(given["imageManifest"]) | {"annotations": {"test": name}})
