@@ -125,6 +125,12 @@ def test_N2_a_container_of_another_digest_than_the_definition_names() -> None:
     broken(made, "container", "runs sha256:ffffffffffff, the task definition names sha256:aaaaaaaaaaaa")
 
 
+def test_N2_a_wrong_container_that_claims_the_right_image_is_found_out() -> None:
+    seen = look(1, tasks=(task(image_digest=OTHER),))
+    made = compare(facts(first=seen, last=seen, registered=seen.tasks))
+    broken(made, "answer", "answers as sha256:aaaaaaaaaaaa, its container runs sha256:ffffffffffff")
+
+
 def test_N2_a_container_without_a_digest_is_not_taken_for_right() -> None:
     seen = look(1, tasks=(task(image_digest=""),))
     broken(compare(facts(first=seen, last=seen, registered=seen.tasks)), "container", "an image without a digest")
