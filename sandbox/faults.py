@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-KEYS = {"service", "operation", "times", "status", "code", "message", "delay_seconds", "match"}
+from sandbox.data_channel.disturbances import Disturbances
+
+KEYS = {"service", "operation", "times", "status", "code", "message", "delay_seconds", "match", "stream"}
 
 
 class FaultError(ValueError):
@@ -20,6 +22,7 @@ class Fault:
     """`service` and `operation` as botocore names them (patterns allowed); `times` is how often, None for always.
 
     Without a `code` the call is only delayed. `match` holds patterns for parameters of the call, e.g. {"Name": "a*"}.
+    `stream` disturbs a data channel of ECS Exec (service ssmmessages, operation OpenDataChannel).
     """
 
     service: str
@@ -30,6 +33,7 @@ class Fault:
     message: str = "A fault that was switched on in the sandbox."
     delay_seconds: float = 0.0
     match: dict[str, str] = field(default_factory=dict)
+    stream: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, value: Any) -> Fault:
@@ -43,6 +47,11 @@ class Fault:
         match = value.get("match") or {}
         if not isinstance(match, dict):
             raise FaultError("`match` maps parameter names to patterns")
+        stream = value.get("stream") or {}
+        try:
+            Disturbances.parse(stream)
+        except ValueError as error:
+            raise FaultError(str(error)) from error
         return cls(
             service=str(value["service"]),
             operation=str(value["operation"]),
@@ -52,6 +61,7 @@ class Fault:
             message=str(value.get("message", cls.message)),
             delay_seconds=float(value.get("delay_seconds", 0)),
             match={str(name): str(pattern) for name, pattern in match.items()},
+            stream=stream,
         )
 
     def applies(self, service: str, operation: str, parameters: Mapping[str, Any]) -> bool:

@@ -59,8 +59,7 @@ class FrontDoor:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif scope["type"] == "websocket":
-            assert self._runtime.websockets is not None
-            await self._runtime.websockets(scope, receive, send)
+            await self._runtime.websockets.serve(scope, receive, send)
         else:
             try:
                 await self._http(scope, receive, send)

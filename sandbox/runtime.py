@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Backend(Protocol):
@@ -59,6 +58,15 @@ class DataPlane(Protocol):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
+class Websockets(Protocol):
+    """Serves every websocket."""
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    async def close(self) -> None:
+        """End all of them, soon: the server waits for its connections."""
+
+
 @dataclass
 class Runtime:
     settings: Settings
@@ -73,8 +81,8 @@ class Runtime:
     backends: dict[str, Backend] = field(default_factory=dict)
     # Asked in turn, before a request is taken for an AWS API call.
     data_planes: list[DataPlane] = field(default_factory=list)
-    # Serves websockets; ECS's seam puts its data channels in.
-    websockets: Asgi | None = None
+    # ECS's seam puts its data channels in.
+    websockets: Websockets = field(init=False)
     # Called in the server's loop once it serves, and at its end in reverse order (plain functions, kept short).
     at_start: list[Callable[[], None]] = field(default_factory=list)
     at_stop: list[Callable[[], None]] = field(default_factory=list)

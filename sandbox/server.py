@@ -170,7 +170,7 @@ def _end(number: signal.Signals, stop: asyncio.Event) -> None:
     stop.set()
 
 
-async def _serve(settings: Settings, door: FrontDoor) -> None:
+async def _serve(settings: Settings, runtime: Runtime, door: FrontDoor) -> None:
     hypercorn: Any = emulator.module("hypercorn.asyncio")
     config = emulator.module("hypercorn.config").Config()
     config.bind = [f"127.0.0.1:{settings.port}"]
@@ -184,7 +184,12 @@ async def _serve(settings: Settings, door: FrontDoor) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _end, number, stop)
-    await hypercorn.serve(door, config, shutdown_trigger=stop.wait)
+
+    async def told_to_end() -> None:
+        await stop.wait()
+        await runtime.websockets.close()
+
+    await hypercorn.serve(door, config, shutdown_trigger=told_to_end)
 
 
 def main(settings: Settings) -> int:
@@ -205,7 +210,7 @@ def main(settings: Settings) -> int:
         ended = threading.Event()
         threading.Thread(target=_keep_saving, args=(runtime, ended), name="saver", daemon=True).start()
         try:
-            asyncio.run(_serve(settings, door))
+            asyncio.run(_serve(settings, runtime, door))
         finally:
             ended.set()
             settings.facts_file.unlink(missing_ok=True)

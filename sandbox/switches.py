@@ -32,6 +32,16 @@ class Switches:
     # LookupEvents calls a second, an account and region; 0 is no limit. AWS: 2.
     lookup_events_rate: float = 2.0
 
+    # How long the agent of ECS Exec takes to run after its container, and from then on to be reached. AWS: seconds.
+    exec_agent_seconds: float = 1.0
+    exec_connect_seconds: float = 0.0
+    # How long a command's first output waits. The agent: 1.
+    exec_output_seconds: float = 0.0
+    # After how long without input and output a session ends. AWS: 1200.
+    exec_idle_seconds: float = 1200.0
+    # How long a command lives on when its client is gone without a word. AWS: until the session is idle for too long.
+    exec_linger_seconds: float = 0.0
+
     # How long a stopped task can be described. AWS: about an hour.
     stopped_task_seconds: float = 3600.0
     # How long a token of the registry is good. AWS: 12 hours.

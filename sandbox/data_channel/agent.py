@@ -14,8 +14,15 @@ from typing import TYPE_CHECKING
 
 from sandbox.data_channel import messages
 from sandbox.data_channel.messages import MalformedMessage, Message
+from sandbox.data_channel.rules import (
+    input_ahead_of_its_turn_is_kept,
+    input_comes_but_once,
+    output_goes_by_whole_characters,
+    output_is_sent_again,
+)
 
 if TYPE_CHECKING:
+    from sandbox.data_channel.handshake import Cipher
     from sandbox.data_channel.terminal import Terminal
 
 PAYLOAD = 1024
@@ -26,24 +33,28 @@ PUMP_PAUSE = 0.001
 FLUSH_SECONDS, FLUSH_GLANCE = 2.0, 0.01
 # Fewer than the agent's 100,000: where it would lose output, the command waits here.
 MOST_UNACKNOWLEDGED, MOST_AHEAD = 10_000, 1_000
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-LONGEST_CHARACTER = 4
+# Of what is copied to CloudWatch Logs at the end.
+LONGEST_TRANSCRIPT = 1024 * 1024
 
 
 @dataclass
 class Sent:
     """A frame that was not acknowledged yet."""
 
-    frame: bytes
+    message: Message
     at: float = field(default_factory=time.monotonic)
     timeout: float = FIRST_TIMEOUT
 
 
 class Agent:
-    """Lives in one event loop; `send` takes whole frames."""
+    """Lives in one event loop."""
 
-    def __init__(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+    def __init__(self, send: Callable[[Message], Awaitable[None]]) -> None:
         self._send = send
+        self.cipher: Cipher | None = None
+        self.transcript = bytearray()
+        # When something last went in or out.
+        self.active = time.monotonic()
         self._sent: dict[int, Sent] = {}
         self._next = 0
         self._room = asyncio.Event()
@@ -52,8 +63,6 @@ class Agent:
         self._waiting: dict[int, Message] = {}
         self._acknowledged: set[int] = set()
         self._arrived = asyncio.Event()
-        # When something last went in or out: a session without it ends.
-        self.active = time.monotonic()
 
     # Output
 
@@ -61,10 +70,14 @@ class Agent:
         """All that the command writes; returns when it is at its end and acknowledged, or not in time."""
         rest = b""
         while data := await terminal.read(PAYLOAD - len(rest)):
-            ready, rest = sendable(rest + data)
+            ready, rest = output_goes_by_whole_characters(rest + data)
             if ready:
-                await self.stream(messages.DATA, ready)
+                self.transcript += ready[: LONGEST_TRANSCRIPT - len(self.transcript)]
+                await self.stream(messages.DATA, self.cipher.encrypt(ready) if self.cipher else ready)
             await asyncio.sleep(0 if len(data) > PAYLOAD / 2 else PUMP_PAUSE)
+        await self.flush()
+
+    async def flush(self) -> None:
         deadline = time.monotonic() + FLUSH_SECONDS
         while self._sent and time.monotonic() < deadline:
             await asyncio.sleep(FLUSH_GLANCE)
@@ -72,25 +85,24 @@ class Agent:
     async def stream(self, payload_type: int, payload: bytes) -> None:
         """Send a frame of the output stream, now and until it is acknowledged."""
         await self._room.wait()
-        number = self._next
+        flags = messages.SYN if self._next == 0 else 0
+        message = Message(messages.OUTPUT, payload, self._next, flags, payload_type)
         self._next += 1
-        flags = messages.SYN if number == 0 else 0
-        frame = Message(messages.OUTPUT, payload, number, flags, payload_type).pack()
-        self._sent[number] = Sent(frame)
+        self._sent[message.number] = Sent(message)
         if len(self._sent) >= MOST_UNACKNOWLEDGED:
             self._room.clear()
         self.active = time.monotonic()
-        await self._send(frame)
+        await self._send(message)
 
     async def resend(self) -> None:
         """Without end: the oldest frame again, when it waits for its acknowledgement for too long."""
         while True:
             await asyncio.sleep(RESEND_GLANCE)
             oldest = next(iter(self._sent.values()), None)
-            if oldest is not None and time.monotonic() - oldest.at > oldest.timeout:
+            if oldest is not None and output_is_sent_again(time.monotonic() - oldest.at, oldest.timeout):
                 oldest.at = time.monotonic()
                 oldest.timeout = min(oldest.timeout * 2, LAST_TIMEOUT)
-                await self._send(oldest.frame)
+                await self._send(oldest.message)
 
     # Input
 
@@ -106,15 +118,17 @@ class Agent:
 
     async def _take_input(self, message: Message) -> None:
         number = message.number
-        if number < self._expected or number in self._acknowledged:
-            await self.acknowledge(message)
-        elif number not in self._waiting and len(self._waiting) < MOST_AHEAD:
+        if number in self._acknowledged or input_comes_but_once(number, self._expected):
+            await self._acknowledge(message)
+        elif number in self._waiting or len(self._waiting) >= MOST_AHEAD:
+            return
+        elif input_ahead_of_its_turn_is_kept(number, self._expected):
             self._waiting[number] = message
-            if number != self._expected and self._expected not in self._waiting:
-                # Ahead of its turn: kept. What only waits for its forerunners to be typed is acknowledged after them.
-                self._acknowledged.add(number)
-                await self.acknowledge(message)
             self._arrived.set()
+            if self._expected not in self._waiting:
+                # Else it only waits until those before it are typed, and is acknowledged after them.
+                self._acknowledged.add(number)
+                await self._acknowledge(message)
 
     async def feed(self, consume: Callable[[Message], Awaitable[None]]) -> None:
         """Without end: each message of the input stream in its turn, acknowledged once it is consumed."""
@@ -127,44 +141,10 @@ class Agent:
             with contextlib.suppress(MalformedMessage):
                 await consume(message)
             if message.number not in self._acknowledged:
-                await self.acknowledge(message)
+                await self._acknowledge(message)
             self._acknowledged.discard(message.number)
             del self._waiting[message.number]
             self._expected += 1
 
-    async def acknowledge(self, message: Message) -> None:
-        await self._send(messages.acknowledgement(message).pack())
-
-
-def sendable(data: bytes) -> tuple[bytes, bytes]:
-    """(what the agent sends of it, what it keeps until more has come).
-
-    It looks for whole characters of UTF-8. What is none is passed on byte by byte, but at the very end, where it may be
-    cut, kept; and of a true U+FFFD, which Go takes for an error of its own, only the first byte is passed on
-    (ShellPlugin.processStdoutData in agent/session/shell/shell.go).
-    """
-    with contextlib.suppress(UnicodeDecodeError):
-        if REPLACEMENT not in data.decode():
-            return data, b""
-    sent = bytearray()
-    place = 0
-    while place < len(data):
-        character = _character(data[place : place + LONGEST_CHARACTER])
-        if character and character != REPLACEMENT:
-            size = len(character.encode())
-            sent += data[place : place + size]
-            place += size
-        elif len(data) - place < LONGEST_CHARACTER:
-            break
-        else:
-            sent.append(data[place])
-            place += len(character.encode()) if character else 1
-    return bytes(sent), data[place:]
-
-
-def _character(data: bytes) -> str:
-    """The character that these bytes begin with, if they do."""
-    for size in range(1, len(data) + 1):
-        with contextlib.suppress(UnicodeDecodeError):
-            return data[:size].decode()
-    return ""
+    async def _acknowledge(self, message: Message) -> None:
+        await self._send(messages.acknowledgement(message))

@@ -7,44 +7,54 @@ import contextlib
 import json
 import logging
 import re
-import struct
 from typing import TYPE_CHECKING
 
-from sandbox.data_channel import messages, words
-from sandbox.data_channel.agent import Agent
-from sandbox.data_channel.messages import MalformedMessage, Message
-from sandbox.data_channel.terminal import Terminal
-from sandbox.processes import StartError
+from sandbox.data_channel import messages
+from sandbox.data_channel.conversation import Conversation, Place
+from sandbox.data_channel.disturbances import Disturbances
+from sandbox.data_channel.line import Disconnected, Line, Socket
 
 if TYPE_CHECKING:
-    from sandbox.containers import Container
     from sandbox.runtime import Receive, Runtime, Scope, Send
     from sandbox.seams.ecs_exec import Session, Sessions
     from sandbox.tasks import TaskBackend
 
 PATH = re.compile(r"/v1/data-channel/([^/]+)")
 # RFC 6455, 7.4.1
-NORMAL, GOING_AWAY, UNSUPPORTED, REFUSED = 1000, 1001, 1003, 1008
+NORMAL, REFUSED = 1000, 1008
 FIRST_MESSAGE_SECONDS = 10.0
-TASK_GLANCE = 0.2
 # How long a client has to close its side after the last message.
 CLOSE_SECONDS = 1.0
+# How long all channels have to end with the sandbox.
+LAST_SECONDS = 3.0
 log = logging.getLogger("sandbox.exec")
 
 
-class Disconnected(Exception):
-    """The client is gone."""
-
-
 class DataChannels:
-    """The ASGI application for websockets."""
+    """Serves websockets: each is a data channel, or nothing."""
 
     def __init__(self, runtime: Runtime, sessions: Sessions, backend: TaskBackend) -> None:
         self._runtime = runtime
         self._sessions = sessions
         self._backend = backend
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        for channel in self._open:
+            channel.cancel()
+        if self._open:
+            await asyncio.wait(self._open, timeout=LAST_SECONDS)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        channel = asyncio.current_task()
+        assert channel is not None
+        self._open.add(channel)
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            self._open.discard(channel)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = PATH.fullmatch(scope["path"])
         await receive()
         # A page in somebody's browser has no business here.
@@ -53,13 +63,21 @@ class DataChannels:
             await send({"type": "websocket.close", "code": REFUSED})
             return
         await send({"type": "websocket.accept"})
-        socket = Socket(receive, send)
+        socket = Socket(scope, receive, send)
         try:
             session = await self._opened(path[1], socket)
             if session is None:
                 await socket.close(REFUSED)
-            else:
-                await self._run(session, socket)
+                return
+            wanted = {"sessionId": session.identifier, "task": session.task, "container": session.container}
+            fault = self._runtime.faults.take("ssmmessages", "OpenDataChannel", {**wanted, "command": session.command})
+            if fault is not None:
+                log.info("%s: %s", session.identifier, fault.code or fault.stream or f"{fault.delay_seconds} s late")
+                await asyncio.sleep(fault.delay_seconds)
+            if fault is not None and fault.code is not None:
+                await socket.close(REFUSED)
+                return
+            await self._run(session, socket, Disturbances.parse(fault.stream if fault else {}))
         except Disconnected:
             return
 
@@ -68,29 +86,23 @@ class DataChannels:
         try:
             async with asyncio.timeout(FIRST_MESSAGE_SECONDS):
                 first = await socket.receive()
-        except TimeoutError:
-            return None
-        try:
             document = json.loads(first) if isinstance(first, str) else None
-        except ValueError:
-            document = None
+        except (TimeoutError, ValueError):
+            return None
         return self._sessions.opened(identifier, document)
 
-    async def _run(self, session: Session, socket: Socket) -> None:
-        container = next(
-            (
-                c
-                for c in self._runtime.engine.of_task(session.task)
-                if c.labels["com.amazonaws.ecs.container-name"] == session.container
-            ),
-            None,
-        )
-        await socket.send(Message(messages.START).pack())
+    async def _run(self, session: Session, socket: Socket, disturbances: Disturbances) -> None:
+        line = Line(socket, disturbances)
+        await line.begin()
         log.info("%s begins in %s of %s", session.identifier, session.container, session.task.rpartition("/")[2])
-        output = ""
-        if container is not None and container.status == "running":
-            output = await self._converse(session, container, socket)
-        log.info("%s ended%s", session.identifier, f": {output.strip()}" if output else "")
+        output = "the sandbox goes down"
+        try:
+            output = await self._hold(session, line, disturbances)
+        except Disconnected:
+            output = "the client is gone"
+            raise
+        finally:
+            log.info("%s ended%s", session.identifier, f": {' '.join(output.split())}" if output else "")
         await socket.send(messages.closing(session.identifier, session.target, output).pack())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -98,110 +110,25 @@ class DataChannels:
                     await socket.receive()
         await socket.close(NORMAL)
 
-    async def _converse(self, session: Session, container: Container, socket: Socket) -> str:
-        """From the first frame to the last; an error of the agent, or nothing. Raises Disconnected."""
+    async def _hold(self, session: Session, line: Line, disturbances: Disturbances) -> str:
+        """Raises Disconnected."""
+        containers = self._runtime.engine.of_task(session.task)
+        by_name = {container.labels["com.amazonaws.ecs.container-name"]: container for container in containers}
+        container = by_name.get(session.container)
+        if container is None or container.status != "running":
+            return ""
+        place = Place(
+            session.identifier,
+            container,
+            session.command,
+            session.key,
+            lambda wrapped: self._sessions.unwrapped(session, wrapped),
+            lambda argv: self._backend.further(container, argv),
+            self._runtime.processes,
+            self._runtime.switches,
+        )
+        conversation = Conversation(place, line, disturbances)
         try:
-            terminal = await self._start(session, container)
-        except (StartError, words.UnfinishedCommand) as error:
-            return f"----------ERROR-------\nUnable to start command: {error}\n"
-        agent = Agent(socket.send)
-
-        async def consume(message: Message) -> None:
-            await typed(message, terminal)
-
-        ends = [
-            asyncio.create_task(work)
-            for work in (agent.pump(terminal), listen(socket, agent), until_it_stops(container))
-        ]
-        helpers = [asyncio.create_task(work) for work in (agent.feed(consume), agent.resend())]
-        try:
-            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            return await conversation.hold()
         finally:
-            for task in (*ends, *helpers):
-                task.cancel()
-            await asyncio.gather(*ends, *helpers, return_exceptions=True)
-            await terminal.end()
-        return ""
-
-    async def _start(self, session: Session, container: Container) -> Terminal:
-        """Raises StartError or UnfinishedCommand, with what the agent says of it."""
-        try:
-            argv = words.split(session.command) or ["sh"]
-        except words.UnfinishedCommand as error:
-            raise words.UnfinishedCommand(f"Failed to parse commands input: {error}\n") from error
-        try:
-            how = self._backend.further(container, argv)
-            return await Terminal.start(
-                self._runtime.processes, how.argv, how.environment, how.folder, session.identifier
-            )
-        except StartError as error:
-            raise StartError(f"Failed to start pty: {_as_go_says(argv[0], str(error))}\n") from error
-
-
-async def typed(message: Message, terminal: Terminal) -> None:
-    """What the agent does with a message of the input stream; flags are none of an interactive command's.
-
-    https://github.com/aws/amazon-ssm-agent/blob/mainline/agent/session/shell/shell_unix.go (InputStreamMessageHandler)
-    """
-    if message.payload_type == messages.DATA:
-        await terminal.write(message.payload)
-    elif message.payload_type == messages.SIZE:
-        size = message.document()
-        with contextlib.suppress(struct.error, TypeError):
-            terminal.resize(size.get("cols", 0), size.get("rows", 0))
-
-
-async def listen(socket: Socket, agent: Agent) -> None:
-    """Without end: what the client says. Raises Disconnected."""
-    while True:
-        data = await socket.receive()
-        if isinstance(data, bytes):
-            with contextlib.suppress(MalformedMessage):
-                await agent.take(Message.unpack(data))
-
-
-async def until_it_stops(container: Container) -> None:
-    while container.status == "running":
-        await asyncio.sleep(TASK_GLANCE)
-        container.reload()
-
-
-class Socket:
-    """One accepted websocket."""
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive = receive
-        self._send = send
-        self._one_at_a_time = asyncio.Lock()
-        self._closed = False
-
-    async def receive(self) -> str | bytes:
-        """The next message. Raises Disconnected."""
-        event = await self._receive()
-        if event["type"] == "websocket.disconnect":
-            self._closed = True
-            raise Disconnected
-        text: str | None = event.get("text")
-        data: bytes = event.get("bytes") or b""
-        return data if text is None else text
-
-    async def send(self, data: bytes) -> None:
-        async with self._one_at_a_time:
-            if not self._closed:
-                await self._send({"type": "websocket.send", "bytes": data})
-
-    async def close(self, code: int) -> None:
-        async with self._one_at_a_time:
-            if not self._closed:
-                self._closed = True
-                await self._send({"type": "websocket.close", "code": code})
-
-
-def _as_go_says(program: str, error: str) -> str:
-    """The words of Go's os/exec for what a program could not be started by."""
-    reason = error.partition(": ")[2].partition(":")[0].lower()
-    if "/" in program:
-        return f"fork/exec {program}: {reason}"
-    return f'exec: "{program}": executable file not found in $PATH'
+            await asyncio.to_thread(self._sessions.recorded, session, conversation.output)

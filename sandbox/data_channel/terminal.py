@@ -49,8 +49,8 @@ class Terminal:
         return cls(process, master)
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
+    def running(self) -> bool:
+        return self._process.poll() is None
 
     async def read(self, most: int) -> bytes:
         """What the command has written; nothing at its end."""

@@ -55,7 +55,7 @@ def install(runtime: Runtime) -> None:
     scheduler.install()
     sessions = Sessions(runtime, ecs)
     sessions.install()
-    runtime.websockets = DataChannels(runtime, sessions, backend).serve
+    runtime.websockets = DataChannels(runtime, sessions, backend)
     _mend_clusters(ecs)
     Services(ecs).install()
     ecs_pages.install(ecs)

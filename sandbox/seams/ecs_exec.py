@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import emulator
 from sandbox.behaviours import behaviour
+from sandbox.seams import ecs_exec_agent
+from sandbox.seams.ecs_exec_agent import AGENT
+from sandbox.seams.ecs_metadata import task_role
 from sandbox.seams.refusal import Refused
 
 if TYPE_CHECKING:
     from sandbox.runtime import Runtime
 
 Task = dict[str, Any]
-AGENT = "ExecuteCommandAgent"
 # How long a token waits for its first use. AWS names no time.
 TOKEN_SECONDS = 600.0
+NOT_ENABLED = (
+    "The execute command failed because execute command was not enabled when the task was run or the execute command "
+    "agent isn\N{RIGHT SINGLE QUOTATION MARK}t running. Wait and try again or run a new task with execute command "
+    "enabled and try again."
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,10 @@ class Session:
     container: str
     target: str
     command: str
+    role: str
+    # The cluster's: a KMS key for the data, a log group for a copy of the output; or nothing.
+    key: str
+    log_group: str
     begun: float = field(default_factory=time.monotonic)
 
 
@@ -56,9 +67,15 @@ class Sessions:
         exec_container_exists(task, name, container)
         exec_task_runs(task)
         exec_is_enabled(task)
-        exec_agent_is_connected(container)
+        role = task_role(task, ecs._task_defs.get(task["taskDefinitionArn"].rpartition("/")[2]) or {})
+        agent: dict[str, Any] = next(
+            (a for a in (container or {}).get("managedAgents") or [] if a["name"] == AGENT), {}
+        )
+        exec_agent_runs(agent)
+        exec_agent_is_connected(agent, self._runtime, role, task["taskArn"])
         identifier = f"ecs-execute-command-{secrets.token_hex(13)[:25]}"
         cluster, task_id = task["clusterArn"].rpartition("/")[2], task["taskArn"].rpartition("/")[2]
+        wanted = ecs._clusters.get(cluster) or {}
         session = Session(
             identifier,
             secrets.token_urlsafe(120),
@@ -66,6 +83,9 @@ class Sessions:
             name,
             f"ecs:{cluster}_{task_id}_{(container or {}).get('runtimeId', '')}",
             str(data.get("command", "")),
+            role,
+            ecs_exec_agent.key_of_the_sessions(wanted),
+            ecs_exec_agent.log_group_of_the_sessions(wanted),
         )
         self.known[identifier] = session
         endpoint = self._runtime.settings.endpoint.replace("http://", "ws://", 1)
@@ -92,6 +112,16 @@ class Sessions:
         if session is None or not token_opens_the_channel(session, given):
             return None
         return self.known.pop(identifier, None)
+
+    def unwrapped(self, session: Session, wrapped: bytes) -> bytes:
+        """The data key that a client had made by KMS for this session. Raises HandshakeFailed."""
+        context = {"aws:ssm:SessionId": session.identifier, "aws:ssm:TargetId": session.target}
+        return ecs_exec_agent.data_key(self._runtime, session.role, session.task, context, wrapped)
+
+    def recorded(self, session: Session, output: bytes) -> None:
+        """A session has ended, with this output."""
+        if session.log_group and output:
+            ecs_exec_agent.copy_to_logs(self._runtime, session.log_group, session.identifier, session.task, output)
 
 
 @behaviour("ecs", otherwise=lambda *_: True)
@@ -143,21 +173,25 @@ def exec_is_enabled(task: Task) -> None:
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec-troubleshooting.html
     """
     if not task.get("enableExecuteCommand"):
-        raise Refused(
-            "InvalidParameterException",
-            "The execute command failed because execute command was not enabled when the task was run or the execute "
-            "command agent isn\N{RIGHT SINGLE QUOTATION MARK}t running. Wait and try again or run a new task with "
-            "execute command enabled and try again.",
-        )
+        raise Refused("InvalidParameterException", NOT_ENABLED)
+
+
+@behaviour("ecs", code="InvalidParameterException")
+def exec_agent_runs(agent: dict[str, Any]) -> None:
+    """ExecuteCommand is refused for a container whose agent is stopped.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec-troubleshooting.html
+    """
+    if agent.get("lastStatus") == "STOPPED":
+        raise Refused("InvalidParameterException", NOT_ENABLED)
 
 
 @behaviour("ecs", code="TargetNotConnectedException")
-def exec_agent_is_connected(container: dict[str, Any] | None) -> None:
-    """ExecuteCommand finds no target until the container's agent runs.
+def exec_agent_is_connected(agent: dict[str, Any], runtime: Runtime, role: str, task_arn: str) -> None:
+    """ExecuteCommand finds no target until the container's agent runs and has its channel to Session Manager.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ExecuteCommand.html (TargetNotConnectedException)
     """
-    agents = (container or {}).get("managedAgents") or []
-    if not any(agent["name"] == AGENT and agent["lastStatus"] == "RUNNING" for agent in agents):
+    if agent.get("lastStatus") != "RUNNING" or not ecs_exec_agent.is_connected(runtime, agent, role, task_arn):
         text = "The execute command failed due to an internal error. Try again later."
         raise Refused("TargetNotConnectedException", text)

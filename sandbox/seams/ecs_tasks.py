@@ -14,6 +14,7 @@ from sandbox.behaviours import behaviour
 from sandbox.container_health import HealthRunner
 from sandbox.containers import Container, NotFound
 from sandbox.seams.ecs_events import Events, shown, task_state_change_events
+from sandbox.seams.ecs_exec_agent import AGENT, agents_are_due
 from sandbox.seams.ecs_metadata import TaskEndpoints
 from sandbox.seams.ecs_start import DEFAULT_STOP_SECONDS, Starter
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sandbox.ecs")
 Task = dict[str, Any]
-# The Exec agent comes up after its container.
-AGENT_SECONDS = 1.0
 EXITED = "EssentialContainerExited"
 
 
@@ -102,7 +101,7 @@ class TaskLife:
         with self._launch, emulator.request_scope(account, region):
             if task.get("enableExecuteCommand"):
                 for container in task["containers"]:
-                    container["managedAgents"] = [{"name": "ExecuteCommandAgent", "lastStatus": "PENDING"}]
+                    container["managedAgents"] = [{"name": AGENT, "lastStatus": "PENDING"}]
         self._starter.begin(task, definition, overrides)
 
     # While it runs
@@ -110,14 +109,12 @@ class TaskLife:
     def _running(self, task: Task) -> None:
         self._announce(task)
         if task.get("enableExecuteCommand"):
-            task["_agent_due"] = time.time() + AGENT_SECONDS
+            task["_agent_due"] = time.time() + self._runtime.switches.exec_agent_seconds
 
-    def _agents(self, task: Task, status: str) -> None:
+    def _stop_agents(self, task: Task) -> None:
         for container in task["containers"]:
             for agent in container.get("managedAgents", []):
-                agent["lastStatus"] = status
-                if status == "RUNNING":
-                    agent["lastStartedAt"] = emulator.now()
+                agent["lastStatus"] = "STOPPED"
 
     def _healthy(self, task: Task, name: str, status: str) -> None:
         """A task is as healthy as its essential containers that have a check."""
@@ -154,7 +151,8 @@ class TaskLife:
             return
         if task.get("_agent_due", 0) and time.time() >= task["_agent_due"]:
             task["_agent_due"] = 0
-            self._agents(task, "RUNNING")
+            revision = task["taskDefinitionArn"].rpartition("/")[2]
+            agents_are_due(task, self._ecs._task_defs.get(revision) or {})
         essential = task.get("_container_essentials") or []
         needed_ended, running = False, False
         real = self._containers(task)
@@ -193,7 +191,7 @@ class TaskLife:
             task["stoppingAt"] = emulator.now()
             stop_code_and_reason(task, code, reason)
             task["version"] = int(task.get("version") or 1) + 1
-        self._agents(task, "STOPPED")
+        self._stop_agents(task)
         self._announce(task)
         task["lastStatus"] = "DEACTIVATING"
         self._refresh(task)

@@ -15,9 +15,18 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.sandbox.ecs_stand import SLEEPER, Stand
+from tests.sandbox.support import until
+
 # HeaderLength, MessageType, SchemaVersion, CreatedDate, SequenceNumber, Flags, MessageId, digest, type, PayloadLength
 HEADER = ">I32sIQqQ16s32sII"
 LENGTH = struct.calcsize(HEADER)
+# A frame of the official implementations: input_stream_data, number 2, payload type 1, `payload`.
+GOLDEN = bytes.fromhex(
+    "00000074696e7075745f73747265616d5f64617461202020202020202020202020202020000000010000015e0baa788400000000"
+    "000000020000000000000000a508b5f073f31b16dd01e56bff48483e239f59ed55e737c77147cf55ad0c1b030b6d7ee748a74269"
+    "52f9b852d5a935e500000001000000077061796c6f6164"
+)
 
 
 @dataclass
@@ -80,6 +89,7 @@ class Client:
     frames: list[Frame] = field(default_factory=list)
     acknowledges: bool = True
     next_input: int = 0
+    closing: Frame | None = None
     _output: dict[int, bytes] = field(default_factory=dict)
 
     def receive(self, seconds: float = 10) -> Frame | None:
@@ -163,3 +173,30 @@ def opened(session: dict[str, Any]) -> Iterator[Client]:
     with connect(session["streamUrl"], open_timeout=10, close_timeout=5, max_size=None) as socket:
         socket.send(first_message(session["tokenValue"]))
         yield Client(socket)
+
+
+def started(stand: Stand, family: str, program: str = SLEEPER, **more: Any) -> str:
+    """ARN of a task whose agent is connected."""
+    image = stand.image(program, family)
+    arn = stand.run(stand.define(family, {"image": image, **more}), enableExecuteCommand=True)
+    stand.until_task(arn, "RUNNING")
+    until(lambda: agent_status(stand, arn) == "RUNNING", "the agent")
+    return arn
+
+
+def agent_status(stand: Stand, arn: str) -> str:
+    return str(stand.task(arn)["containers"][0]["managedAgents"][0]["lastStatus"])
+
+
+def session(stand: Stand, arn: str, command: str = "true") -> dict[str, Any]:
+    """What ExecuteCommand answers with."""
+    answer = stand.ecs.execute_command(cluster=stand.cluster, task=arn, command=command, interactive=True)
+    found: dict[str, Any] = answer["session"]
+    return found
+
+
+def run(stand: Stand, arn: str, command: str) -> Client:
+    """The client of a command that has ended."""
+    with opened(session(stand, arn, command)) as client:
+        client.closing = client.until_closed()
+    return client
