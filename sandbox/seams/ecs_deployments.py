@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from sandbox import emulator
@@ -19,6 +20,25 @@ MOST_DESCRIBED = 20
 OPEN = ("PENDING", "IN_PROGRESS", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stop-service-deployment.html
 STOPPING = ("STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What ends a rollout: its member of a service deployment, its name in rolloutStateReason, and its reasons."""
+
+    member: str
+    name: str
+    failed: str
+    exceeded: str
+
+
+BREAKER = Monitor(
+    "deploymentCircuitBreaker",
+    "ECS deployment circuit breaker",
+    "tasks failed to start",
+    "the circuit breaker threshold was exceeded.",
+)
+ALARMS = Monitor("alarms", "ECS deployment alarms", "alarm detected", "a CloudWatch alarm went into the ALARM state.")
 
 
 class ServiceDeployments:
@@ -94,34 +114,35 @@ class ServiceDeployments:
             if record["status"] == "ROLLBACK_IN_PROGRESS":
                 self.close(record, "ROLLBACK_SUCCESSFUL", record["statusReason"])
             elif record["serviceDeploymentArn"] == primary.get("_service_deployment") and record["status"] in OPEN:
-                if record["deploymentCircuitBreaker"]["status"] == "MONITORING":
-                    record["deploymentCircuitBreaker"]["status"] = "MONITORING_COMPLETE"
+                for monitor in (BREAKER, ALARMS):
+                    if record.get(monitor.member, {}).get("status") == "MONITORING":
+                        record[monitor.member]["status"] = "MONITORING_COMPLETE"
                 self.close(record, "SUCCESSFUL", None)
 
-    def broken(self, service: Service, failed: Deployment, back_to: Deployment | None) -> None:
-        """The circuit breaker ended a rollout."""
-        reason = "Service deployment rolled back because the circuit breaker threshold was exceeded."
-        for record in service.get("_service_deployments", []):
-            if record["serviceDeploymentArn"] != failed.get("_service_deployment"):
-                continue
-            record["deploymentCircuitBreaker"]["status"] = "TRIGGERED"
-            record["deploymentCircuitBreaker"]["failureCount"] = failed.get("failedTasks", 0)
-            if back_to is None:
-                self.close(record, "STOPPED", "The circuit breaker threshold was exceeded.")
-                continue
-            self._roll_back(record, reason, back_to)
+    def broken(self, service: Service, failed: Deployment, back_to: Deployment | None, monitor: Monitor) -> None:
+        """The circuit breaker or an alarm ended a rollout."""
+        record = self.of(service, failed)
+        if record is None:
+            return
+        record[monitor.member]["status"] = "TRIGGERED"
+        if monitor is BREAKER:
+            record[monitor.member]["failureCount"] = failed.get("failedTasks", 0)
+        if back_to is None:
+            self.close(record, "STOPPED", monitor.exceeded[0].upper() + monitor.exceeded[1:])
+        else:
+            self._roll_back(record, f"Service deployment rolled back because {monitor.exceeded}", back_to)
 
     def rollback_requested(self, service: Service, primary: Deployment) -> bool:
-        record = self._of(service, primary)
+        record = self.of(service, primary)
         return record is not None and record["status"] == "ROLLBACK_REQUESTED"
 
     def roll_back(self, service: Service, stopped: Deployment, back_to: Deployment) -> None:
         """Somebody stopped a rollout."""
-        record = self._of(service, stopped)
+        record = self.of(service, stopped)
         if record is not None:
             self._roll_back(record, record["statusReason"], back_to)
 
-    def _of(self, service: Service, deployment: Deployment) -> Record | None:
+    def of(self, service: Service, deployment: Deployment) -> Record | None:
         arn = deployment.get("_service_deployment")
         return next((r for r in service.get("_service_deployments", []) if r["serviceDeploymentArn"] == arn), None)
 
@@ -145,7 +166,7 @@ class ServiceDeployments:
         if service is None:
             return emulator.json_error("ServiceNotFoundException", "Service not found.")
         records, wanted = service.get("_service_deployments", []), data.get("status")
-        found = deployments_in_states(records, wanted)
+        found = deployments_created(deployments_in_states(records, wanted), data.get("createdAt") or {})
         return emulator.json_response({"serviceDeployments": [_brief(record) for record in found]})
 
     def describe(self, data: dict[str, Any]) -> Any:
@@ -245,6 +266,17 @@ def deployments_in_states(records: list[Record], wanted: list[str] | None) -> li
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html
     """
     return [record for record in records if not wanted or record["status"] in wanted]
+
+
+@behaviour("ecs", otherwise=lambda records, _: records)
+def deployments_created(records: list[Record], wanted: dict[str, Any]) -> list[Record]:
+    """ListServiceDeployments gives those that were created after and before the moments that are asked for.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html (createdAt)
+    """
+    after, before = emulator.epoch(wanted.get("after") or 0), wanted.get("before")
+    last = emulator.epoch(before) if before else float("inf")
+    return [record for record in records if after <= emulator.epoch(record["createdAt"]) <= last]
 
 
 @behaviour("ecs", otherwise=lambda *_: [])

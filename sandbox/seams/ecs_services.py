@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any
 from sandbox import emulator
 from sandbox.behaviours import behaviour
 from sandbox.seams import ecs_rollout as rollout
+from sandbox.seams.ecs_alarms import DeploymentAlarms, bake_seconds
 from sandbox.seams.ecs_definitions import deleted_revision_goes
-from sandbox.seams.ecs_deployments import ServiceDeployments
+from sandbox.seams.ecs_deployments import ALARMS, BREAKER, Monitor, ServiceDeployments
 from sandbox.seams.ecs_events import Events, deployment_state_change_events, service_action_events
 from sandbox.seams.ecs_roles import role_refusal
+from sandbox.seams.ecs_service_events import (
+    draining_event,
+    impaired_event,
+    steady_state_event,
+    targets_event,
+    tasks_event,
+    unhealthy_event,
+)
 from sandbox.seams.ecs_tasks import TaskLife, nothing
 
 if TYPE_CHECKING:
@@ -32,10 +41,6 @@ KEPT_EVENTS = 100
 TOLD_AT_ONCE = 10
 SCHEDULER = "ServiceSchedulerInitiated"
 BAD_ENDS = ("EssentialContainerExited", "TaskFailedToStart")
-IMPAIRED = (
-    "is unable to consistently start tasks successfully. For more information, see the Troubleshooting section of "
-    "the Amazon ECS Developer Guide."
-)
 
 
 class Scheduler:
@@ -47,6 +52,7 @@ class Scheduler:
         self._life = life
         self._events = events
         self._records = ServiceDeployments(ecs)
+        self._alarms = DeploymentAlarms(self._records)
         self._end = threading.Event()
         self._lock = threading.RLock()
 
@@ -110,8 +116,10 @@ class Scheduler:
                 self._drain(service, tasks, live)
             elif (primary := self._ecs._primary_deployment(service)) is not None:
                 if self._records.follow(service, primary):
+                    self._alarms.begin(service, primary)
                     deployment_state_change_events(self._events, service, primary, "SERVICE_DEPLOYMENT_IN_PROGRESS")
                 self._count_failures(service, primary, tasks)
+                self._look_at_alarms(service, primary)
                 self._roll_back_on_request(service, primary)
                 primary = self._ecs._primary_deployment(service) or primary
                 self._stop_unhealthy(service, live)
@@ -297,14 +305,22 @@ class Scheduler:
         breaker = (service.get("deploymentConfiguration") or {}).get("deploymentCircuitBreaker") or {}
         if not breaker.get("enable") or deployment["failedTasks"] < rollout.breaker_threshold(service):
             return
-        deployment["rolloutState"] = "FAILED"
-        deployment["rolloutStateReason"] = "ECS deployment circuit breaker: tasks failed to start."
-        self.event(service, f"(deployment {deployment['id']}) deployment failed: tasks failed to start.")
+        self._break(service, deployment, bool(breaker.get("rollback")), BREAKER)
+
+    def _look_at_alarms(self, service: Service, primary: Deployment) -> None:
+        if primary.get("rolloutState") == "IN_PROGRESS" and self._alarms.triggered(service, primary):
+            alarms = (service.get("deploymentConfiguration") or {}).get("alarms") or {}
+            self._break(service, primary, bool(alarms.get("rollback")), ALARMS)
+
+    def _break(self, service: Service, deployment: Deployment, rollback: bool, monitor: Monitor) -> None:
+        """End a rollout as FAILED, and go back where the monitor that ended it does."""
+        deployment["rolloutState"], deployment["rolloutStateReason"] = "FAILED", f"{monitor.name}: {monitor.failed}."
+        self.event(service, f"(deployment {deployment['id']}) deployment failed: {monitor.failed}.")
         deployment_state_change_events(self._events, service, deployment, "SERVICE_DEPLOYMENT_FAILED")
-        last_good = rollout.last_good_deployment(service, deployment, bool(breaker.get("rollback")))
-        self._records.broken(service, deployment, last_good)
+        last_good = rollout.last_good_deployment(service, deployment, rollback)
+        self._records.broken(service, deployment, last_good, monitor)
         if last_good is not None:
-            self._roll_back(service, deployment, last_good, "ECS deployment circuit breaker")
+            self._roll_back(service, deployment, last_good, monitor.name)
 
     def _roll_back(self, service: Service, failed: Deployment, last_good: Deployment, why: str) -> None:
         failed["status"], failed["desiredCount"] = "ACTIVE", 0
@@ -354,7 +370,9 @@ class Scheduler:
             t.get("desiredStatus") == "RUNNING" and t.get("_deployment_id") != primary["id"] for t in tasks
         )
         steady = len(healthy) == len(mine) == desired and not others_live
-        if steady and primary.get("rolloutState") == "IN_PROGRESS":
+        primary["_steady_since"] = (primary.get("_steady_since") or time.time()) if steady else None
+        baked = steady and time.time() - primary["_steady_since"] >= bake_seconds(service)
+        if baked and primary.get("rolloutState") == "IN_PROGRESS":
             primary["_failures"] = 0
             self._records.completed(service, primary)
             primary["rolloutState"] = "COMPLETED"
@@ -429,70 +447,3 @@ def tags_of_a_services_task(ecs: Any, service: Service, primary: Deployment) -> 
         own = {"aws:ecs:clusterName": cluster, "aws:ecs:serviceName": service["serviceName"]}
         tags += [{"key": key, "value": value} for key, value in own.items()]
     return tags
-
-
-@behaviour("ecs")
-def tasks_event(scheduler: Scheduler, service: Service, text: str, tasks: list[Task]) -> None:
-    """A service's events name the tasks that it started and stopped.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
-    """
-    named = " ".join(f"(task {task['taskArn'].rpartition('/')[2]})" for task in tasks)
-    scheduler.event(service, f"{text} {named}.")
-
-
-@behaviour("ecs")
-def draining_event(scheduler: Scheduler, service: Service, number: int) -> None:
-    """A service's events tell when connections of its tasks begin to drain.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
-    """
-    scheduler.event(service, f"has begun draining connections on {number} tasks.")
-
-
-@behaviour("ecs")
-def targets_event(scheduler: Scheduler, service: Service, before: dict[str, set[str]]) -> None:
-    """A service's events tell how many targets it registered and deregistered in which target group.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
-    """
-    for arn, ips in (service.get("_published_targets") or {}).items():
-        come, gone = set(ips) - before.get(arn, set()), before.get(arn, set()) - set(ips)
-        if come:
-            scheduler.event(service, f"registered {len(come)} targets in (target-group {arn})")
-        if gone:
-            scheduler.event(service, f"deregistered {len(gone)} targets in (target-group {arn})")
-
-
-@behaviour("ecs")
-def unhealthy_event(scheduler: Scheduler, service: Service, task: Task, states: dict[str, str]) -> None:
-    """A service's events tell which task's port is unhealthy in which target group, and why.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-unhealthy-event-messages.html
-    """
-    for balancer in service.get("loadBalancers") or []:
-        group, port = balancer.get("targetGroupArn"), balancer.get("containerPort")
-        if states.get(group) == "unhealthy":
-            named = f"(task {task['taskArn'].rpartition('/')[2]}) (port {port})"
-            why = scheduler.why_unhealthy(task, group, int(port))
-            scheduler.event(service, f"{named} is unhealthy in (target-group {group}) due to (reason {why})")
-
-
-@behaviour("ecs")
-def steady_state_event(scheduler: Scheduler, service: Service) -> None:
-    """A service that has all its tasks, healthy, says that it has reached a steady state: in its events and as one.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
-    """
-    scheduler.event(service, "has reached a steady state.")
-    scheduler.tell(service, "SERVICE_STEADY_STATE")
-
-
-@behaviour("ecs")
-def impaired_event(scheduler: Scheduler, service: Service) -> None:
-    """A service whose tasks fail again and again says that it cannot consistently start tasks.
-
-    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-throttle-logic.html
-    """
-    scheduler.event(service, IMPAIRED)
-    scheduler.tell(service, "SERVICE_TASK_START_IMPAIRED", "WARN")

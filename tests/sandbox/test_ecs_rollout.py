@@ -333,6 +333,68 @@ def test_a_deployment_that_is_stopped_goes_back(stand: Rollout) -> None:
     ecs.delete_service(cluster=CLUSTER, service="stopped", force=True)
 
 
+# Alarms
+
+
+def alarm(stand: Rollout, name: str, state: str) -> None:
+    cloudwatch = stand.sandbox.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName=name,
+        Namespace="Test",
+        MetricName=name,
+        Statistic="Maximum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="ignore",
+    )
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="by the test")
+
+
+@pytest.mark.behaviour("ecs.alarm_ends_a_rollout", "ecs.bake_seconds", "ecs.deployments_created")
+def test_an_alarm_rolls_a_deployment_back_until_its_bake_time_is_over(stand: Rollout) -> None:
+    ecs, name = stand.ecs, "alarmed"
+    good = stand.define(name, {"image": stand.image(SLEEPER)})
+    alarm(stand, "deploy", "OK")
+    alarms = {"alarmNames": ["deploy"], "enable": True, "rollback": True}
+    stand.create(name, good, 0, deploymentConfiguration={"alarms": alarms})
+    until(lambda: stand.service(name).get("currentServiceDeployment"), "a deployment")
+    assert stand.deployment(name)["alarms"] == {
+        "status": "MONITORING",
+        "alarmNames": ["deploy"],
+        "triggeredAlarmNames": [],
+    }
+    until(lambda: stand.service(name)["deployments"][0].get("runningCount") == 0, "counts")
+    assert stand.deployment(name)["status"] == "IN_PROGRESS", "it bakes"
+    stand.steady(name, 0)
+    assert stand.deployment(name)["alarms"]["status"] == "MONITORING_COMPLETE"
+    ecs.update_service(cluster=CLUSTER, service=name, forceNewDeployment=True)
+    until(lambda: stand.deployment(name)["status"] == "IN_PROGRESS", "the second deployment")
+    second = stand.deployment(name)
+    alarm(stand, "deploy", "ALARM")
+    until(lambda: stand.deployment(name)["status"] == "ROLLBACK_SUCCESSFUL", "the way back", 10)
+    ended = stand.deployment(name)
+    assert (ended["alarms"]["status"], ended["alarms"]["triggeredAlarmNames"]) == ("TRIGGERED", ["deploy"])
+    assert ended["rollback"]["reason"] == ended["statusReason"]
+    assert ended["deploymentCircuitBreaker"]["status"] == "DISABLED"
+    after = ecs.list_service_deployments(cluster=CLUSTER, service=name, createdAt={"after": second["createdAt"]})
+    assert [d["serviceDeploymentArn"] for d in after["serviceDeployments"]] == [second["serviceDeploymentArn"]]
+    ecs.delete_service(cluster=CLUSTER, service=name, force=True)
+
+
+@pytest.mark.behaviour("ecs.alarms_that_already_ring_switch_it_off")
+def test_an_alarm_that_rings_before_a_deployment_is_not_watched_by_it(stand: Rollout) -> None:
+    alarm(stand, "rings", "ALARM")
+    alarms = {"alarmNames": ["rings"], "enable": True, "rollback": True}
+    stand.define("fixing", {"image": stand.image(SLEEPER)})
+    stand.create("fixing", "fixing", 0, deploymentConfiguration={"alarms": alarms})
+    stand.steady("fixing", 0)
+    assert stand.deployment("fixing")["alarms"]["status"] == "DISABLED"
+    assert stand.deployment("fixing")["status"] == "SUCCESSFUL"
+    stand.ecs.delete_service(cluster=CLUSTER, service="fixing", force=True)
+
+
 # Numbers
 
 
