@@ -59,16 +59,16 @@ def test_the_program_is_python_3_8() -> None:
 def test_G1_a_dry_run_leaves_nothing_and_an_apply_leaves_everything_once(database: Database) -> None:
     dry = database.script(INIT_SQL, commit=False)
     assert dry.answer.ok and dry.committed is False
-    assert dry.answer.said and dry.answer.said["changes"] is True
+    assert dry.answer.said and dry.answer.said["alters"] is True
     assert tables(database, "papyrus_schema") == []
     applied = database.script(INIT_SQL)
     assert applied.answer.ok and applied.committed is True
-    assert applied.answer.said and applied.answer.said["changes"] is True
+    assert applied.answer.said and applied.answer.said["alters"] is True
     assert applied.answer.said["tags"] == {"CREATE SCHEMA": 1, "CREATE TABLE": 2}
     assert tables(database, "papyrus_schema") == ["products", "run_marks"]
     again = database.script(INIT_SQL)
     assert again.answer.ok and again.committed is True
-    assert again.answer.said and again.answer.said["changes"] is False
+    assert again.answer.said and again.answer.said["alters"] is False
     assert any("already exists, skipping" in notice for notice in again.answer.said["notices"])
 
 
@@ -157,8 +157,8 @@ def test_G1_changes_by_rows_alone_are_changes(database: Database) -> None:
     sql = "INSERT INTO s.t VALUES (1) ON CONFLICT DO NOTHING;\nDO $$ BEGIN UPDATE s.t SET a = 1 WHERE a = 2; END $$;"
     first, second = database.script(sql), database.script(sql)
     assert first.answer.said and second.answer.said
-    assert first.answer.said["changes"] is True and first.answer.said["rows_written"] == 1
-    assert second.answer.said["changes"] is False
+    assert first.answer.said["alters"] is True and first.answer.said["rows_written"] == 1
+    assert second.answer.said["alters"] is False
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_G1_a_second_apply_of_a_definition_changes_nothing(database: Database, s
     first, second = database.script(sql), database.script(sql)
     assert first.answer.said and second.answer.said
     assert first.answer.ok and second.answer.ok
-    assert second.answer.said["changes"] is False
-    assert first.answer.said["changes"] is ("TEMP" not in sql)
+    assert second.answer.said["alters"] is False
+    assert first.answer.said["alters"] is ("TEMP" not in sql)
 
 
 def test_G1_the_script_cannot_lift_its_limits(database: Database) -> None:

@@ -104,7 +104,7 @@ class Script:
         say(f"CATALOGUE: {'unchanged' if before == after else 'changed'}; {written} rows written")
         return {
             "committed": bool(self.given["commit"]),
-            "changes": bool(self.xid) and (before != after or written > 0),
+            "alters": bool(self.xid) and (before != after or written > 0),
             "catalogue_before": before,
             "catalogue_after": after,
             "rows_written": written,
@@ -209,7 +209,7 @@ def script(given: dict[str, Any]) -> dict[str, Any]:
     digest = hashlib.sha256(content).hexdigest()
     count = len(given["statements"])
     say(f"SCRIPT {given['name']}: {len(content)} bytes, {count} statements, sha256 {digest}")
-    answer: dict[str, Any] = {"sha256": digest, "statements": count, "committed": False, "changes": False}
+    answer: dict[str, Any] = {"sha256": digest, "statements": count, "committed": False, "alters": False}
     session: Session | None = None
     work: Script | None = None
     try:

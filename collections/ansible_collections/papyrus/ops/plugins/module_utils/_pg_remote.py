@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import secrets
 import zlib
@@ -18,7 +17,7 @@ from typing import Any
 
 from . import _pg_program, _pg_program_main, _pg_program_prepare, _pg_program_script
 from ._db_login import explain
-from ._exec_types import Command, ExecResult, Files, Target
+from ._exec_types import Command, ExecResult, Files
 
 Run = Callable[[Command, Files], ExecResult]
 """`_exec.run_command` with clients and target already given."""
@@ -52,6 +51,7 @@ class Place:
     connection: Mapping[str, str] = field(default_factory=dict, repr=False)
     application_name: str = "papyrus.ops"
     timeout: float = 60.0
+    connect_timeout: float = 60.0
     lock_timeout: float = 10.0
 
 
@@ -62,6 +62,7 @@ class Answer:
     result: ExecResult
     said: dict[str, Any] | None = None
     xid: str = ""
+    mark: str = ""
 
     @property
     def ok(self) -> bool:
@@ -73,6 +74,14 @@ class Answer:
         if self.said is not None and (self.said.get("error") or self.result.outcome == "exited"):
             return dict(self.said.get("error") or {})
         return {"kind": "exec", "message": self._no_answer(), "sqlstate": ""}
+
+    @property
+    def shown(self) -> str:
+        """The output without the program's own lines."""
+        return "".join(line for line in self.result.stdout.splitlines(keepends=True) if not self._own(line))
+
+    def _own(self, line: str) -> bool:
+        return bool(self.mark) and line.startswith(self.mark + " ")
 
     def _no_answer(self) -> str:
         result = self.result
@@ -114,13 +123,18 @@ def ask(run: Run, place: Place, op: str, parameters: Mapping[str, Any], files: F
         "application_name": place.application_name[:63],
         **parameters,
     }
-    command = Command(argv=[place.python, "-c", BOOTSTRAP], stdin=payload(given), timeout=place.timeout)
+    command = Command(
+        argv=[place.python, "-c", BOOTSTRAP],
+        stdin=payload(given),
+        timeout=place.timeout,
+        connect_timeout=place.connect_timeout,
+    )
     return read(run(command, files), mark)
 
 
 def read(result: ExecResult, mark: str) -> Answer:
     """The program's own lines: those that begin with the mark."""
-    answer = Answer(result)
+    answer = Answer(result, mark=mark)
     for line in result.stdout.splitlines():
         word, _space, text = line.partition(" ")
         if word != mark:
@@ -199,12 +213,3 @@ def explained(error: Mapping[str, Any]) -> str:
         if error.get(key):
             text += f" {key.capitalize()}: {error[key]}"
     return f"{text} {HINTS[kind]}" if kind in HINTS else text
-
-
-def without_secrets(place: Place) -> dict[str, Any]:
-    """For a result."""
-    shown = {key: value for key, value in place.connection.items() if key != "password"}
-    return {**dataclasses.asdict(dataclasses.replace(place, connection={})), "connection": shown}
-
-
-__all__ = ["Answer", "Outcome", "Place", "Target", "ask", "explained", "run_script"]

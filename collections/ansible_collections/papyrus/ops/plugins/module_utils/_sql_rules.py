@@ -17,7 +17,7 @@ from typing import Any
 
 Tree = Mapping[str, Any]
 
-ENDS = "begins or ends a transaction; the file runs in one that is begun and ended for it: remove the statement"
+ENDS = "begins or ends a transaction; the file runs in one of its own: remove the statement"
 ALONE = (
     "cannot run inside a transaction block, so it can be neither rehearsed nor taken back: run it by hand, by itself"
 )

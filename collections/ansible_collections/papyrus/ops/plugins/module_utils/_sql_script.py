@@ -88,6 +88,15 @@ class Script:
         more = f" … and {len(self.refusals) - 10} more" if len(self.refusals) > 10 else ""
         return f"{self.name} is refused, nothing was run: {shown}{more}"
 
+    def not_meant(self, expected: str | None) -> str:
+        """Why these are not the bytes that were meant, or ""."""
+        if not expected or expected == self.sha256:
+            return ""
+        return (
+            f"{self.name} is not the file that was meant: its sha256 is {self.sha256}, not {expected}; "
+            "nothing was run. It has been changed since: begin again, with its dry run"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """For a module's result."""
         return {
@@ -96,7 +105,7 @@ class Script:
             "count": len(self.statements),
             "kinds": self.kinds,
             "refusals": [finding.as_dict() for finding in self.refusals],
-            "warnings": [finding.as_dict() for finding in self.warnings],
+            "warnings_of_sql": [finding.as_dict() for finding in self.warnings],
         }
 
 
