@@ -44,6 +44,7 @@ class FakeAws:
     answers: dict[str, Answer] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    own: threading.local = field(default_factory=threading.local)
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, service: str) -> Any:
@@ -59,13 +60,11 @@ class FakeAws:
         def provide(params: dict[str, Any], model: Any, **kwargs: Any) -> None:
             with self.lock:
                 self.requests.append((f"{service}.{names[model.name]}", dict(params)))
+                self.own.last = (dict(params), len(self.requests))  # other threads may be asking the same
 
         def answer(model: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
             name = f"{service}.{names[model.name]}"
-            with self.lock:
-                sent, number = next(
-                    (params, len(self.requests)) for asked, params in reversed(self.requests) if asked == name
-                )
+            sent, number = self.own.last
             metadata = {"RequestId": f"request-{number}", "HTTPStatusCode": 200}
             found = self.answers.get(name)
             if found is None:
