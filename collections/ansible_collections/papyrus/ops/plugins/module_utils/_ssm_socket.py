@@ -88,17 +88,20 @@ class Socket:
         if parts.scheme == "ws" and not plaintext and not _loopback(parts.hostname):
             raise Disconnected(f"{where(url)} is not encrypted: the session's token is not sent there")
         quiet = logging.Logger("papyrus.ops.data-channel", logging.CRITICAL)  # its debug messages would have the token
+        self._stack = contextlib.ExitStack()
         try:
-            self._connection = connect(
-                url,
-                ssl=tls_context(environment) if parts.scheme == "wss" else None,
-                compression=None,
-                open_timeout=timeout,
-                close_timeout=_CLOSE_SECONDS,
-                ping_interval=_PING_SECONDS,
-                ping_timeout=None,
-                max_size=_MAX_MESSAGE,
-                logger=quiet,
+            self._connection = self._stack.enter_context(
+                connect(
+                    url,
+                    ssl=tls_context(environment) if parts.scheme == "wss" else None,
+                    compression=None,
+                    open_timeout=timeout,
+                    close_timeout=_CLOSE_SECONDS,
+                    ping_interval=_PING_SECONDS,
+                    ping_timeout=None,
+                    max_size=_MAX_MESSAGE,
+                    logger=quiet,
+                )
             )
         except (OSError, WebSocketException, ValueError) as exc:
             raise Disconnected(f"{where(url)} cannot be connected to: {exc}") from exc
@@ -122,7 +125,7 @@ class Socket:
 
     def close(self) -> None:
         with contextlib.suppress(ConnectionClosed, OSError):
-            self._connection.close()
+            self._stack.close()
 
 
 def _closed(exc: Exception) -> str:

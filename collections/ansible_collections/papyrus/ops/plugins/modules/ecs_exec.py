@@ -67,6 +67,7 @@ options:
     description:
       - Standard input of the command. It is sent with the terminal's echo off, and the command is only started when the
         container has the same SHA-256 of it.
+      - Ansible hides it wherever it appears whole in the result, so text that shall be seen again goes to O(stdin_src).
     type: str
   stdin_src:
     description: File with the standard input, byte for byte.
