@@ -66,10 +66,11 @@ class Services:
         desired: int = 1,
         execute_command: bool = True,
         wait: bool = True,
+        breaker: bool = False,
     ) -> dict[str, Any]:
         """A copy of the permanent service; container members, environment values and the secret can differ.
 
-        Returns inventory variables.
+        `breaker` copies its deployment configuration too, circuit breaker included. Returns inventory variables.
         """
         ecs, name, base = harness.client("ecs"), unique(kind), permanent_service()
         definition = ecs.describe_task_definition(taskDefinition=base["taskDefinition"])["taskDefinition"]
@@ -95,6 +96,7 @@ class Services:
             launchType="FARGATE",
             enableExecuteCommand=execute_command,
             networkConfiguration=base["networkConfiguration"],
+            **({"deploymentConfiguration": base["deploymentConfiguration"]} if breaker else {}),
         )
         self.undo.append(lambda: ecs.delete_service(cluster=CLUSTER, service=name, force=True))
         if wait and desired:
