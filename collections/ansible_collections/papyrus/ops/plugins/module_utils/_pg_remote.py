@@ -26,15 +26,22 @@ PARTS = ("host", "port", "dbname", "user", "password")
 ENVIRONMENT = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD"}
 """Variables of the container from which each part of a login comes: libpq's own by default."""
 
-# Nothing secret: program and parameters come by standard input. The entry for the working directory leaves the import
-# path, so that no file that lies there is taken for a module of Python.
+# Nothing secret, and one line: program and parameters come by standard input. The entry for the working directory
+# leaves the import path, so that no file that lies there is taken for a module of Python.
 BOOTSTRAP = (
-    "import sys;sys.path[:]=[p for p in sys.path if p];"
-    "import json,types,zlib;d=json.loads(zlib.decompress(sys.stdin.buffer.read()));"
-    "M=sys.modules;m=M['pg']=types.ModuleType('pg');m.__path__=[]\n"
-    "for n,s in d['modules']:m=M[n]=types.ModuleType(n);m.__package__='pg';exec(compile(s,n,'exec'),m.__dict__)\n"
-    "sys.exit(m.main(d['parameters']))"
+    "import sys;sys.path[:]=[p for p in sys.path if p];import json,zlib;"
+    'd=json.loads(zlib.decompress(sys.stdin.buffer.read()));exec(d["loader"])'
 )
+LOADER = """
+import types
+package = sys.modules["pg"] = types.ModuleType("pg")
+package.__path__ = []
+for name, text in d["modules"]:
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__package__ = "pg"
+    exec(compile(text, name, "exec"), module.__dict__)
+sys.exit(module.main(d["parameters"]))
+"""
 
 NO_FILES = Files()
 
@@ -97,7 +104,7 @@ def payload(parameters: Mapping[str, Any]) -> bytes:
     """Standard input of BOOTSTRAP: the program's files, in the order in which they need each other, and parameters."""
     files = (_pg_program, _pg_program_script, _pg_program_prepare, _pg_program_main)
     modules = [("pg." + file.__name__.rsplit(".", 1)[-1], _source(file)) for file in files]
-    document = json.dumps({"modules": modules, "parameters": parameters}, ensure_ascii=False)
+    document = json.dumps({"loader": LOADER, "modules": modules, "parameters": parameters}, ensure_ascii=False)
     return zlib.compress(document.encode("utf-8"), 9)
 
 

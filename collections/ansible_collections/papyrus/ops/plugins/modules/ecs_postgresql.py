@@ -430,7 +430,8 @@ def main() -> None:
         module.fail_json(msg=str(exc), step=STEPS[kind])
     except (ValueError, OSError) as exc:
         module.fail_json(msg=f"{kind} was not begun, or its files could not be written: {exc}", step=STEPS[kind])
-    module.exit_json(changed=done.changed, **done.result)
+    # Said explicitly: Ansible takes any other exit code of the container for a failure of the task.
+    module.exit_json(failed=False, changed=done.changed, **done.result)
 
 
 if __name__ == "__main__":
