@@ -125,16 +125,13 @@ class Agent:
         elif input_ahead_of_its_turn_is_kept(number, self._expected):
             self._waiting[number] = message
             self._arrived.set()
-            if self._expected not in self._waiting:
-                # Else it only waits until those before it are typed, and is acknowledged after them.
-                self._acknowledged.add(number)
-                await self._acknowledge(message)
 
     async def feed(self, consume: Callable[[Message], Awaitable[None]]) -> None:
         """Without end: each message of the input stream in its turn, acknowledged once it is consumed."""
         while True:
             while self._expected not in self._waiting:
                 self._arrived.clear()
+                await self._acknowledge_those_ahead()
                 await self._arrived.wait()
             message = self._waiting[self._expected]
             self.active = time.monotonic()
@@ -145,6 +142,12 @@ class Agent:
             self._acknowledged.discard(message.number)
             del self._waiting[message.number]
             self._expected += 1
+
+    async def _acknowledge_those_ahead(self) -> None:
+        """What only waits for its forerunners to be typed is acknowledged after them, what is ahead of its turn now."""
+        for message in [message for number, message in self._waiting.items() if number not in self._acknowledged]:
+            self._acknowledged.add(message.number)
+            await self._acknowledge(message)
 
     async def _acknowledge(self, message: Message) -> None:
         await self._send(messages.acknowledgement(message))

@@ -194,7 +194,9 @@ def test_what_is_typed_reaches_the_terminal_and_is_acknowledged(stand: Stand, ta
 
 
 def test_a_control_character_interrupts_the_command(stand: Stand, task: str) -> None:
-    with opened(session(stand, task, "sh -c 'trap \"echo caught; exit\" INT; echo ready; sleep 60'")) as client:
+    with opened(
+        session(stand, task, "sh -c 'trap \"echo caught; exit\" INT; echo ready; while :; do sleep 0.1; done'")
+    ) as client:
         client.until_output(b"ready")
         client.send(b"\x03")
         assert client.until_closed() is not None
