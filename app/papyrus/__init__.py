@@ -1,33 +1,22 @@
-"""Papyrus: the application factory. Nothing here talks to the network; the database is first met by /dbcheck."""
+"""Papyrus. `papyrus:create_app` is the WSGI application's factory.
+
+The factory is imported when it is called: the container's health check runs `python -m papyrus.healthcheck` every few
+seconds, and must not pay for Flask and psycopg each time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
-
-from . import http, identity, logging
-from .blueprints import dbcheck, healthz, index
-from .config import Settings
-from .db import Database
+if TYPE_CHECKING:
+    from flask import Flask
 
 __all__ = ["create_app"]
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """The WSGI application. `config` overrides the environment, by the names of `Settings.from_mapping`.
+    """The WSGI application; see `papyrus.factory.create_app`."""
+    from .factory import create_app as create
 
-    Works with dummy settings and without a database, so that routes can be listed anywhere.
-    """
-    logging.configure()
-    settings = Settings.from_environment(config)
-    app = Flask(__name__, static_folder=None)
-    app.config.from_mapping(config or {})
-    app.extensions["papyrus_settings"] = settings
-    app.extensions["papyrus_database"] = Database(settings)
-    app.extensions["papyrus_identity"] = identity.Identity(settings.metadata_uri, settings.metadata_timeout)
-    http.init_app(app)
-    for blueprint in (index.blueprint, healthz.blueprint, dbcheck.blueprint):
-        app.register_blueprint(blueprint)
-    return app
+    return create(config)

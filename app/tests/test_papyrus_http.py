@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import urllib.error
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,3 +160,11 @@ def test_the_repr_of_the_settings_hides_the_password() -> None:
     settings = create_app({**DUMMY, "DB_PASSWORD": "hunter2"}).extensions["papyrus_settings"]
     assert "hunter2" not in repr(settings)
     assert json.dumps(settings.missing()) == "[]"
+
+
+def test_A4_the_health_check_imports_neither_flask_nor_psycopg() -> None:
+    code = "import sys, papyrus.healthcheck; print({'flask', 'psycopg'} & set(sys.modules))"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
+    )
+    assert shown.stdout.strip() == "set()"
