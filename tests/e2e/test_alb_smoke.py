@@ -78,6 +78,32 @@ def test_D1_answers_are_kept_as_curl_prints_them(passed: harness.Smoke) -> None:
     assert re.search(r"^HTTP/1\.1 403 ", passed.item("no_header.log"), re.MULTILINE)
 
 
+def test_E3_both_paths_wrote_and_the_server_calls_both_sessions_encrypted(passed: harness.Smoke) -> None:
+    text = passed.item("papyrus_sku_check.log")
+    assert "\nROWS: [('SKU-CLI','health',0), ('SKU-APP','health',0)]\n" in text
+    task = json.loads(passed.item("ecs_task.json"))[0]
+    marks = re.findall(r"^MARK: (\w+) task_arn=(\S+) image_digest=(\S+) marked_at=(\S+)$", text, re.MULTILINE)
+    assert [mark[:3] for mark in marks] == [(path, task["task_arn"], task["image_digest"]) for path in ("app", "cli")]
+    assert dict(re.findall(r"^TLS: (\w+) (TLSv1\.[23])$", text, re.MULTILINE)).keys() == {"cli", "app"}
+
+
+def test_E1_the_write_from_inside_is_kept_with_its_recording(passed: harness.Smoke) -> None:
+    text = passed.item("papyrus_psql_insert_cli.log")
+    assert re.search(r"^INSERT 0 \d+$", text, re.MULTILINE)
+    assert re.search(rf"^MARK: {passed.run_id} cli committed$", text, re.MULTILINE)
+    frames = [json.loads(line) for line in passed.item("papyrus_psql_insert_cli.cast").splitlines()]
+    assert frames[0]["version"] == 2
+    assert "INSERT 0 " in "".join(data for dummy, kind, data in frames[1:] if kind == "o")
+
+
+def test_E1_nothing_of_the_fresh_task_is_left(passed: harness.Smoke) -> None:
+    ecs, arn = harness.client("ecs"), re.findall(r"^task: +(\S+)$", passed.item("fresh_login.log"), re.MULTILINE)[0]
+    [task] = ecs.describe_tasks(cluster="papyrus-ecs-prd", tasks=[arn], include=["TAGS"])["tasks"]
+    assert task["lastStatus"] == "STOPPED"
+    assert {tag["key"]: tag["value"] for tag in task["tags"]}["papyrus:run-id"] == passed.run_id
+    assert task["startedBy"] == f"papyrus/{passed.run_id}"
+
+
 def test_C5_every_poll_of_the_target_health_is_kept(passed: harness.Smoke) -> None:
     polls = [json.loads(line) for line in passed.item("target_health.jsonl").splitlines()]
     assert polls[-1]["targets"][0]["state"] == "healthy"
