@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from ansible import constants as C
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -44,7 +45,8 @@ class ActionModule(ActionBase):
         return self._connection.transport == "local" and not self._connection.become
 
     def _shown(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        folder = tempfile.mkdtemp(prefix="rollout-")  # 0700
+        # 0700, and in the controller's own temporary folder: it goes with that when this worker is killed.
+        folder = tempfile.mkdtemp(prefix="rollout-", dir=C.DEFAULT_LOCAL_TMP)
         try:
             path = Path(folder) / "progress"
             path.touch(0o600)

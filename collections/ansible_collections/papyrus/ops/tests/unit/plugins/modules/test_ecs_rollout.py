@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -136,6 +137,50 @@ def test_F3_going_back_is_a_success_of_the_task(run: Any) -> None:
     assert (
         run(world, state="rolled_back")["msg"] == "state is rolled_back but all of the following are missing: previous"
     )
+
+
+class Connection:
+    has_native_async = False
+    _shell = SimpleNamespace(tmpdir=None)
+
+    def __init__(self, transport: str = "local", become: object = None) -> None:
+        self.transport = transport
+        self.become = become
+
+
+@pytest.mark.parametrize(
+    ("connection", "task", "sees"),
+    [
+        (Connection(), {}, True),
+        (Connection("ssh"), {}, False),
+        (Connection(become=object()), {}, False),
+        (Connection(), {"check_mode": True}, False),
+        (Connection(), {"async_val": 60}, False),
+        (Connection(), {"args": {"progress": "/own/file"}}, False),
+    ],
+)
+def test_the_action_plugin_gives_a_private_file_only_to_a_module_that_sees_it(
+    connection: Connection, task: dict[str, Any], sees: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(action.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(action.ActionBase, "run", lambda self, tmp, task_vars: {})
+    seen: list[tuple[str, int]] = []
+    plugin = action.ActionModule.__new__(action.ActionModule)
+    plugin._task = SimpleNamespace(**{"args": {"cluster": "c"}, "async_val": 0, "check_mode": False, **task})
+    plugin._connection = connection
+
+    def execute(module_args: dict[str, Any], **_: Any) -> dict[str, Any]:
+        path = Path(module_args.get("progress", "none"))
+        if path.is_file():
+            seen.append((path.parent.name[:8], path.parent.stat().st_mode & 0o777))
+        return {"result": "deployed", "asked": module_args}
+
+    plugin._execute_module = execute
+    plugin._remove_tmp_path = lambda path: None
+    result = plugin.run(task_vars={"inventory_hostname": "prd"})
+    assert result["result"] == "deployed"
+    assert seen == ([("rollout-", 0o700)] if sees else [])
+    assert list(tmp_path.iterdir()) == [], "the folder is gone"
 
 
 def test_the_action_plugin_shows_each_line_at_once_and_the_rest_at_the_end(
