@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import _aws
 from . import _rollout_checks as checks
 from ._ecs_tasks import TaskProblem, describe_task_definition, short
-from ._poller import Outcome
+from ._poller import Judgement, Outcome
 from ._rollout_checks import Plan, Refused, primary_of
 from ._rollout_judge import (
     BREAKER,
@@ -115,7 +115,7 @@ class Rollout:
         return checks.difference(self.service, self.before, self.after, self.request)
 
     def forward(self) -> Verdict:
-        """After `prepare`. AwsFailure passes only before the service was changed."""
+        """After `prepare`. AwsFailure and Refused pass only before the service was changed."""
         verdict = Verdict("failed", self.arn, self.previous)
         primary = primary_of(self.service)
         if self.plan.deployment and primary.get("id") == self.plan.deployment:
@@ -133,7 +133,7 @@ class Rollout:
             return self._lost(verdict, exc)
 
     def _unchanged(self, verdict: Verdict) -> Verdict:
-        outcome, dummy = self._serving(judge_old_of(self.arn), "")
+        outcome = self._serving(judge_old_of(self.arn), "")
         verdict.result = "deployed" if outcome.ok else "failed"
         verdict.cause = "it served already" if outcome.ok else f"nothing was to be changed, but {outcome.reason}"
         return self._with(verdict, outcome)
@@ -148,11 +148,21 @@ class Rollout:
         guards += [f"at most {self.plan.timeout:g} s"] if self.plan.timeout is not None else []
         text = f"rollout of {short(self.arn)} to {self.plan.service} (now {short(self.previous)}): {', '.join(guards)}"
         self.journal.event("begin", text, request=self.request, previous=self.previous)
-        self._start(self.request)
+        self._start(self.request, str(primary_of(self.service).get("id")))
 
-    def _start(self, request: Mapping[str, Any]) -> None:
-        """UpdateService, whose answer names the deployment that it began. One that gave no answer is looked for."""
-        known = {str(item.get("id")) for item in self.watcher.service().get("deployments") or []}
+    def _start(self, request: Mapping[str, Any], instead_of: str) -> None:
+        """UpdateService, whose answer names the deployment that it began. One that gave no answer is looked for.
+
+        Refused when the primary deployment is no longer the one that this is about.
+        """
+        now = self.watcher.service()
+        there = primary_of(now)
+        if there.get("id") != instead_of:
+            raise Refused(
+                f"{there.get('id')} of {short(str(there.get('taskDefinition')))} has taken the place of {instead_of} "
+                "meanwhile: somebody else rolls out, and is left alone."
+            )
+        known = {str(item.get("id")) for item in now.get("deployments") or []}
         try:
             answer = self.calls.call(
                 "ecs",
@@ -209,7 +219,7 @@ class Rollout:
 
     def _deployed(self, verdict: Verdict) -> Verdict:
         """SUCCESSFUL: true only when the desired tasks of this very deployment run, and no others."""
-        outcome, dummy = self._serving(judge_new, self.watcher.own)
+        outcome = self._serving(judge_new, self.watcher.own)
         self._with(verdict, outcome)
         if outcome.ok:
             verdict.result = "deployed"
@@ -218,7 +228,7 @@ class Rollout:
         return self._give_up(verdict, why)
 
     def _rolled_back(self, verdict: Verdict, why: str) -> Verdict:
-        outcome, dummy = self._serving(judge_old_of(self.previous), self.watcher.own)
+        outcome = self._serving(judge_old_of(self.previous), self.watcher.own)
         self._with(verdict, outcome)
         verdict.result = "rolled_back" if outcome.ok else "failed"
         verdict.cause = why if outcome.ok else f"{why}; rolled back, but {outcome.reason}"
@@ -250,21 +260,17 @@ class Rollout:
         left = self.watcher.own
         try:
             outcome = self._stop() if self.watcher.open_now() and self.watcher.arn else None
-            if outcome is None or not outcome.ok:
-                self._start(
-                    {
-                        "cluster": self.plan.cluster,
-                        "service": self.plan.service,
-                        "taskDefinition": self.previous,
-                        "forceNewDeployment": True,
-                    }
-                )
+            if outcome is None or (not outcome.ok and outcome.last.status not in ROLLBACKS):
+                self._roll_out_previous(left)
                 outcome = self.watcher.until(judge, self.plan.back_timeout)
             if not outcome.ok:
                 verdict.result, verdict.cause = "failed", f"{why}; going back failed: {outcome.reason}"
                 return self._look_at_tasks(verdict)
             verdict.by = OURSELVES
-            serving, dummy = self._serving(judge_old_of(self.previous), left)
+            serving = self._serving(judge_old_of(self.previous), left)
+        except Refused as exc:
+            verdict.result, verdict.cause = "superseded", f"{why}; not gone back: {exc}"
+            return self._look_at_tasks(verdict)
         except _aws.AwsFailure as exc:
             verdict.result, verdict.cause = "failed", f"{why}; going back failed: {exc}"
             return verdict
@@ -272,6 +278,10 @@ class Rollout:
         verdict.result = "rolled_back" if serving.ok else "failed"
         verdict.cause = why if serving.ok else f"{why}; gone back, but {serving.reason}"
         return verdict
+
+    def _roll_out_previous(self, left: str) -> None:
+        request = {"cluster": self.plan.cluster, "service": self.plan.service, "taskDefinition": self.previous}
+        self._start({**request, "forceNewDeployment": True}, left)
 
     def _stop(self) -> Outcome[Observation] | None:
         """StopServiceDeployment and the wait for its end; None when ECS does not do it."""
@@ -321,14 +331,14 @@ class Rollout:
         self.journal.event("begin", f"goes back to {short(self.previous)}: {why}", previous=self.previous)
         verdict.changed, verdict.deployment = True, self.watcher.own
         try:
-            self.watcher.observe()
+            self.watcher.until_answered()
         except _aws.AwsFailure as exc:
             return self._lost(verdict, exc)
         return self._go_back(verdict, why)
 
     def _already(self, verdict: Verdict, nothing_to_do: str, why: str) -> Verdict:
         self.journal.event("nothing_to_do", f"{nothing_to_do}; nothing is changed")
-        outcome, dummy = self._serving(judge_old_of(self.previous), "")
+        outcome = self._serving(judge_old_of(self.previous), "")
         self._with(verdict, outcome)
         if not outcome.ok:
             verdict.cause = f"{nothing_to_do}, but {outcome.reason}"
@@ -343,7 +353,7 @@ class Rollout:
 
     # What serves
 
-    def _serving(self, judge_it: Any, own: str) -> tuple[Outcome[Serving], dict[str, Any]]:
+    def _serving(self, judge_it: Callable[[Serving], Judgement], own: str) -> Outcome[Serving]:
         return self.watcher.serving_until(judge_it, own, self.plan.settle_timeout)
 
     def _look_at_tasks(self, verdict: Verdict) -> Verdict:
@@ -361,7 +371,7 @@ class Rollout:
         return verdict
 
 
-def judge_old_of(previous: str) -> Any:
+def judge_old_of(previous: str) -> Callable[[Serving], Judgement]:
     return lambda seen: judge_old(seen, previous)
 
 

@@ -105,7 +105,25 @@ def _waiting_for(record: Mapping[str, Any]) -> str:
         if hook.get("status") in {"AWAITING_ACTION", "IN_PROGRESS"}
     ]
     stage = str(record.get("lifecycleStage") or "")
-    return "".join([f", {stage}" if stage else "", f", lifecycle hook {', '.join(hooks)}" if hooks else ""])
+    alarms = record.get("alarms") or {}
+    baking = _all_new(record) and alarms.get("status") == "MONITORING" and alarms.get("alarmNames")
+    return "".join(
+        [
+            f", {stage}" if stage else "",
+            f", lifecycle hook {', '.join(hooks)}" if hooks else "",
+            f", bake time of the alarms {', '.join(alarms['alarmNames'])}" if baking else "",
+        ]
+    )
+
+
+def _all_new(record: Mapping[str, Any]) -> bool:
+    """Whether the new tasks run and the old ones are gone, as far as the service deployment says."""
+    target: Mapping[str, Any] = record.get("targetServiceRevision") or {}
+    old: Sequence[Mapping[str, Any]] = record.get("sourceServiceRevisions") or []
+    wanted = int(target.get("requestedTaskCount") or 0)
+    return 0 < wanted <= int(target.get("runningTaskCount") or 0) and not any(
+        item.get("runningTaskCount") or item.get("pendingTaskCount") for item in old
+    )
 
 
 def _rollout_reason(seen: Observation) -> str:
@@ -154,11 +172,13 @@ def death_text(death: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Serving:
-    """What runs. `running` task definition → RUNNING tasks; `own` those of the deployment in question."""
+    """What runs. `running` task definition → RUNNING tasks; `own` those of the deployment in question; `silence` why
+    AWS did not answer."""
 
     desired: int
     running: Mapping[str, int]
     own: int
+    silence: str = ""
 
     @property
     def total(self) -> int:
@@ -176,6 +196,8 @@ class Serving:
 
 def judge_new(seen: Serving) -> Judgement:
     """Whether the desired tasks of the deployment run, and no others."""
+    if seen.silence:
+        return GoOn(f"AWS did not answer: {seen.silence}")
     if seen.own >= seen.desired and seen.total == seen.own:
         return Done(seen.text())
     return GoOn(f"{seen.own} of {seen.desired} tasks of the deployment run; {seen.text()}")
@@ -183,6 +205,8 @@ def judge_new(seen: Serving) -> Judgement:
 
 def judge_old(seen: Serving, previous: str) -> Judgement:
     """Whether the desired tasks of the previous revision run, and none of the deployment that was left."""
+    if seen.silence:
+        return GoOn(f"AWS did not answer: {seen.silence}")
     if seen.own == 0 and seen.running.get(previous, 0) >= seen.desired and seen.total == seen.running.get(previous, 0):
         return Done(seen.text())
     return GoOn(f"{seen.running.get(previous, 0)} of {seen.desired} tasks of {short(previous)} run; {seen.text()}")

@@ -11,7 +11,8 @@ from typing import Any
 
 from . import _aws
 from ._calls import Calls
-from ._ecs_tasks import describe_task_definition, describe_tasks, list_tasks, short, stopped_shape
+from ._container_log import last_lines, place
+from ._ecs_tasks import describe_task_definition, describe_tasks, list_tasks, stopped_shape
 from ._rollout_judge import Serving
 
 SCALING = "Scaling activity initiated by"
@@ -104,30 +105,11 @@ class TaskWatch:
             return {**log, "note": f"the task definition could not be read: {exc}"}
         definitions: Sequence[Mapping[str, Any]] = self._definitions[arn].get("containerDefinitions") or []
         definition: Mapping[str, Any] = next((item for item in definitions if item.get("name") == container), {})
-        log.update(log_place(definition, str(task["taskArn"])))
-        return log
+        return {**log, **place(definition, task)}
 
     def _read(self, log: dict[str, Any]) -> None:
-        try:
-            region = str(self.calls.clients("logs").meta.region_name)
-            if log.get("region") and log["region"] != region:
-                log["note"] = f"its log is in region {log['region']}, which is not asked"
-                return
-            answer = self.calls.call(
-                "logs",
-                "get_log_events",
-                f"log stream {log['stream']} of {log['group']}",
-                logGroupName=log["group"],
-                logStreamName=log["stream"],
-                limit=self.log_lines,
-                startFromHead=False,
-            )
-        except _aws.AwsFailure as exc:
-            if not exc.missing:  # a stream that does not exist yet may come: the container's first line makes it
-                log["note"] = f"its log could not be read: {exc}"
-            return
-        lines = [str(event.get("message") or "") for event in answer.get("events") or []]
-        log["lines"] = [self.clean(line)[:LINE] for text in lines for line in text.splitlines()][-self.log_lines :]
+        lines, log["note"] = last_lines(self.calls, log, self.log_lines)
+        log["lines"] = [self.clean(line)[:LINE] for line in lines]
 
     def serving(self, desired: int, deployment: str) -> Serving:
         """RUNNING tasks of the service by task definition; ListTasks and DescribeTasks, each once for a hundred."""
@@ -151,25 +133,6 @@ def dead_containers(task: Mapping[str, Any]) -> list[str]:
     ended = [item for item in task.get("containers") or [] if item.get("exitCode") is not None]
     failed = [item for item in ended if item["exitCode"] != 0]
     return [str(item.get("name")) for item in failed or ended][:2]
-
-
-def log_place(definition: Mapping[str, Any], task_arn: str) -> dict[str, str]:
-    """Where a container's log goes; `note` says why it cannot be read from CloudWatch Logs.
-
-    Stream names (awslogs-stream-prefix):
-    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LogConfiguration.html
-    """
-    configuration: Mapping[str, Any] = definition.get("logConfiguration") or {}
-    driver = str(configuration.get("logDriver") or "")
-    options: Mapping[str, str] = configuration.get("options") or {}
-    if driver != "awslogs":
-        what = f"its log goes to the log driver {driver}: look there" if driver else "it has no log configuration"
-        return {"note": what}
-    group, prefix = options.get("awslogs-group", ""), options.get("awslogs-stream-prefix", "")
-    if not group or not prefix:
-        return {"note": f"its log stream cannot be told from its options (group {group or 'none'}, no stream prefix)"}
-    stream = f"{prefix}/{definition.get('name')}/{short(task_arn)}"
-    return {"group": group, "stream": stream, "region": options.get("awslogs-region", "")}
 
 
 def end_of(log: Mapping[str, Any]) -> Sequence[str]:

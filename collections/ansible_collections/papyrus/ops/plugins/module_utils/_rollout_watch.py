@@ -14,7 +14,7 @@ from typing import Any
 from . import _aws
 from ._calls import Calls
 from ._ecs_tasks import TaskProblem, describe_service, short
-from ._poller import Done, Hopeless, Judgement, Outcome, poll
+from ._poller import Done, GoOn, Hopeless, Judgement, Outcome, poll
 from ._rollout_checks import OPEN, Plan, primary_of
 from ._rollout_journal import Journal
 from ._rollout_judge import ROLLBACKS, Observation, Serving, death_text, triggered
@@ -138,16 +138,20 @@ class Watcher:
         try:
             seen = self._look()
         except _aws.AwsFailure as exc:
-            now = self.clock()
-            self._silent_since = now if self._silent_since is None else self._silent_since
-            if not passing(exc) or now - self._silent_since > PATIENCE:
-                raise
-            return Observation(self.own, self.last.record, self.last.service, silence=exc.code or exc.message)
+            return Observation(self.own, self.last.record, self.last.service, silence=self._silence(exc))
         except TaskProblem as exc:
             raise _aws.AwsFailure(f"{exc}: it was deleted while it was rolled out", missing=True) from exc
         self._silent_since = None
         self.last = seen
         return seen
+
+    def _silence(self, exc: _aws.AwsFailure) -> str:
+        """Why AWS did not answer. Raises what asking again does not help, or has not helped for PATIENCE seconds."""
+        now = self.clock()
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        if not passing(exc) or now - self._silent_since > PATIENCE:
+            raise exc
+        return exc.code or exc.message
 
     def _look(self) -> Observation:
         service = self.service()
@@ -157,9 +161,9 @@ class Watcher:
         newer = ""
         if primary_of(service).get("id") != self.own and record.get("status") not in ROLLBACKS:
             newer = self._newer(record)
-        if record.get("status") == "STOPPED":
+        if record.get("status") == "STOPPED" and not triggered(record):
             self._stopped_looks += 1
-            newer = newer or ("" if triggered(record) else self._newer(record))
+            newer = newer or self._newer(record) or self._other_primary(service)
         unlisted = 0.0 if record else self.clock() - self._since
         return Observation(
             self.own,
@@ -179,7 +183,14 @@ class Watcher:
                 return {}
             self.journal.event("identified", service_deployment=self.arn, deployment=self.own)
         found = self._described(self.arn)
-        return dict(found[0]) if found else dict(self.last.record)
+        record = dict(found[0]) if found else dict(self.last.record)
+        if not self.last.record and (record.get("alarms") or {}).get("status") == "DISABLED":
+            # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
+            names = ", ".join(record["alarms"].get("alarmNames") or [])
+            if names:
+                text = f"ECS does not watch the alarms {names} during this deployment: one is in ALARM already"
+                self.journal.event("alarms_not_watched", text)
+        return record
 
     def _identify(self) -> str:
         """The ARN of the one that was not there before, deploys this revision, and was created when this one was.
@@ -220,6 +231,16 @@ class Watcher:
                 return f"{arn} ({item.get('status')})"
         return ""
 
+    def _other_primary(self, service: Mapping[str, Any]) -> str:
+        """Of a service whose deployment was stopped, not rolled back: the one that is there instead."""
+        primary = primary_of(service)
+        other = primary.get("id") != self.own
+        return f"{primary.get('id')} of {short(str(primary.get('taskDefinition')))}" if primary and other else ""
+
+    def until_answered(self) -> Observation:
+        """One look that AWS answered."""
+        return self.until(lambda seen: GoOn(seen.silence) if seen.silence else Done("answered"), None).last
+
     def who(self, listed: Mapping[str, Any]) -> str:
         """Who ended a service deployment that ListServiceDeployments gave; "" when neither breaker nor alarm did."""
         found = self._described(str(listed.get("serviceDeploymentArn")))
@@ -237,23 +258,25 @@ class Watcher:
 
     # What really runs
 
-    def serving_until(
-        self, judge: Callable[[Serving], Judgement], own: str, timeout: float
-    ) -> tuple[Outcome[Serving], dict[str, Any]]:
+    def serving_until(self, judge: Callable[[Serving], Judgement], own: str, timeout: float) -> Outcome[Serving]:
         """Looks at the running tasks until the judge is content or the time is over."""
-        state: dict[str, Any] = {}
 
         def observe() -> Serving:
             self._asked = len(self.calls.request_ids)
-            state["service"] = self.service()
-            return self.tasks.serving(int(state["service"].get("desiredCount") or 0), own)
+            try:
+                service = self.service()
+                seen = self.tasks.serving(int(service.get("desiredCount") or 0), own)
+            except _aws.AwsFailure as exc:
+                return Serving(0, {}, 0, self._silence(exc))
+            self._silent_since = None
+            return seen
 
         def tell(_number: int, seen: Serving, judgement: Judgement) -> None:
             self.journal.look(
                 f"serving: {judgement.reason}", {"running": dict(seen.running), "desired": seen.desired}, self._ids()
             )
 
-        outcome = poll(
+        return poll(
             observe,
             judge,
             timeout=timeout,
@@ -262,7 +285,6 @@ class Watcher:
             sleep=self.sleep,
             on_observation=tell,
         )
-        return outcome, state["service"]
 
     # Telling
 

@@ -383,7 +383,7 @@ def main() -> None:
         module.exit_json(diff=rollout.difference(), **told(rollout, verdict))
     try:
         verdict = rollout.back(nothing_to_do, asked["cause"]) if back else rollout.forward()
-    except _aws.AwsFailure as exc:
+    except (Refused, _aws.AwsFailure) as exc:
         verdict.task_definition, verdict.previous, verdict.cause = rollout.arn, rollout.previous, str(exc)
         module.fail_json(msg=f"not rolled out: {exc}", step="F3", **told(rollout, verdict))
     journal.event("verdict", verdict.text(), **verdict.release())

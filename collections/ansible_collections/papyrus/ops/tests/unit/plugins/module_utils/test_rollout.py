@@ -175,6 +175,40 @@ def test_F3_stopped_without_a_way_back_is_taken_back_explicitly() -> None:
     assert [sent["taskDefinition"] for sent in world.updates] == [NEW, OLD]
 
 
+def test_F3_a_stopped_deployment_whose_overtaker_is_not_listed_yet_is_not_taken_back() -> None:
+    def overtake(world: World) -> None:
+        world.records[0]["status"] = "STOPPED"
+        world.begin(NEW, "ecs-svc/somebody")
+        del world.records[0]
+
+    world = World([overtake])
+    verdict = forward(world)
+    assert verdict.result == "superseded"
+    assert "ecs-svc/somebody of papyrus-task:8" in verdict.cause
+    assert len(world.updates) == 1
+
+
+def test_F3_somebody_who_rolls_out_between_our_look_and_our_update_is_left_alone() -> None:
+    world = World()
+    rollout = world.rollout()
+    rollout.prepare()
+    world.begin(OLD, "ecs-svc/somebody")
+    with pytest.raises(Refused, match=r"ecs-svc/somebody of papyrus-task:7 has taken the place of ecs-svc/1"):
+        rollout.forward()
+    assert world.updates == []
+
+
+def test_F3_going_back_never_overwrites_somebody_elses_rollout() -> None:
+    def stop(world: World) -> None:
+        world.records[0].update(status="STOPPED", deploymentCircuitBreaker=TRIPPED)
+        world.begin(NEW[:-1] + "9", "ecs-svc/somebody")
+
+    world = World([stop], configuration=NO_ROLLBACK)
+    verdict = forward(world)
+    assert verdict.result == "superseded"
+    assert len(world.updates) == 1
+
+
 def test_F3_stopped_is_the_result_when_nobody_goes_back() -> None:
     def stop(world: World) -> None:
         world.records[0].update(status="STOPPED", statusReason="by hand")
@@ -270,7 +304,14 @@ def test_F3_throttling_and_lost_connections_do_not_end_the_wait() -> None:
     rollout.prepare()
     world.refuse["ecs.describe_service_deployments"] = [Refusal("ThrottlingException", "Rate exceeded")] * 2
     world.refuse["ecs.list_tasks"] = [Refusal("ServerException", "Service Unavailable")]
+
+    def succeed_unseen(world: World) -> None:
+        world.succeed()
+        world.refuse["ecs.describe_tasks"] = [Refusal("ThrottlingException", "Rate exceeded")]
+
+    world.script[-1] = succeed_unseen
     assert rollout.forward().result == "deployed"
+    assert world.refuse["ecs.describe_tasks"] == []
     silent = [entry for entry in rollout.journal.entries() if "did not answer" in entry.get("text", "")]
     assert silent
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.papyrus.ops.plugins.module_utils import _container_log
 from ansible_collections.papyrus.ops.plugins.module_utils import _rollout_checks as checks
 from ansible_collections.papyrus.ops.plugins.module_utils import _rollout_tasks as tasks
+from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
 from ansible_collections.papyrus.ops.plugins.module_utils._poller import Done, GoOn, Hopeless
 from ansible_collections.papyrus.ops.plugins.module_utils._rollout_journal import KEPT, QUIET, Journal
 from ansible_collections.papyrus.ops.plugins.module_utils._rollout_judge import (
@@ -26,6 +28,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._rollout_judge import 
     triggered,
 )
 from ansible_collections.papyrus.ops.tests.unit import ecs_shapes as shapes
+from ansible_collections.papyrus.ops.tests.unit.aws_fake import FakeAws, Refusal
 from ansible_collections.papyrus.ops.tests.unit.rollout_world import NEW, OLD, definition
 from botocore.session import get_session
 
@@ -64,6 +67,17 @@ def test_a_lifecycle_hook_that_waits_for_somebody_is_named() -> None:
     record = {"lifecycleStage": "POST_SCALE_UP", "lifecycleHookDetails": [hook]}
     text = judge(seen("IN_PROGRESS", record=record)).reason
     assert text == "IN_PROGRESS, POST_SCALE_UP, lifecycle hook PAUSE ecs-pause-1 AWAITING_ACTION"
+
+
+def test_the_bake_time_of_alarms_is_told() -> None:
+    record = {
+        "targetServiceRevision": {"requestedTaskCount": 2, "runningTaskCount": 2},
+        "sourceServiceRevisions": [{"runningTaskCount": 0}],
+        "alarms": {"status": "MONITORING", "alarmNames": ["cpu", "5xx"]},
+    }
+    assert judge(seen("IN_PROGRESS", record=record)).reason == "IN_PROGRESS, bake time of the alarms cpu, 5xx"
+    record["sourceServiceRevisions"] = [{"runningTaskCount": 1}]
+    assert judge(seen("IN_PROGRESS", record=record)).reason == "IN_PROGRESS"
 
 
 def test_a_stopped_deployment_is_not_final_before_the_overtaker_could_be_listed() -> None:
@@ -241,11 +255,15 @@ def test_a_revision_that_the_service_cannot_run_is_refused(
 @pytest.mark.parametrize(
     ("configuration", "place"),
     [
-        (None, {"note": "it has no log configuration"}),
+        (None, {"note": "it has no log driver"}),
         ({"logDriver": "splunk"}, {"note": "its log goes to the log driver splunk: look there"}),
         (
             {"logDriver": "awslogs", "options": {"awslogs-group": "/g"}},
-            {"note": "its log stream cannot be told from its options (group /g, no stream prefix)"},
+            {"group": "/g", "stream": "runtime-1", "region": ""},
+        ),
+        (
+            {"logDriver": "awslogs", "options": {}},
+            {"note": "its log stream is not known (log group none, no stream prefix, no runtime id)"},
         ),
         (
             {"logDriver": "awslogs", "options": {"awslogs-group": "/g", "awslogs-stream-prefix": "p"}},
@@ -254,7 +272,25 @@ def test_a_revision_that_the_service_cannot_run_is_refused(
     ],
 )
 def test_where_the_log_of_a_dead_container_is(configuration: Any, place: dict[str, str]) -> None:
-    assert tasks.log_place({"name": "app", "logConfiguration": configuration}, shapes.task_arn(1)) == place
+    task = shapes.task(1, containers=[{"name": "app", "runtimeId": "runtime-1"}])
+    assert _container_log.place({"name": "app", "logConfiguration": configuration}, task) == place
+
+
+def test_a_log_in_another_region_or_that_may_not_be_read_says_so_and_one_that_is_not_there_yet_is_empty() -> None:
+    def refusing(code: str) -> Calls:
+        def answer(sent: object) -> dict[str, Any]:
+            raise Refusal(code)
+
+        return Calls(FakeAws({"logs.get_log_events": answer}))
+
+    log = {"group": "/g", "stream": "s", "region": "eu-west-1"}
+    assert (
+        _container_log.last_lines(refusing("none"), log, 5)[1]
+        == "its log is in the region eu-west-1, which is not asked"
+    )
+    log["region"] = ""
+    assert "AccessDenied" in _container_log.last_lines(refusing("AccessDeniedException"), log, 5)[1]
+    assert _container_log.last_lines(refusing("ResourceNotFoundException"), log, 5) == ([], "")
 
 
 def test_the_log_is_read_of_the_container_that_failed_and_of_none_that_never_started() -> None:
