@@ -10,7 +10,9 @@ A terminal has one stream each way and no exit code, so a small shell program st
 - it reads one line: a secret mark, and length and SHA-256 of the standard input that follows as base64 lines. The mark
   comes this way and not as an argument, so that neither the command nor a list of processes knows it;
 - it keeps standard input in a file that has no name any more, and runs the command only if its SHA-256 is right;
-- it says `begin`, runs the command, and says its exit code, each behind the mark.
+- it says `begin`, runs the command, and says its exit code, each behind the mark;
+- it waits for a line, at most 25 seconds: the agent gives up output that has not arrived two seconds after the end of
+  its process, so the end has to wait for the client.
 
 Everything between `begin` and the last mark with an exit code is the command's output.
 """
@@ -23,7 +25,7 @@ import re
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -40,7 +42,7 @@ COLUMNS, ROWS = 120, 40
 VARIABLE = "PAPYRUS_EXEC"
 """In the command's environment, with the tag: by this its processes are found when they must be ended."""
 
-INTERRUPT, END_OF_INPUT = b"\x03", b"\x04"
+INTERRUPT, END_OF_INPUT, THANKS = b"\x03", b"\x04", b"\n"
 
 # In the order of the conversation; one line, as nobody says what AWS does to line ends in a command. `trap :` keeps the
 # shell alive when the command is interrupted by Ctrl-C; unlike `trap ''` it is not inherited. $0 is the tag by which
@@ -59,7 +61,8 @@ _PROGRAM = " ".join(
         '[ "$f" ] || { say space; exit 125; };',
         'head -n "$n" | base64 -d >&3; exec 3>&-; s=$(sha256sum <&4); exec 4<&-;',
         '[ "${s%% *}" = "$h" ] || { say "hash ${s%% *}"; exit 125; }; fi;',
-        f'say begin; {VARIABLE}=$0 sh -c "$1" <&5 5<&-; say $?',
+        f'say begin; {VARIABLE}=$0 sh -c "$1" <&5 5<&-; say $?;',
+        "stty -icanon min 0 time 250 2>/dev/null; read -r m",
     )
 )
 
@@ -198,14 +201,13 @@ class Parser:
         self.preamble = b""
         """What the session said before the shell was ready, shortened: the agent's complaint when it never is."""
 
-    def feed(self, data: bytes) -> list[Step]:
+    def feed(self, data: bytes) -> Iterator[Step]:
+        """What happened, one by one: output that follows a step is only written when the next one is asked for."""
         self._late, self._late_at = len(self._held), self._now
         self._now = self._clock()
         self._held += self._lines.feed(data)
-        steps: list[Step] = []
         while (step := self._next()) is not None:
-            steps.append(step)
-        return steps
+            yield step
 
     def end(self) -> None:
         """No more will come: what was held back is output after all, unless a mark has been seen."""

@@ -71,7 +71,9 @@ class Recorder:
         if room <= 0:
             return
         self._data += data[:room]
-        at = max(0.0, at - (self.started or 0.0))
+        if self.started is None:
+            raise ValueError("output before the command began")
+        at = max(0.0, at - self.started)
         if self._ends and at - self._ends[-1][0] < MOMENT:
             self._ends[-1] = (self._ends[-1][0], len(self._data))
         else:

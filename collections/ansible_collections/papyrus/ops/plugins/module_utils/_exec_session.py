@@ -156,6 +156,7 @@ class Conversation:
     def _ended(self, rc: int) -> None:
         self._ending.rc = rc
         self._recorder.end()
+        self._channel.send(words.THANKS)
         if self._ending.timed_out:
             self._end(
                 "it was ended by Ctrl-C" if self._stage == "interrupted" else "it ended when its session was ended"

@@ -190,11 +190,12 @@ def test_N3_log_and_recording_are_written_and_known_secrets_redacted_everywhere(
     secret = "the-password-nobody-may-see"
     Redactor.prepare(tmp_path)
     Redactor.register(tmp_path, "password", secret)
-    files = Files(tmp_path / "x_exec.log", tmp_path / "x_cli.cast", tmp_path)
+    log, cast = tmp_path / "x_exec.log", tmp_path / "x_cli.cast"
+    files = Files(log, cast, tmp_path)
     result = run(Agent(), f"printf {secret[:9]}; sleep 0.1; echo {secret[9:]}; echo {secret}", files)
     assert result.ok
     assert result.stdout.count("[redacted:password:") == 2
-    for text in (json.dumps(result.as_dict()), files.log.read_text(), files.cast.read_text()):  # type: ignore[union-attr]
+    for text in (json.dumps(result.as_dict()), log.read_text(), cast.read_text()):
         assert secret not in text
         assert "[redacted:password:" in text
 
@@ -220,6 +221,14 @@ def test_N3_the_token_is_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     texts += [path.read_text("utf-8", "replace") for path in tmp_path.iterdir()]
     assert TOKEN not in " ".join(texts)
     assert "AAEAAe" not in " ".join(texts)
+
+
+def test_J2_output_that_comes_with_the_beginning_has_the_time_of_the_beginning(tmp_path: Path) -> None:
+    agent = Agent(handshake=True, faults=Faults(output=lambda number: 0))  # sent again together
+    assert run(agent, "echo first; sleep 0.3; echo last", Files(cast=tmp_path / "x_cli.cast")).ok
+    dummy, *events = [json.loads(line) for line in (tmp_path / "x_cli.cast").read_text().splitlines()]
+    assert "".join(event[2] for event in events) == "first\r\nlast\r\n"
+    assert 0 <= events[0][0] < 0.2 < events[-1][0] < 3
 
 
 def test_N3_a_wrong_token_is_an_answer_without_the_token() -> None:
