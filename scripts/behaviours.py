@@ -31,6 +31,7 @@ TITLES = {
     "elbv2": "Elastic Load Balancing",
     "ec2": "EC2 (VPC)",
     "ecs": "ECS",
+    "ssmmessages": "Session Manager (ECS Exec's data channel)",
     "ecr": "ECR",
     "rds": "RDS",
     "secretsmanager": "Secrets Manager",

@@ -89,9 +89,11 @@ def session_ends_when_idle(idle: float, limit: float) -> bool:
 
 @behaviour("ssmmessages", otherwise=lambda *_: True)
 def session_ends_with_its_container(status: str) -> bool:
-    """A session ends when its container does; gives whether that still runs.
+    """A session ends when its container does.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html
+
+    Gives whether it may go on.
     """
     return status == "running"
 

@@ -124,7 +124,7 @@ class Sessions:
             ecs_exec_agent.copy_to_logs(self._runtime, session.log_group, session.identifier, session.task, output)
 
 
-@behaviour("ecs", otherwise=lambda *_: True)
+@behaviour("ssmmessages", otherwise=lambda *_: True)
 def token_opens_the_channel(session: Session, message: dict[str, Any]) -> bool:
     """A session's stream opens only for who sends its token first.
 
