@@ -37,7 +37,7 @@ def test_a_command_comes_from_its_tasks_interface(sandbox: Sandbox, network: Net
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
     assert run(stand, arn, ask).output == b"b'S'\r\n"
     # A child of a child as well.
-    nested = f'sh -c \'sh -c "$0" ; true\' \'python3 -c "{ASK}" {database.address} {SSL_REQUEST}\''
+    nested = f"sh -c 'sh -c \"$0\" ; true' 'python3 -c \"{ASK}\" {database.address} {SSL_REQUEST}'"
     assert run(stand, arn, nested).output == b"b'S'\r\n"
     ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[rule])
     assert b"TimeoutError" in run(stand, arn, ask).output
