@@ -64,6 +64,10 @@ class Agent:
         self._acknowledged: set[int] = set()
         self._arrived = asyncio.Event()
 
+    @property
+    def unacknowledged(self) -> int:
+        return len(self._sent)
+
     # Output
 
     async def pump(self, terminal: Terminal) -> None:
@@ -110,7 +114,9 @@ class Agent:
         """A message of the client; what is none of the agent's business is left alone."""
         if message.kind == messages.ACKNOWLEDGE:
             with contextlib.suppress(MalformedMessage):
-                self._sent.pop(message.document().get("AcknowledgedMessageSequenceNumber", -1), None)
+                number = message.document().get("AcknowledgedMessageSequenceNumber")
+                if isinstance(number, int):
+                    self._sent.pop(number, None)
             if len(self._sent) < MOST_UNACKNOWLEDGED:
                 self._room.set()
         elif message.kind == messages.INPUT:
@@ -120,7 +126,7 @@ class Agent:
         number = message.number
         if number in self._acknowledged or input_comes_but_once(number, self._expected):
             await self._acknowledge(message)
-        elif number in self._waiting or len(self._waiting) >= MOST_AHEAD:
+        elif number in self._waiting or (len(self._waiting) >= MOST_AHEAD and number != self._expected):
             return
         elif input_ahead_of_its_turn_is_kept(number, self._expected):
             self._waiting[number] = message

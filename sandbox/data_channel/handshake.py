@@ -101,14 +101,17 @@ class Handshake:
     def _agreed(self, response: dict[str, Any]) -> Cipher | None:
         cipher = None
         for action in response.get("ProcessedClientActions") or []:
+            if not isinstance(action, dict):
+                raise HandshakeFailed("HandshakeResponse is not understood")
             name, status = action.get("ActionType"), action.get("ActionStatus")
             if status != SUCCESS:
                 raise HandshakeFailed(f"{name} failed on client with status {status} error: {action.get('Error', '')}")
             if name == "KMSEncryption":
-                result = action.get("ActionResult") or {}
+                result = action.get("ActionResult")
+                text = str(result.get("KMSCipherTextKey") or "") if isinstance(result, dict) else ""
                 try:
-                    wrapped = base64.b64decode(result.get("KMSCipherTextKey") or "", validate=True)
-                except binascii.Error as error:
+                    wrapped = base64.b64decode(text, validate=True)
+                except (binascii.Error, ValueError) as error:
                     raise HandshakeFailed(f"Fetching data key failed: {error}") from error
                 cipher = Cipher(self.unwrap(wrapped))
         if self.key and cipher is None:
@@ -121,7 +124,7 @@ class Handshake:
         await self.stream(messages.CHALLENGE_REQUEST, json.dumps(challenge).encode())
         answer = await self._next(messages.CHALLENGE_RESPONSE, "Timed out waiting for encryption challenge.")
         try:
-            given = cipher.decrypt(base64.b64decode(answer.document().get("Challenge") or ""))
+            given = cipher.decrypt(base64.b64decode(str(answer.document().get("Challenge") or "")))
         except (MalformedMessage, ValueError) as error:
             raise HandshakeFailed(f"Error decrypting encrypted text, {error}") from error
         if given != secret:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import uuid
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.data_channel import messages, words
+from sandbox.data_channel import agent, messages, words
+from sandbox.data_channel.agent import Agent
 from sandbox.data_channel.disturbances import Count, Disturbances
 from sandbox.data_channel.messages import MalformedMessage, Message
 from sandbox.data_channel.rules import as_go_says, output_goes_by_whole_characters
+from sandbox.data_channel.terminal import Terminal
 from sandbox.faults import Fault, FaultError
 from tests.sandbox.exec_client import GOLDEN, make_frame, read_frame, uuid_of
 
@@ -168,3 +172,104 @@ def test_a_disturbance_that_makes_no_sense_is_refused(stream: object, says: str)
 def test_disturbances_are_off_unless_they_are_named() -> None:
     assert Disturbances.parse({}) == Disturbances()
     assert Disturbances.parse({"cut_after": 0, "pause_seconds": 1}) == Disturbances(cut_after=0, pause_seconds=1)
+
+
+class Writer:
+    """A command that writes these pieces and ends."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.left = list(pieces)
+
+    async def read(self, most: int) -> bytes:
+        return self.left.pop(0) if self.left else b""
+
+
+def test_a_command_waits_when_nobody_acknowledges_its_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "MOST_UNACKNOWLEDGED", 5)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def scene() -> None:
+        one, command = Agent(send), Writer(*(b"%d" % n for n in range(9)))
+        pumping = asyncio.create_task(one.pump(cast(Terminal, command)))
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert [message.payload for message in sent] == [b"0", b"1", b"2", b"3", b"4"]
+        # One goes on for each that has arrived.
+        await one.take(messages.acknowledgement(sent[2]))
+        await one.take(messages.acknowledgement(sent[2]))
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert len(sent) == 6
+        while not pumping.done():
+            for message in list(sent):
+                await one.take(messages.acknowledgement(message))
+            await asyncio.sleep(0.001)
+        assert b"".join(message.payload for message in sent) == b"012345678"
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"x",
+        b"[]",
+        b"{}",
+        b'{"AcknowledgedMessageSequenceNumber": "0"}',
+        b'{"AcknowledgedMessageSequenceNumber": []}',
+    ],
+)
+def test_an_acknowledgement_of_nothing_changes_nothing(payload: bytes) -> None:
+    async def send(message: Message) -> None:
+        assert message.kind == "output_stream_data"
+
+    async def scene() -> None:
+        one = Agent(send)
+        await one.stream(messages.DATA, b"x")
+        await one.take(Message(messages.ACKNOWLEDGE, payload))
+        assert one.unacknowledged == 1
+        await one.take(Message(messages.ACKNOWLEDGE, json.dumps({"AcknowledgedMessageSequenceNumber": 0}).encode()))
+        assert one.unacknowledged == 0
+
+    asyncio.run(scene())
+
+
+def test_input_that_finds_no_room_comes_again_but_what_is_due_finds_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "MOST_AHEAD", 3)
+    typed: list[bytes] = []
+    acknowledged: list[int] = []
+
+    async def send(message: Message) -> None:
+        acknowledged.append(message.document()["AcknowledgedMessageSequenceNumber"])
+
+    async def consume(message: Message) -> None:
+        typed.append(message.payload)
+
+    def frame(number: int) -> Message:
+        return Message(messages.INPUT, b"%d" % number, number, 0, messages.DATA)
+
+    async def scene() -> None:
+        one = Agent(send)
+        feeding = asyncio.create_task(one.feed(consume))
+        for number in (4, 3, 2, 1, 0):
+            await one.take(frame(number))
+            for _ in range(10):
+                await asyncio.sleep(0)
+        assert (typed, sorted(acknowledged)) == ([b"0"], [0, 2, 3, 4])
+        await one.take(frame(1))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert (typed, sorted(acknowledged)) == ([b"0", b"1", b"2", b"3", b"4"], [0, 1, 2, 3, 4])
+        feeding.cancel()
+
+    asyncio.run(scene())
+
+
+def test_a_payload_that_is_no_object_is_no_document() -> None:
+    for payload in (b"", b"[1]", b"1", b"\xff"):
+        with pytest.raises(MalformedMessage):
+            Message(messages.ACKNOWLEDGE, payload).document()
