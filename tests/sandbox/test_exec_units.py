@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from typing import cast
 
 import pytest
 from hypothesis import given
