@@ -79,10 +79,19 @@ def tasks_started_by(run_id: str) -> list[dict[str, Any]]:
     return [task for task in found if task["lastStatus"] != "STOPPED"]
 
 
+# Nothing here is about the health check, which costs a process every few seconds.
+QUIET: dict[str, Any] = {"healthCheck": None}
+
+
 @pytest.fixture(scope="module")
-def two_tasks(tmp_path_factory: pytest.TempPathFactory, services: Services) -> harness.Smoke:
-    """A run that ought to pass on a service of two tasks, at the highest verbosity."""
-    service = services.service("proof2", desired=2)
+def service(services: Services) -> dict[str, Any]:
+    """A service of two tasks, as inventory variables."""
+    return services.service("proof2", container=QUIET, desired=2)
+
+
+@pytest.fixture(scope="module")
+def two_tasks(tmp_path_factory: pytest.TempPathFactory, service: dict[str, Any]) -> harness.Smoke:
+    """A run that ought to pass, at the highest verbosity."""
     return prove(tmp_path_factory.mktemp("proof"), service, arguments=("-vvv",))
 
 
@@ -117,12 +126,12 @@ def test_E1_a_drifted_password_is_caught_by_the_fresh_task_while_the_running_one
     tmp_path: Path, services: Services
 ) -> None:
     secret = services.secret()
-    service = services.service("drift", secret=secret["arn"])
+    drifting = services.service("drift", container=QUIET, secret=secret["arn"])
     before = value_of(secret["papyrus_secret_id"])
     harness.client("secretsmanager").put_secret_value(
         SecretId=secret["arn"], SecretString=json.dumps({**before, "password": "drifted-pass-word"})
     )
-    smoke = prove(tmp_path, service, secret)
+    smoke = prove(tmp_path, drifting, secret)
     caught(smoke, "fresh_login.log", "a freshly started task cannot log in", "authentication")
     assert statuses(smoke)["papyrus_psql_insert_cli.log"] == "ok"
     assert statuses(smoke)["plaintext_refused.log"] == "ok"
@@ -132,8 +141,8 @@ def test_E1_a_drifted_password_is_caught_by_the_fresh_task_while_the_running_one
 
 def test_E1_a_server_that_accepts_plaintext_is_loudly_ng(tmp_path: Path, services: Services) -> None:
     database = services.database(force_ssl="0")
-    service = services.service("plain", secret=database["arn"])
-    smoke = prove(tmp_path, service, database)
+    plain = services.service("plain", container=QUIET, secret=database["arn"])
+    smoke = prove(tmp_path, plain, database)
     caught(smoke, "plaintext_refused.log", "PLAINTEXT ACCEPTED", "rds.force_ssl=1")
     assert statuses(smoke)["papyrus_psql_insert_cli.log"] == "ok"
     nowhere(smoke, value_of(database["papyrus_secret_id"])["password"])
@@ -141,9 +150,9 @@ def test_E1_a_server_that_accepts_plaintext_is_loudly_ng(tmp_path: Path, service
 
 def test_E1_a_write_that_the_database_refuses_is_ng_with_its_cause(tmp_path: Path, services: Services) -> None:
     database = services.database()
-    service = services.service("denied", secret=database["arn"])
+    denied = services.service("denied", container=QUIET, secret=database["arn"])
     as_master(database, "REVOKE INSERT ON papyrus_schema.run_marks FROM papyrus_app")
-    smoke = prove(tmp_path, service, database)
+    smoke = prove(tmp_path, denied, database)
     caught(smoke, "papyrus_psql_insert_cli.log", "exit code 1", "database not usable: permission")
     assert statuses(smoke)["fresh_login.log"] == "ok"
 
@@ -182,11 +191,11 @@ def test_E3_an_app_that_leaves_no_mark_is_ng_though_it_answers_200(tmp_path: Pat
         "        self.wfile.write(b'{\"inserted\":true}')\n"
         "http.server.ThreadingHTTPServer(('0.0.0.0', 5000), Handler).serve_forever()\n"
     )
-    service = services.service("silent", container={"command": ["python", "-c", silent], "healthCheck": None})
-    caught(prove(tmp_path, service), "papyrus_sku_check.log", "path app has 0 marks of this run")
+    mute = services.service("silent", container={**QUIET, "command": ["python", "-c", silent]})
+    caught(prove(tmp_path, mute), "papyrus_sku_check.log", "path app has 0 marks of this run")
 
 
-def test_E3_an_app_whose_session_is_not_called_encrypted_is_ng(tmp_path: Path) -> None:
+def test_E3_an_app_whose_session_is_not_called_encrypted_is_ng(tmp_path: Path, service: dict[str, Any]) -> None:
     header = {
         "rows": {
             "sql": "SELECT sku, name, unit_price FROM papyrus_schema.products WHERE sku = ANY(%s)",
@@ -198,14 +207,16 @@ def test_E3_an_app_whose_session_is_not_called_encrypted_is_ng(tmp_path: Path) -
         "app_probe": "dbcheck",
         "app_tls_header": "X-No-Such-Header",
     }
-    smoke = prove(tmp_path, {"papyrus_db_read_back": header})
+    smoke = prove(tmp_path, service, {"papyrus_db_read_back": header})
     caught(smoke, "papyrus_sku_check.log", "session of path app encrypted, it says nothing")
     assert BOTH in smoke.item("papyrus_sku_check.log")
 
 
 @pytest.mark.parametrize(("path", "sku"), [("cli", "SKU-CLI"), ("app", "SKU-APP")])
-def test_E3_a_path_left_out_is_not_proved_and_its_rows_are_not_asked_for(tmp_path: Path, path: str, sku: str) -> None:
-    smoke = prove(tmp_path, {"papyrus_db_paths": [path], "papyrus_db_login": "exec"})
+def test_E3_a_path_left_out_is_not_proved_and_its_rows_are_not_asked_for(
+    tmp_path: Path, service: dict[str, Any], path: str, sku: str
+) -> None:
+    smoke = prove(tmp_path, service, {"papyrus_db_paths": [path], "papyrus_db_login": "exec"})
     assert smoke.exit_code == 0, smoke.output[-4000:]
     text = smoke.item("papyrus_sku_check.log")
     assert f"ROWS: [('{sku}','health',0)]" in text.splitlines()
@@ -213,10 +224,9 @@ def test_E3_a_path_left_out_is_not_proved_and_its_rows_are_not_asked_for(tmp_pat
     assert ("papyrus_psql_insert_cli.log" in statuses(smoke)) is (path == "cli")
 
 
-def test_E_a_service_without_database_skips_its_proofs_with_the_reason(tmp_path: Path) -> None:
-    smoke = prove(
-        tmp_path, {"papyrus_db_instance": "", "papyrus_secret_id": "", "papyrus_allowed_skips": ["E1", "E3", "B13"]}
-    )
+def test_E_a_service_without_database_skips_its_proofs_with_the_reason(tmp_path: Path, service: dict[str, Any]) -> None:
+    none = {"papyrus_db_instance": "", "papyrus_secret_id": "", "papyrus_allowed_skips": ["E1", "E3", "B13"]}
+    smoke = prove(tmp_path, service, none)
     assert smoke.exit_code == 0, smoke.output[-4000:]
     assert smoke.verdict["result"] == "WARNED"
     skipped = [name for name, status in statuses(smoke).items() if status == "skip"]
@@ -227,9 +237,9 @@ def test_E_a_service_without_database_skips_its_proofs_with_the_reason(tmp_path:
     assert statuses(smoke)["running_image.log"] == "ok"
 
 
-def test_E1_a_run_killed_while_its_fresh_task_runs_leaves_none(tmp_path: Path) -> None:
+def test_E1_a_run_killed_while_its_fresh_task_runs_leaves_none(tmp_path: Path, service: dict[str, Any]) -> None:
     forever = {"command": ["sleep", "600"], "life": 20, "interval": 0.5}
-    running = RunningSmoke(tmp_path, {"papyrus_db_fresh_login": forever}, playbook=PLAYBOOK)
+    running = RunningSmoke(tmp_path, service | {"papyrus_db_fresh_login": forever}, playbook=PLAYBOOK)
     running.wait_for_task("Log in from a fresh task")
     run_id = running.bundle_folders()[0].name
     until(lambda: tasks_started_by(run_id), "the fresh task")
