@@ -101,6 +101,7 @@ class ContainerBackend(TaskBackend):
         super().remove(container)
 
     def further(self, container: Container, argv: list[str]) -> Further:
+        """The engine's client on a terminal. podman's starts the program itself, so that it ends with the session."""
         program, verb, name = self.plan(container).inside
         variables = [word for pair in TERMINAL.items() for word in ("--env", "=".join(pair))]
         words = [program, verb, "--interactive", "--tty", *variables, name, *argv]
