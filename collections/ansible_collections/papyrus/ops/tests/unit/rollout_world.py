@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
-from ansible_collections.papyrus.ops.plugins.module_utils._rollout import Rollout
+from ansible_collections.papyrus.ops.plugins.module_utils._rollout import Rollout, Verdict
 from ansible_collections.papyrus.ops.plugins.module_utils._rollout_checks import Plan
 from ansible_collections.papyrus.ops.plugins.module_utils._rollout_journal import Journal
 from ansible_collections.papyrus.ops.plugins.module_utils._rollout_tasks import TaskWatch
@@ -168,6 +168,18 @@ class World:
         if exit_code is not None:
             task["containers"][0]["exitCode"] = exit_code
 
+    def race(self, arn: str, *, before: float, recorded: float = 1) -> None:
+        """Somebody else's rollout begins right before ours: so many seconds, and ours is recorded so much later."""
+
+        def update(sent: Any) -> Any:
+            self.begin(arn, "ecs-svc/somebody", status="STOPPED")
+            self.records[0]["createdAt"] = self.aws_now() - dt.timedelta(seconds=before)
+            answer = self._update_service(sent)
+            self.records[0]["createdAt"] = self.aws_now() + dt.timedelta(seconds=recorded)
+            return answer
+
+        self.aws.answers["ecs.update_service"] = update
+
     def succeed(self) -> None:
         """The newest deployment runs its desired tasks and has succeeded; the others' tasks are gone."""
         own = self.own
@@ -269,6 +281,15 @@ class World:
         journal = Journal(path, clock=self.clock, clean=clean)
         tasks = TaskWatch(calls, plan.cluster, plan.service, log_lines=plan.log_lines, clean=clean)
         return Rollout(Watcher(calls, plan, journal, tasks, clock=self.clock, sleep=self.sleep))
+
+    def forward(self, **asked: Any) -> Verdict:
+        rollout = self.rollout(**asked)
+        rollout.prepare()
+        return rollout.forward()
+
+    def back(self, **asked: Any) -> Verdict:
+        rollout = self.rollout(task_definition=OLD, instead_of=NEW, **asked)
+        return rollout.back(rollout.prepare_back(), "/dbcheck answered 500")
 
     @property
     def updates(self) -> list[dict[str, Any]]:
