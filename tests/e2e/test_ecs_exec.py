@@ -48,9 +48,10 @@ class Ran:
 class Container:
     """A service of its own, so that what a test does to its task disturbs nobody."""
 
-    def __init__(self, service: str, folder: Path) -> None:
+    def __init__(self, service: str, folder: Path, module: Path = MODULE) -> None:
         self.service = service
         self.folder = folder
+        self.module = module
 
     def run(self, check: bool = False, **options: Any) -> Ran:
         """The module with these options in a fresh Python, as Ansible runs it."""
@@ -70,7 +71,9 @@ class Container:
         }
         started, output = time.monotonic(), self.folder / "stdout"
         with output.open("wb") as stream:
-            process = subprocess.Popen([sys.executable, str(MODULE), str(arguments)], stdout=stream, env=environment)
+            process = subprocess.Popen(
+                [sys.executable, str(self.module), str(arguments)], stdout=stream, env=environment
+            )
             dummy, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         text = output.read_text("utf-8")

@@ -36,6 +36,9 @@ RUNNER_HINT = (
     "The runner needs ecs:ExecuteCommand on cluster and task, with an encrypted session kms:GenerateDataKey too."
 )
 
+READY_SECONDS = 10.0
+"""For the shell to be ready, however little is left of the time to connect: the agent itself waits for one second."""
+
 KILL_SECONDS = 15.0
 """For the session that ends another one's command."""
 
@@ -162,7 +165,8 @@ class _Run:
         return max(1.0, self.command.connect_timeout - (self.world.clock() - self.began))
 
     def _converse(self, transport: Transport, place: Place, session: _Session) -> Ending:
-        limits = Limits(ready=self.command.connect_timeout, command=self.command.timeout)
+        given = self.command.connect_timeout
+        limits = Limits(max(self._left(), min(given, READY_SECONDS)), given, self.command.timeout)
         channel = _channel(self.calls, place, session, self.world)
         return Conversation(transport, channel, self.wrapped, self.recorder, limits, self._kill).run()
 
@@ -193,7 +197,7 @@ class _Run:
         except (CannotRun, AwsFailure, Disconnected) as exc:
             return f"{lost}: {exc}"
         channel = _channel(self.calls, self.place, session, self.world)
-        limits = Limits(ready=KILL_SECONDS, command=KILL_SECONDS)
+        limits = Limits(KILL_SECONDS, KILL_SECONDS, KILL_SECONDS)
         ending = Conversation(transport, channel, wrapped, recorder, limits, lambda _pid, _tag: lost).run()
         killed = recorder.final(None, 0.0).data.strip()
         if ending.rc != 0 or not killed.isdigit():

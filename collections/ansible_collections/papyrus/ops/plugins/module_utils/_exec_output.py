@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 
 from ._redaction import Redactor
 
@@ -84,15 +85,16 @@ class Recorder:
         for at, end in self._ends:
             pieces.append(Piece(at, bytes(self._data[start:end])))
             start = end
-        length = len(self._data)
+        cut = self.total > self.limit
+        shown = self.limit
         if redactor is not None:
             pieces = redacted(pieces, redactor)
-            length = sum(len(piece.data) for piece in pieces)
-        cut = self.total > self.limit
+            if cut:
+                # As far as what lies beyond the limit makes no difference: a secret across it is not shown in part.
+                kept = bytes(self._data)
+                shown = len(commonprefix([redactor.redact(kept[: self.limit]), redactor.redact(kept)]))
         if cut:
-            # What was kept beyond the limit goes, and with it a secret whose end has not been seen.
-            beyond = len(self._data) - self.limit
-            pieces = _first(pieces, min(self.limit, max(0, length - beyond)))
+            pieces = _first(pieces, shown)
         data = b"".join(piece.data for piece in pieces)
         return Final(data, pieces, self.total, cut, duration)
 

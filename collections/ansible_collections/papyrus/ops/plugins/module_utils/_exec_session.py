@@ -38,9 +38,10 @@ Killer = Callable[[int, str], str]
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds: until the shell is ready and between two signs of progress, and for the command itself."""
+    """Seconds: until the shell is ready, between two signs that its input arrives, and for the command itself."""
 
     ready: float
+    progress: float
     command: float
 
 
@@ -97,6 +98,9 @@ class Conversation:
             self._lost(str(exc))
         except ChannelFailure as exc:
             self._lost(str(exc))
+        except BaseException:  # whoever stops this program does not want the command to go on
+            self._leave()
+            raise
         self._parser.end()
         if self._recorder.ended is None:
             self._recorder.end()
@@ -138,7 +142,7 @@ class Conversation:
                 self._end("the container has no stty: stdin would be echoed into the session's log, it is not sent")
                 return
             self._stage = "sending"
-            self._deadline = self._clock() + self._limits.ready
+            self._deadline = self._clock() + self._limits.progress
             self._channel.send_size(words.COLUMNS, words.ROWS)
             for line in self._wrapped.lines:
                 self._channel.send(line)
@@ -170,13 +174,13 @@ class Conversation:
         now = self._clock()
         if self._stage == "sending" and self._channel.acknowledged != self._acknowledged:
             self._acknowledged = self._channel.acknowledged
-            self._deadline = now + self._limits.ready
+            self._deadline = now + self._limits.progress
         if now < self._deadline:
             return
         if self._stage == "waiting":
             self._end(f"the shell in the container was not ready within {self._limits.ready:g} s{self._said()}")
         elif self._stage == "sending":
-            self._end(f"the container took no input for {self._limits.ready:g} s")
+            self._end(f"the container took no input for {self._limits.progress:g} s")
         elif self._stage == "running":
             self._ending.timed_out = True
             self._stage, self._deadline = "interrupted", now + INTERRUPT_GRACE
@@ -217,11 +221,11 @@ class Conversation:
         return f" (it said: {said})" if said else ""
 
     def _leave(self) -> None:
-        """Leaves nothing waiting in the container: a shell that still reads its line gets the end of its input."""
+        """Leaves nothing behind in the container: what still runs is interrupted, a shell that reads gets the end."""
         try:
             if not self._open:
                 return
-            if self._stage in ("waiting", "sending"):
+            if self._ending.rc is None:
                 self._channel.send(words.INTERRUPT + words.END_OF_INPUT)
             self._channel.send_terminate()
             self._send()

@@ -42,7 +42,7 @@ class Command:
 
     command: str = ""
     argv: Sequence[str] = ()
-    stdin: bytes | None = None
+    stdin: bytes | None = field(default=None, repr=False)
     timeout: float = 60.0
     connect_timeout: float = 60.0
     max_output: int = MAX_OUTPUT

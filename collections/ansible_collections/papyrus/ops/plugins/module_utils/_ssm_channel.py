@@ -247,7 +247,10 @@ class Channel:
         elif frame.payload_type == frames.PAYLOAD_ERROR:
             self._events.append(Notice(payload.decode("utf-8", "replace").strip()))
         elif frame.payload_type == frames.PAYLOAD_HANDSHAKE_REQUEST:
-            self._handshake(_object(frame))
+            try:
+                self._handshake(_object(frame))
+            except (AttributeError, TypeError) as exc:
+                raise ChannelFailure("the agent's handshake is not one of the protocol") from exc
         elif frame.payload_type == frames.PAYLOAD_CHALLENGE_REQUEST:
             self._challenge(_object(frame))
 

@@ -55,7 +55,7 @@ def test_N3_memory_does_not_grow_with_output() -> None:
     recorder.start()
     tracemalloc.start()
     for number in range(20_000):
-        recorder.write(b"x" * 10_000, number * 0.00001)
+        recorder.write(b"x" * 10_000, number * 0.02)
     used = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert recorder.total == 200_000_000
@@ -93,6 +93,15 @@ def test_N3_a_secret_at_the_cut_is_not_shown_in_part(limit: int) -> None:
     assert final.truncated
     for length in range(6, len(SECRET)):
         assert SECRET[:length] not in final.data
+
+
+@pytest.mark.parametrize("limit", [0, 40, 1000, 1050, 1199, 1200])
+def test_N3_only_whole_secrets_are_redacted_into_what_is_shown(limit: int) -> None:
+    made, secret = Redactor(), bytes(65 + number * 7 % 26 for number in range(200))
+    made.add("password", secret)
+    final = recorded([secret * 1000], limit).final(made, 1.0)
+    assert final.data == made.token("password", secret) * (limit // 200)
+    assert b"".join(piece.data for piece in final.pieces) == final.data
 
 
 def test_J2_a_recording_is_asciicast_v2_with_whole_characters() -> None:
@@ -145,6 +154,10 @@ def test_N3_bytes_that_are_no_text_are_in_the_result_as_well() -> None:
     assert result(output=b"text").as_dict()["stdout_base64"] is None
     assert result(output=b"\xff").as_dict()["stdout_base64"] == "/w=="
     assert result(output=b"\xff").as_dict()["stdout"] == "\ufffd"
+
+
+def test_N3_stdin_is_not_shown_with_its_command() -> None:
+    assert "secret" not in repr(Command("x", stdin=b"secret"))
 
 
 @pytest.mark.parametrize(

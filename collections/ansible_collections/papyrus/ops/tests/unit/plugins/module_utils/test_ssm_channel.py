@@ -200,6 +200,12 @@ def test_N3_what_cannot_be_done_is_refused_and_ends_it(
     assert "handshake failed" in event.text
 
 
+@pytest.mark.parametrize("payload", [b'{"RequestedClientActions": [1]}', b'{"RequestedClientActions": 1}', b"[]", b"x"])
+def test_N3_a_handshake_that_is_none_ends_the_channel_with_a_sentence(bench: Bench, payload: bytes) -> None:
+    with pytest.raises(ChannelFailure, match="handshake|JSON"):
+        bench.output(0, payload, 5)
+
+
 def test_N3_encryption_with_kms_is_set_up_and_used_both_ways(bench: Bench) -> None:
     action = ("KMSEncryption", {"KMSKeyId": "key-1", "Challenge": "cmFuZG9t"})
     answer = response(bench.output(0, handshake(("SessionType", {"SessionType": "Standard_Stream"}), action), 5))
