@@ -19,7 +19,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from . import _rollout_after
 from ._aws import Clients, client_factory
+from ._calls import Calls
 from ._evidence import content_bytes
 from ._guard_processes import Family, Process, Terminal, Watch, describe_process, process
 from ._guard_socket import Server
@@ -203,6 +205,7 @@ class Guard:
             left = f" LEFT BEHIND: {result.get('error')}."
             if result.get("by_hand"):
                 left += " Delete by hand: " + " && ".join(result["by_hand"])
+        _attempt(lambda: self._keep_what_serves(lines), None, self._log)
         _attempt(lambda: self._keep_guard_log(cause), None, self._log)
         failure = {"step": "C6", "task": "", "cause": cause, "after_seq": lines[-1]["seq"] if lines else -1}
         end = _attempt(
@@ -243,6 +246,13 @@ class Guard:
             self.stack.interrupt()
             return {"gone": False, "error": f"the destroy did not end within {bound:g} s"}
         return destroy.result or {"gone": False, "error": "the destroy ended without a result"}
+
+    def _keep_what_serves(self, lines: list[dict[str, Any]]) -> None:
+        """After a rollout that was interrupted the verdict says what the service runs, as ECS has gone on."""
+        left = _rollout_after.unfinished(lines)
+        if left is not None:
+            content, meta = _rollout_after.look(Calls(self._clients()), left)
+            self.settings.bundle().append(_rollout_after.ITEM, content, status="info", step="F3", meta=meta)
 
     def _keep_guard_log(self, cause: str) -> None:
         path = os.path.join(self.settings.private, GUARD_LOG)
