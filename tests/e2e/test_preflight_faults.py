@@ -79,8 +79,10 @@ def test_B2_secret_drifted(tmp_path: Path, services: Services, key: str, value: 
     refused(tmp_path, services.secret(**{key: value}), "B2", key)
 
 
-def test_B2_password_drifted(tmp_path: Path, services: Services) -> None:
-    smoke = refused(tmp_path, services.secret(password="not-the-password-at-all"), "B2", "password")
+@pytest.mark.parametrize("login", ["direct", "exec"])
+def test_B2_password_drifted(tmp_path: Path, services: Services, login: str) -> None:
+    secret = services.secret(password="not-the-password-at-all")
+    smoke = refused(tmp_path, secret | {"papyrus_db_login": login}, "B2", "password authentication failed")
     assert "not-the-password-at-all" not in smoke.output
 
 

@@ -26,11 +26,15 @@ WORKERS = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """What the inventory expects. Empty strings and None stand for "not given"; times in seconds."""
+    """What the inventory expects. Empty strings and None stand for "not given"; times in seconds.
+
+    `dry` is check mode: no call that AWS counts as a write, such as an Exec session, is made.
+    """
 
     account_id: str
     region: str
     before: Literal["smoke", "release"] = "smoke"
+    dry: bool = False
     cluster: str = ""
     service: str = ""
     container: str = ""

@@ -39,6 +39,11 @@ def login_waits(ask: Ask) -> bool:
     return ask.settings.releasing and ask.settings.db_login == "exec" and not exec_works_now(ask)
 
 
+def login_left_out(ask: Ask) -> bool:
+    """Check mode opens no Exec session."""
+    return ask.settings.dry and ask.settings.db_login == "exec"
+
+
 def _drift(ask: Ask) -> _secret_drift.Drift:
     settings = ask.settings
     if settings.db_login == "exec":
@@ -60,7 +65,7 @@ def _drift(ask: Ask) -> _secret_drift.Drift:
             db_instance=settings.db_instance,
             username_rule=settings.db_username_rule,
             dbname=settings.db_name,
-            login="none" if login_waits(ask) else settings.db_login,
+            login="none" if login_waits(ask) or login_left_out(ask) else settings.db_login,
         ),
         login,
         register=ask.facts.register,
@@ -79,6 +84,8 @@ def secret(ask: Ask) -> Finding:
     data = {"rows": [row.as_dict() for row in found.rows], "facts": found.facts}
     for status, answer in (("ng", ng), ("skip", skip)):
         reasons = [f"{row.id}: {row.reason}" for row in found.rows if row.status == status]
+        if reasons and status == "skip" and login_left_out(ask):
+            return skip("check mode: no login through Exec is tried", **data)
         if reasons and status == "skip" and login_waits(ask):
             return later(f"no login: Exec does not work now ({'; '.join(reasons)})", **data)
         if reasons:

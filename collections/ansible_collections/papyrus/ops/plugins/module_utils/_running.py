@@ -23,6 +23,8 @@ from ._routes import missing_routes
 from ._rows import Row, Status, listing
 
 Run = Callable[..., _exec.ExecResult]
+Names = Mapping[str, frozenset[str]]
+"""Digests of one image (index, platform's manifest, configuration) by the task definition that names it."""
 
 STEP = "F3"
 WORKERS = 6
@@ -74,9 +76,10 @@ class Seen:
 
 @dataclass
 class Look:
-    """Rows and items of evidence; `tasks` as the other modules return them."""
+    """Rows and items of evidence; `tasks` as the other modules return them, `images` by task definition."""
 
     tasks: list[dict[str, Any]] = field(default_factory=list)
+    images: dict[str, frozenset[str]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     evidence: list[dict[str, Any]] = field(default_factory=list)
 
@@ -103,10 +106,16 @@ def environment_command(name: str) -> str:
 
 
 def look(
-    clients: _aws.Clients, question: Question, private: Path | None, run: Run = _exec.run_command, dry: bool = False
+    clients: _aws.Clients,
+    question: Question,
+    private: Path | None,
+    names_of: Callable[[str], frozenset[str]] = lambda task_definition: frozenset(),
+    run: Run = _exec.run_command,
+    dry: bool = False,
 ) -> Look:
     """All of it. AwsFailure when ECS cannot be asked, TaskProblem when no task runs.
 
+    `names_of` gives every digest of the image that a task definition names, nothing where the registry does not say.
     `dry` opens no session, and bears that no task runs.
     """
     calls = Calls(clients)
@@ -118,8 +127,10 @@ def look(
             raise _ecs_tasks.TaskProblem(message)
         answer.rows.append(Row(STEP, "Running tasks have the expected image", "skip", message))
         return answer
-    row = judge_images(found.tasks, question.expected, tuple(calls.request_ids))
-    answer.add("running_image.log", row, images_text(found.tasks, found.left_out, question.expected, row))
+    answer.images = {str(task["task_definition"]): frozenset() for task in found.tasks}
+    answer.images = {definition: names_of(definition) for definition in answer.images}
+    row = judge_images(found.tasks, question.expected, answer.images, tuple(calls.request_ids))
+    answer.add("running_image.log", row, images_text(answer, found.left_out, question.expected, row))
     if dry:
         return answer
     with tempfile.TemporaryDirectory(prefix="running-", dir=private) as folder:
@@ -201,46 +212,53 @@ def text(seen: Sequence[Seen]) -> str:
     return "\n".join(item.transcript or f"{item.task['task_arn']}: {item.result.reason}\n" for item in seen)
 
 
-def pinned(tasks: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The digests that the task definitions' images name; empty when one of them names none."""
-    found = [DIGEST.search(str(task["image"]).partition("@")[2]) for task in tasks]
-    return tuple(dict.fromkeys(match.group(0) for match in found if match)) if all(found) else ()
+def own_names(task: Mapping[str, Any], images: Names) -> frozenset[str]:
+    """Digests of the image that the task's definition names: the registry's word, else the digest that it pins."""
+    match = DIGEST.search(str(task["image"]).partition("@")[2])
+    return images.get(str(task["task_definition"])) or frozenset([match.group(0)] if match else [])
 
 
-def judge_images(tasks: Sequence[Mapping[str, Any]], expected: Sequence[str], request_ids: tuple[str, ...] = ()) -> Row:
-    """Every task runs an expected digest; without one, the digest that its own task definition pins. Pure."""
+def judge_images(
+    tasks: Sequence[Mapping[str, Any]],
+    expected: Sequence[str],
+    images: Names | None = None,
+    request_ids: tuple[str, ...] = (),
+) -> Row:
+    """Every task runs an expected image; without one, that which its own task definition names. Pure."""
 
     def row(status: Status, reason: str) -> Row:
         return Row(STEP, "Running tasks have the expected image", status, reason, request_ids=request_ids)
 
-    wanted = list(expected) or list(pinned(tasks))
-    if not wanted:
-        names = listing(dict.fromkeys(str(task["image"]) for task in tasks))
-        return row("skip", f"no digest is expected: the task definition names {names}, which pins none")
+    own = {str(task["task_arn"]): own_names(task, images or {}) for task in tasks}
+    nameless = [str(task["image"]) for task in tasks if not expected and not own[str(task["task_arn"])]]
+    if nameless:
+        return row("skip", f"no digest is expected: {listing(dict.fromkeys(nameless))} pins none, ECR has none for it")
     silent = [_ecs_tasks.short(task["task_arn"]) for task in tasks if not task["image_digest"]]
     if silent:
         return row("ng", f"ECS does not say which image {listing(silent)} runs")
-    wrong = [
-        f"{_ecs_tasks.short(task['task_arn'])} runs {task['image_digest']}"
-        for task in tasks
-        if not (task["image_digest"] in expected if expected else task["image_digest"] in pinned([task]))
-    ]
+    wrong = [task for task in tasks if not right(str(task["image_digest"]), expected, own[str(task["task_arn"])])]
     if wrong:
-        return row("ng", f"{listing(wrong)}, expected is {' or '.join(wanted)}")
-    return row("ok", f"{len(tasks)} of {len(tasks)} running tasks have {' or '.join(wanted)}")
+        wanted = expected or sorted({name for task in wrong for name in own[str(task["task_arn"])]})
+        runs = (f"{_ecs_tasks.short(task['task_arn'])} runs {task['image_digest']}" for task in wrong)
+        return row("ng", f"{listing(runs)}, expected is {' or '.join(wanted)}")
+    found = dict.fromkeys(str(task["image_digest"]) for task in tasks)
+    return row("ok", f"{len(tasks)} of {len(tasks)} running tasks have {listing(found)}")
 
 
-def images_text(
-    tasks: Sequence[Mapping[str, Any]], left_out: Sequence[Mapping[str, str]], expected: Sequence[str], row: Row
-) -> str:
-    source = "the run" if expected else "the task definition"
-    lines = [f"expected: {' or '.join(expected or pinned(tasks)) or 'nothing'} (from {source})"]
-    for task in tasks:
+def right(runs: str, expected: Sequence[str], own: frozenset[str]) -> bool:
+    """ECS may name an image by its index or by the platform's manifest: both are the image."""
+    return runs in expected or (runs in own and (not expected or bool(own.intersection(expected))))
+
+
+def images_text(seen: Look, left_out: Sequence[Mapping[str, str]], expected: Sequence[str], row: Row) -> str:
+    lines = [f"expected: {' or '.join(expected) or 'what each task definition names'}"]
+    for task in seen.tasks:
         lines += [
             f"task:     {task['task_arn']}",
             f"  task definition: {task['task_definition']}",
             f"  container:       {task['container']}",
             f"  image:           {task['image']}",
+            f"  its digests:     {', '.join(sorted(own_names(task, seen.images))) or 'none known'}",
             f"  imageDigest:     {task['image_digest'] or 'none'}",
             f"  running since:   {task['started_at'] or 'unknown'}",
         ]

@@ -38,6 +38,11 @@ options:
     type: list
     elements: dict
     default: []
+  images:
+    description: Groups of digests that are one image each, as M(papyrus.ops.ecs_running_info) returns them.
+    type: list
+    elements: list
+    default: []
   skip:
     description: Why nothing can be proved. What is asked is then skipped with this reason.
     type: str
@@ -169,6 +174,7 @@ ARGUMENTS = {
     "run_id": {"type": "str", "required": True},
     "paths": {"type": "list", "elements": "str", "choices": ["cli", "app"], "default": ["cli", "app"]},
     "tasks": {"type": "list", "elements": "dict", "default": []},
+    "images": {"type": "list", "elements": "list", "default": []},
     "skip": {"type": "str", "default": ""},
     "cli": {
         "type": "dict",
@@ -240,6 +246,7 @@ def main() -> None:
             run_id=asked["run_id"],
             paths=tuple(asked["paths"]),
             tasks=asked["tasks"],
+            images=asked["images"],
             output=tuple(cli.get("expect") or ()),
             tls=cli.get("tls") or "",
             rows=(asked["read_back"] or {}).get("rows") or {},

@@ -12,7 +12,8 @@ module: ecs_running_info
 short_description: Look at the image of every running ECS task, and inside each at its environment and URL map
 version_added: 0.1.0
 description:
-  - Compares C(imageDigest) of every running task with the expected digest.
+  - Compares C(imageDigest) of every running task with the expected digest. As ECS may name an image by its index or by
+    its platform's manifest, ECR is asked which digests are one image.
   - Reads environment variables inside every running task, and the URL map inside one task of each image, through ECS
     Exec. A command whose exit code is not known is NG.
   - The module does not fail on NG rows, so that the caller can keep the evidence first; see RV(failed_rows).
@@ -20,6 +21,7 @@ author:
   - papyrus.ops contributors (@papyrus-ops)
 requirements:
   - websockets >= 13
+  - oras (to know an image by its index as well)
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -46,7 +48,7 @@ options:
   expected_digests:
     description:
       - Digests of which each task must run one, such as that of an image index and that of the platform's manifest.
-      - Those that the tasks' own image references pin, when empty.
+      - Those of the image that the tasks' own definitions name, when empty.
     type: list
     elements: str
     default: []
@@ -132,6 +134,13 @@ tasks:
   sample:
     - task_arn: arn:aws:ecs:us-west-2:123456789012:task/papyrus-ecs-prd/0123456789abcdef0123456789abcdef
       image_digest: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+images:
+  description: Digests that name one image, for each task definition in use. Empty where ECR does not say.
+  returned: always
+  type: list
+  elements: list
+  sample:
+    - [sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08]
 evidence:
   description: Items for M(papyrus.ops.evidence_capture).
   returned: always
@@ -149,7 +158,15 @@ evidence:
 from pathlib import Path
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
-from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _ecs_tasks, _rows, _running
+from ansible_collections.papyrus.ops.plugins.module_utils import (
+    _aws,
+    _binding_image,
+    _ecs_tasks,
+    _registry,
+    _rows,
+    _running,
+)
+from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
 
 TEXTS = {"type": "list", "elements": "str", "default": []}
 ARGUMENTS = {
@@ -184,14 +201,32 @@ def question_of(asked: dict) -> _running.Question:
     )
 
 
+def names_from(clients: _aws.Clients, container: str | None):
+    """The digests of a task definition's image as ECR has them; none where ECR or its registry does not answer."""
+
+    def names_of(task_definition: str) -> frozenset:
+        def registry() -> _registry.Registry:
+            return _registry.Registry(_registry.ecr_endpoint(clients))
+
+        if _registry.ORAS_IMPORT_ERROR is not None:
+            return frozenset()
+        try:
+            return _binding_image.definition_image(Calls(clients), task_definition, container, registry).names
+        except (_aws.AwsFailure, _registry.RegistryFailure):
+            return frozenset()
+
+    return names_of
+
+
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    private = module.params["private"]
+    private, clients = module.params["private"], _aws.module_clients(module)
     try:
         look = _running.look(
-            _aws.module_clients(module),
+            clients,
             question_of(module.params),
             Path(private) if private else None,
+            names_from(clients, module.params["container"]),
             dry=module.check_mode,
         )
     except (_aws.AwsFailure, _ecs_tasks.TaskProblem, ValueError, OSError) as exc:
@@ -199,6 +234,7 @@ def main() -> None:
     module.exit_json(
         changed=False,
         tasks=look.tasks,
+        images=[sorted(names) for names in look.images.values()],
         rows=[row.as_dict() for row in look.rows],
         table=_rows.table(look.rows),
         failed_rows=_rows.ids_of(look.rows, "ng"),

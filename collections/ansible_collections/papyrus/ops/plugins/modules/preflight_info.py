@@ -91,7 +91,7 @@ options:
   db_login:
     description:
       - Whether to log in with the secret from here, or with its current values from inside a running task through ECS
-        Exec.
+        Exec. Check mode opens no Exec session, row B2 is then skipped.
     type: str
     choices: [direct, exec, none]
     default: direct
@@ -322,12 +322,12 @@ ARGUMENTS = {
 }
 
 
-def settings_of(asked: dict) -> _preflight.Settings:
+def settings_of(asked: dict, dry: bool) -> _preflight.Settings:
     """Module options as settings: what is not given keeps the default, lists become tuples."""
     known = _preflight.Settings.__dataclass_fields__
     given = {name: value for name, value in asked.items() if name in known and value is not None and name != "region"}
     given.update({name: tuple(value) for name, value in given.items() if isinstance(value, list)})
-    return _preflight.Settings(**given, region=asked["expected_region"], credentials=credentials_of(asked))
+    return _preflight.Settings(**given, region=asked["expected_region"], credentials=credentials_of(asked), dry=dry)
 
 
 def credentials_of(asked: dict) -> dict:
@@ -352,7 +352,7 @@ def main() -> None:
     asked = module.params
     started = time.monotonic()
     try:
-        settings = settings_of(asked)
+        settings = settings_of(asked, module.check_mode)
         checks = _preflight_report.chosen(asked["rows"])
     except Exception as exc:  # a profile that does not exist, an unreadable role: botocore's own words
         module.fail_json(msg=f"the preflight cannot begin: {exc}", step="B10")

@@ -164,6 +164,12 @@ def test_E3_anything_that_is_missing_is_ng_and_named(changes: dict[str, Any], wo
     assert text.splitlines()[-1] == f"NG: {row.reason}"
 
 
+def test_E3_a_container_may_know_its_image_by_another_digest_of_it() -> None:
+    marks = [["app", TASK, OLD, MARKS[0][3]], MARKS[1]]
+    assert read_back(marks=marks, asked=expected(images=[[OLD, DIGEST]]))[0].status == "ok"
+    assert read_back(marks=marks, asked=expected(images=[[OLD], [DIGEST]]))[0].status == "ng"
+
+
 def test_E3_the_cli_mark_is_by_the_task_in_which_the_command_ran() -> None:
     tasks = [{"task_arn": TASK, "image_digest": DIGEST}, {"task_arn": OTHER, "image_digest": DIGEST}]
     marks = [MARKS[0], ["cli", OTHER, DIGEST, MARKS[1][3]]]

@@ -221,6 +221,13 @@ def test_B2_before_a_release_the_login_waits_for_an_exec_that_works(monkeypatch:
     assert len(asked) == 1
 
 
+def test_B2_check_mode_opens_no_exec_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answers_login(monkeypatch, CONNECTED)
+    row = release(before="smoke", db_login="exec", dry=True)["B2"]
+    assert (row.status, row.reason, asked) == ("skip", "check mode: no login through Exec is tried", [])
+    assert release(before="smoke", db_login="exec", dry=True, db_username_rule="x")["B2"].status == "ng"
+
+
 def test_B2_before_a_release_a_drifted_secret_refuses_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     answers_login(monkeypatch, CONNECTED)
     row = release(service(enableExecuteCommand=False), db_login="exec", db_username_rule="somebody")["B2"]

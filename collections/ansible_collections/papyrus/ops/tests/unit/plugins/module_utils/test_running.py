@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ansible_collections.papyrus.ops.tests.unit import ecs_shapes as shapes
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import FakeAws
 
 DIGEST, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+INDEX = f"sha256:{'c' * 64}"
 MODES = ("require", "verify-ca", "verify-full")
 ROUTES = 'ROUTES: ["/", "/dbcheck", "/healthz"]\n/ GET -> index\n'
 
@@ -114,6 +116,31 @@ def test_F3_an_image_by_tag_is_a_skip_with_its_reason(image: str) -> None:
     assert image in reason
 
 
+@pytest.mark.parametrize(("expected", "status"), [((), "ok"), ((INDEX,), "ok"), (("sha256:" + "d" * 64,), "ng")])
+def test_F3_ecs_may_name_the_platforms_manifest_of_a_pinned_index(expected: tuple[str, ...], status: str) -> None:
+    task = shapes.task(1)
+    task["containers"][0]["image"] = f"papyrus@{INDEX}"
+    asked: list[str] = []
+
+    def names_of(task_definition: str) -> frozenset[str]:
+        asked.append(task_definition)
+        return frozenset({INDEX, DIGEST, OTHER})
+
+    found = look(Container(), question(expected=expected), [task, {**shapes.task(2)}], names_of=names_of)
+    assert rows(found)["F3"][0] == status
+    assert asked == [shapes.DEFINITION]
+    assert found.images == {shapes.DEFINITION: frozenset({INDEX, DIGEST, OTHER})}
+    strict = look(Container(), question(), [task])
+    assert rows(strict)["F3"][0] == "ng"
+
+
+def test_F3_an_image_by_tag_is_what_ecr_has_under_it() -> None:
+    task = shapes.task(1)
+    task["containers"][0]["image"] = "papyrus:v1"
+    assert rows(look(Container(), question(), [task], names_of=lambda arn: frozenset({DIGEST})))["F3"][0] == "ok"
+    assert rows(look(Container(), question(), [task], names_of=lambda arn: frozenset({OTHER})))["F3"][0] == "ng"
+
+
 def test_F3_a_digest_that_ecs_does_not_say_is_ng() -> None:
     task = shapes.task(1)
     del task["containers"][0]["imageDigest"]
@@ -190,6 +217,19 @@ def test_F3_a_fault_in_one_session_is_not_swallowed() -> None:
 
     with pytest.raises(OSError, match="disk full"):
         _running.look(FakeAws(shapes.answers([shapes.task(1)])), question(), None, run=broken)
+
+
+@pytest.mark.parametrize(
+    ("environment", "answer"), [({"X": "a  b"}, (0, "a  b\n")), ({}, (1, "")), ({"X": ""}, (0, "\n"))]
+)
+@pytest.mark.parametrize("printenv", [True, False])
+def test_B13_the_variable_is_read_with_and_without_printenv(
+    tmp_path: Path, environment: dict[str, str], answer: tuple[int, str], printenv: bool
+) -> None:
+    path = "/usr/bin:/bin" if printenv else str(tmp_path)
+    command = ["/bin/sh", "-c", _running.environment_command("X")]
+    done = subprocess.run(command, env={"PATH": path, **environment}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (*answer, "")
 
 
 def test_F3_the_name_of_a_variable_cannot_carry_a_command() -> None:

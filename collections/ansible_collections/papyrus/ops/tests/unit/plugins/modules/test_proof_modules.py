@@ -102,10 +102,11 @@ def test_E1_ecs_task_run_names_what_makes_no_sense(run: Any) -> None:
 def test_F3_ecs_running_info_emits_rows_and_items_that_are_evidence(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def look(clients: Any, question: Any, private: Any, dry: bool) -> _running.Look:
+    def look(clients: Any, question: Any, private: Any, names_of: Any, dry: bool) -> _running.Look:
         asked.append((question, dry))
         found = _running.Look(tasks=[{"task_arn": ARN}])
-        row = _running.judge_images([{"task_arn": ARN, "image": "x:1", "image_digest": ""}], ["sha256:1"])
+        task = {"task_arn": ARN, "task_definition": "t:1", "image": "x:1", "image_digest": ""}
+        row = _running.judge_images([task], ["sha256:1"])
         found.add("running_image.log", row, "text\n")
         return found
 
