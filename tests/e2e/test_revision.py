@@ -108,9 +108,7 @@ def test_F1_F2_check_mode_with_diff_shows_the_plan_and_writes_nothing(tmp_path: 
     for line in ("-            PGSSLMODE: require", "+            PGSSLMODE: verify-full", "+            NEW: '1'"):
         assert line in run.output, line
     assert "[redacted:variable:" in run.output
-    diffs = run.output.split("+++ after: ")[1:]
-    assert any("a-value-nobody" in text or "another-value-nobody" in text for text in diffs) is False
-    assert "a-value-nobody-may-see" not in run.output
+    assert "value-nobody-may-see" not in run.output
 
 
 def hostile() -> dict[str, Any]:

@@ -63,12 +63,16 @@ class DefinitionRefused(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a release forces. `image` "" and `health_check` None leave what is there; a variable of None is removed."""
+    """What a release forces. `image` "" and `health_check` None leave what is there; a variable of None is removed.
+
+    `platform` (os/architecture) is that of the image; "" is not compared.
+    """
 
     container: str | None = None
     image: str = ""
     environment: Mapping[str, str | None] = field(default_factory=dict)
     health_check: Mapping[str, Any] | None = None
+    platform: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ def revised(definition: Mapping[str, Any], wanted: Wanted) -> Revised:
     container = container_definition(made, wanted.container)
     kept: dict[str, dict[str, str]] = {}
     if wanted.image:
+        _refuse_platform(made, wanted)
         container["image"] = wanted.image
     if wanted.environment:
         container["environment"] = _environment(container, wanted.environment, kept)
@@ -154,6 +159,21 @@ def _strict(
         values[SSLMODE] = there[0]
         kept[SSLMODE] = {"asked": asked, "kept": there[0]}
     return values
+
+
+def _refuse_platform(definition: Mapping[str, Any], wanted: Wanted) -> None:
+    """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RuntimePlatform.html"""
+    given = definition.get("runtimePlatform") or {}
+    if not wanted.platform or not (given or "FARGATE" in (definition.get("requiresCompatibilities") or [])):
+        return  # on instances that the definition does not choose, anything may fit
+    system = "windows" if str(given.get("operatingSystemFamily", "LINUX")).startswith("WINDOWS") else "linux"
+    architecture = {"X86_64": "amd64", "ARM64": "arm64"}.get(str(given.get("cpuArchitecture") or "X86_64"))
+    if architecture is None or f"{wanted.platform}/".startswith(f"{system}/{architecture}/"):
+        return
+    raise DefinitionRefused(
+        f"the image is for {wanted.platform}, but tasks of this definition run on {system}/{architecture} "
+        f"(runtimePlatform {json.dumps(given)}): no task could start. Release an image for {system}/{architecture}"
+    )
 
 
 def _refuse_both(container: Mapping[str, Any], forced: Mapping[str, str | None]) -> None:

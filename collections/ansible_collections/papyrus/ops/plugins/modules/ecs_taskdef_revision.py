@@ -67,6 +67,12 @@ options:
       - Images outside of ECR and in other regions are not asked for.
     type: bool
     default: true
+  platform:
+    description:
+      - Platform of O(image), as C(os/architecture). A definition whose C(runtimePlatform) is for another one is refused,
+        as no task could start. On Fargate, a definition that names none is for C(linux/amd64).
+      - When left out, nothing is compared.
+    type: str
   environment:
     description:
       - Variables that the container must have, with these values. A value of null removes the variable. Others stay.
@@ -74,6 +80,8 @@ options:
         C(allow), C(prefer), C(require), C(verify-ca), C(verify-full); RV(kept) says so. Removing it first is the only
         way to a weaker one.
       - A name that stands twice in the definition stands once afterwards.
+      - These values are plain text for everybody who may read task definitions. Secrets belong into the definition's
+        C(secrets), which this module does not change.
     type: dict
     default: {}
   health_check:
@@ -237,7 +245,7 @@ def _wanted(asked: dict[str, Any]) -> _taskdef.Wanted:
     if check is not None:
         check = {"startPeriod" if name == "start_period" else name: value for name, value in check.items()}
     environment = _taskdef.checked_environment(asked["environment"])
-    return _taskdef.Wanted(asked["container"], asked["image"] or "", environment, check)
+    return _taskdef.Wanted(asked["container"], asked["image"] or "", environment, check, asked["platform"] or "")
 
 
 def _make(asked: dict[str, Any], calls: Calls, check_mode: bool) -> _taskdef_revision.Made:
@@ -282,6 +290,7 @@ def main() -> None:
             "container": {"type": "str"},
             "image": {"type": "str"},
             "verify_image": {"type": "bool", "default": True},
+            "platform": {"type": "str"},
             "environment": {"type": "dict", "default": {}},
             "health_check": {"type": "dict", "options": HEALTH_CHECK},
             "private": {"type": "path"},

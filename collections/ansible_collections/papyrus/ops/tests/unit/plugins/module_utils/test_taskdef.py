@@ -142,6 +142,31 @@ def test_F2_the_only_container_needs_no_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "platform", "fits"),
+    [
+        ({}, "linux/arm64", True),
+        ({}, "linux/arm64/v8", True),
+        ({}, "linux/amd64", False),
+        ({}, "linux/arm", False),
+        ({}, "", True),
+        ({"runtimePlatform": None}, "linux/amd64", True),
+        ({"runtimePlatform": None}, "linux/arm64", False),
+        ({"runtimePlatform": None, "requiresCompatibilities": ["EC2"]}, "linux/arm64", True),
+        ({"runtimePlatform": {"cpuArchitecture": "RISCV64"}}, "linux/riscv64", True),
+        ({"runtimePlatform": {"operatingSystemFamily": "LINUX"}}, "linux/amd64", True),
+        ({"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}}, "linux/amd64", False),
+    ],
+)
+def test_F2_an_image_for_another_processor_is_refused(changes: dict[str, Any], platform: str, fits: bool) -> None:
+    given = {**definition(), **changes}
+    if fits:
+        assert app_of(revised(given, Wanted("app", IMAGE, platform=platform)))["image"] == IMAGE
+        return
+    with pytest.raises(DefinitionRefused, match=f"the image is for {platform}, but tasks of this definition run on"):
+        revised(given, Wanted("app", IMAGE, platform=platform))
+
+
+@pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"A": True}, "the value of A is true or false, not text: put it in quotes"),

@@ -26,7 +26,8 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 def _run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     def run(ecs: Ecs, check: bool = False, **options: Any) -> dict[str, Any]:
         monkeypatch.setattr(_aws, "module_clients", lambda wanted: ecs.aws)
-        arguments = {**options, "region": "us-west-2", "_ansible_check_mode": check, "_ansible_diff": True}
+        internal = {"_ansible_check_mode": check, "_ansible_diff": True, "_ansible_inject_invocation": True}
+        arguments = {**options, **internal, "region": "us-west-2"}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             ecs_taskdef_revision.main()
         emitted: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -121,6 +122,7 @@ def test_F2_values_of_secrets_are_nowhere_in_the_result(run: Any, tmp_path: Path
     sent = {item["name"]: item["value"] for item in ecs.registered[0]["containerDefinitions"][0]["environment"]}
     assert sent == {**environment, "LOG_LEVEL": "info"}
     text = json.dumps(result)
+    assert "module_args" in text
     for secret in ("the-old-api-key", "the-new-api-key", "known-to-the-run"):
         assert secret not in text
     shown = result["diff"]["after"]["container app"]["environment"]
