@@ -166,7 +166,8 @@ def test_nothing_is_left_when_the_supervisor_is_killed(other: Sandbox) -> None:
     first = start_service(other)
     state = other.root / ".sandbox" / "state"
     assert children_of_state(state), "the test sees the task"
-    until(lambda: (state / "emulator" / "ecs.json").exists(), "state is saved while it runs")
+    saved = state / "emulator" / "ecs.json"
+    until(lambda: saved.exists() and first in saved.read_text(), "state is saved while it runs")
     os.kill(other.facts["pid"], signal.SIGKILL)
     until(lambda: not children_of_state(state), "all processes gone", seconds=10)
     other.up()
