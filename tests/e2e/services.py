@@ -100,7 +100,7 @@ class Services:
         )
         self.undo.append(lambda: ecs.delete_service(cluster=CLUSTER, service=name, force=True))
         if wait and desired:
-            until(lambda: self.running(name) and self.steady(name), f"a RUNNING task of {name}")
+            until(lambda: self.running(name) and self.steady(name), f"a RUNNING task of {name}", 180)
         return {"papyrus_service": name, "papyrus_task_family": name}
 
     @staticmethod
