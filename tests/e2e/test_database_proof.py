@@ -224,6 +224,14 @@ def test_E3_a_path_left_out_is_not_proved_and_its_rows_are_not_asked_for(
     assert ("papyrus_psql_insert_cli.log" in statuses(smoke)) is (path == "cli")
 
 
+def test_E3_a_run_without_exec_says_that_nobody_reads_back(tmp_path: Path, service: dict[str, Any]) -> None:
+    smoke = prove(tmp_path, service, {"papyrus_db_paths": ["app"], "papyrus_allowed_skips": ["E3"]})
+    assert smoke.exit_code == 0, smoke.output[-4000:]
+    assert "no path of this run uses Exec" in reason(smoke, "papyrus_sku_check.log")
+    assert "plaintext_refused.log" not in statuses(smoke)
+    assert statuses(smoke)["fresh_login.log"] == "ok"
+
+
 def test_E_a_service_without_database_skips_its_proofs_with_the_reason(tmp_path: Path, service: dict[str, Any]) -> None:
     none = {"papyrus_db_instance": "", "papyrus_secret_id": "", "papyrus_allowed_skips": ["E1", "E3", "B13"]}
     smoke = prove(tmp_path, service, none)
