@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,7 +201,7 @@ def test_F3_another_rollout_in_the_middle_supersedes_it(stage: Stage) -> None:
 def test_F3_without_circuit_breaker_the_time_limit_ends_it_and_old_tasks_are_left_alone(stage: Stage) -> None:
     before = {task["taskArn"] for task in Services.running(stage.name)}
     stage.revise(**NEVER_HEALTHY)
-    refused = stage.run()
+    refused = stage.run(papyrus_rollout_timeout=None)
     assert refused.exit_code == 2
     assert "has no deployment circuit breaker" in refused.output
     assert release(refused)["result"] == "not_started"
@@ -236,6 +235,15 @@ def test_F3_check_mode_shows_the_plan_and_writes_nothing(stage: Stage) -> None:
     assert stage.serving() == {stage.old}
 
 
+def test_F3_what_ends_the_module_before_its_verdict_is_in_the_evidence(stage: Stage) -> None:
+    stage.revise(environment=[{"name": "CHANGED", "value": "1"}])
+    smoke = stage.run(rollout_interval=0)
+    assert smoke.exit_code == 2
+    assert (release(smoke)["result"], release(smoke)["task_definition"]) == ("failed", stage.new)
+    assert "interval must be more than 0" in release(smoke)["cause"]
+    assert "interval must be more than 0" in smoke.output.partition("The revision is deployed")[2]
+
+
 def test_F3_an_interrupted_rollout_is_not_shown_as_fine(stage: Stage) -> None:
     stage.revise(**NEVER_HEALTHY)
     running = stage.begin()
@@ -248,19 +256,21 @@ def test_F3_an_interrupted_rollout_is_not_shown_as_fine(stage: Stage) -> None:
     stage.ecs.stop_service_deployment(serviceDeploymentArn=stage.deployment())
 
 
-def test_F3_several_services_at_once_keep_their_lines_apart(services: Services, tmp_path: Path) -> None:
-    stages = [Stage(services, tmp_path / name, BREAKER) for name in ("one", "two")]
-    results: dict[str, Smoke] = {}
-
-    def roll(stage: Stage) -> None:
+def test_F3_several_hosts_at_once_keep_their_lines_apart(services: Services, tmp_path: Path) -> None:
+    hosts: dict[str, Any] = {}
+    stages = {name: Stage(services, tmp_path / name, BREAKER) for name in ("one", "two")}
+    for name, stage in stages.items():
         stage.revise(environment=[{"name": "CHANGED", "value": "1"}])
-        results[stage.name] = stage.run()
-
-    threads = [threading.Thread(target=roll, args=(stage,)) for stage in stages]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(150)
-    for stage in stages:
-        assert release(results[stage.name])["serving"] == stage.new
-        assert results[stage.name].output.count("has begun") == 1
+        hosts[name] = stage.variables | {"sandbox_checkout": str(harness.CHECKOUT)}
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(json.dumps({"all": {"hosts": hosts}}), "utf-8")
+    arguments = ("-i", "inventories/sandbox", "-i", str(inventory), "-f", "2")
+    running = RunningSmoke(tmp_path, {"rollout_hosts": "one,two"}, arguments, playbook="tests/e2e/rollout.yml")
+    smoke = running.end(150)
+    assert smoke.exit_code == 0, smoke.output[-3000:]
+    told = [line for line in smoke.output.splitlines() if line.startswith(("[one] ", "[two] "))]
+    for name, stage in stages.items():
+        assert stage.serving() == {stage.new}
+        assert [line for line in told if line.startswith(f"[{name}]") and "has begun" in line]
+        assert not [line for line in told if stage.name in line and not line.startswith(f"[{name}]")]
+    assert len({line[:5] for line in told[: len(told) // 2]}) == 2, "side by side, not one after the other"
