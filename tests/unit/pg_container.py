@@ -39,6 +39,7 @@ class Container:
     before: Callable[[bytes], bytes] = lambda data: data
     commands: list[Command] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+    children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, command: Command) -> subprocess.Popen[bytes]:
         environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **self.variables}
@@ -55,6 +56,7 @@ class Container:
         """`_exec.run_command` of a container that is always there."""
         self.commands.append(command)
         child = self.start(command)
+        self.children.append(child)
         output, _nothing = child.communicate(self.before(command.stdin or b""), timeout=60)
         self.outputs.append(output.decode("utf-8", "replace"))
         if files.log is not None:

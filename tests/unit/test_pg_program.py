@@ -6,7 +6,8 @@ import ast
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,69 @@ def test_G1_a_connection_cut_in_the_middle_is_a_rollback(database: Database) -> 
     assert results[0].answer.error["kind"] == "lost"
     assert "terminating connection due to administrator command" in results[0].answer.error["message"]
     assert tables(database) == []
+
+
+@pytest.fixture(name="slow_commits")
+def _slow_commits(database: Database) -> Iterator[Callable[[], None]]:
+    """Commits are written down, then wait for a standby that never comes, until the yielded function is called."""
+
+    def release() -> None:
+        database.run("ALTER SYSTEM RESET synchronous_standby_names")
+        database.rows("SELECT pg_reload_conf()")
+
+    database.run("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    database.rows("SELECT pg_reload_conf()")
+    yield release
+    release()
+
+
+def committing(database: Database) -> int:
+    """Server process of a session that waits in COMMIT."""
+    deadline = time.monotonic() + 20
+    while not (found := database.rows("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return int(found[0][0])
+
+
+@pytest.mark.usefixtures("slow_commits")
+def test_G1_a_connection_lost_in_commit_is_asked_about_by_the_program(database: Database) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(database.script, "CREATE TABLE s.t (a int);")
+        database.rows(f"SELECT pg_terminate_backend({committing(database)})")
+        outcome = running.result()
+    assert outcome.committed is True and outcome.answer.ok
+    assert "COMMIT (the connection was lost in the middle of it" in database.container.outputs[-1]
+    assert tables(database) == ["t"]
+
+
+def test_G1_a_program_killed_in_commit_is_asked_about_from_here(
+    database: Database, slow_commits: Callable[[], None]
+) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(database.script, "CREATE TABLE s.t (a int);")
+        committing(database)
+        database.container.children[-1].kill()
+        while len(database.container.children) < 2 and not running.done():
+            time.sleep(0.02)
+        slow_commits()  # until now the transaction was in progress, and nobody may call it either way
+        outcome = running.result()
+    assert outcome.committed is True and outcome.answer.said is None
+    assert outcome.asked_again.endswith("committed")
+    assert tables(database) == ["t"]
+
+
+@pytest.mark.usefixtures("slow_commits")
+def test_G1_a_server_that_went_down_in_commit_leaves_it_open(database: Database) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(database.script, "CREATE TABLE s.t (a int);")
+        committing(database)
+        database.server.stop()
+        outcome = running.result()
+    database.server.start()
+    assert outcome.committed is None and not outcome.answer.ok
+    assert "COMMIT was under way, asked again the server says: nothing" in outcome.answer.error["message"]
+    assert tables(database) == ["t"], "and committed it was"
 
 
 @pytest.mark.parametrize("op", ["script", "query", "prepare"])

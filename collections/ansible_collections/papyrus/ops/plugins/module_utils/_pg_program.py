@@ -7,8 +7,8 @@
 The files _pg_program*.py travel there as text and run on what is there: Python 3.8 and psycopg 3.1 are enough, and
 they import nothing but each other. They print what an operator reads, then one line `<mark> <JSON>`: the answer. The
 mark is random, so that no notice, warning or chatty start-up file can be taken for it. A line `<mark> {"xid": …}` comes
-before, as soon as the transaction has a number: with it the server can be asked afterwards how the transaction ended,
-whatever became of this process.
+before the first statement: with it the server can be asked afterwards how the transaction ended, whatever became of
+this process.
 """
 
 from __future__ import annotations

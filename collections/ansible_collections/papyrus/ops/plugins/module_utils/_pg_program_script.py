@@ -83,6 +83,7 @@ class Script:
         session = self.session
         session.run("BEGIN")
         say("BEGIN")
+        self._tell_xid()
         self._take_turn()
         before = self._catalogue()
         for number, place in enumerate(self.given["statements"], 1):
@@ -91,7 +92,6 @@ class Script:
         try:
             # Else a deferred constraint would be looked at by COMMIT alone, and a dry run would not see it fail.
             session.run("SET CONSTRAINTS ALL IMMEDIATE")
-            self._note_xid()
             after, written = self._catalogue(), int(session.rows(WRITES)[0][0] or 0)
         except Refused as exc:
             exc.error["message"] = "at the end of the transaction: " + exc.error["message"]
@@ -104,7 +104,7 @@ class Script:
         say(f"CATALOGUE: {'unchanged' if before == after else 'changed'}; {written} rows written")
         return {
             "committed": bool(self.given["commit"]),
-            "alters": bool(self.xid) and (before != after or written > 0),
+            "alters": before != after or written > 0,
             "catalogue_before": before,
             "catalogue_after": after,
             "rows_written": written,
@@ -122,12 +122,10 @@ class Script:
     def _catalogue(self) -> str:
         return str(self.session.rows(self.given["catalogue"])[0][0])
 
-    def _note_xid(self) -> None:
-        """Told at once: it is what makes the end of the transaction knowable when this process is gone."""
-        found = self.session.rows("SELECT pg_catalog.txid_current_if_assigned()::text")[0][0]
-        if found and not self.xid:
-            self.xid = found
-            write(f"{self.given['mark']} {json.dumps({'xid': found})}\n")
+    def _tell_xid(self) -> None:
+        """Before anything is done: it makes the end of the transaction knowable when this process is gone."""
+        self.xid = str(self.session.rows("SELECT pg_catalog.txid_current()::text")[0][0])
+        write(f"{self.given['mark']} {json.dumps({'xid': self.xid})}\n")
 
     def _statement(self, number: int, place: list[int]) -> None:
         start, end, line = place
@@ -157,8 +155,6 @@ class Script:
             say("…  the other statements are counted only")
         if word in ("SET", "RESET"):
             session.limits()
-        if not self.xid:
-            self._note_xid()
 
     def _explained(self, exc: Refused) -> Refused:
         if exc.error["sqlstate"] == LOCK_TIMEOUT:
@@ -199,8 +195,6 @@ class Script:
 
 def transaction_status(session: Session, xid: str) -> str:
     """`committed`, `aborted`, `in progress`, or "" when the server does not remember."""
-    if not xid:
-        return "aborted"  # it never wrote anything
     return session.rows("SELECT coalesce(pg_catalog.txid_status($1), '')", xid)[0][0] or ""
 
 

@@ -64,7 +64,7 @@ class Place:
 
 @dataclass
 class Answer:
-    """`said` is the program's answer, None when none came; `xid` the transaction's number once it wrote something."""
+    """`said` is the program's answer, None when none came; `xid` the transaction's number, once it began."""
 
     result: ExecResult
     said: dict[str, Any] | None = None
@@ -177,7 +177,7 @@ def run_script(run: Run, place: Place, parameters: Mapping[str, Any], files: Fil
     if answer.result.outcome == "not_run" or not parameters["commit"]:
         return Outcome(answer, False)
     if answer.result.outcome == "exited" and not answer.xid:
-        return Outcome(answer, False)  # ended by itself before it wrote anything: nothing can be committed later
+        return Outcome(answer, False)  # it ended by itself, before the transaction began
     if not answer.xid:
         return Outcome(answer, None, "its transaction's number never arrived, so the server cannot be asked about it")
     again = ask(run, place, "outcome", {"xid": answer.xid}, Files(private=files.private))
