@@ -168,7 +168,11 @@ class _Run:
         given = self.command.connect_timeout
         limits = Limits(max(self._left(), min(given, READY_SECONDS)), given, self.command.timeout)
         channel = _channel(self.calls, place, session, self.world)
-        return Conversation(transport, channel, self.wrapped, self.recorder, limits, self._kill).run()
+
+        def kill(pid: int, tag: str) -> str:
+            return _kill(self.calls, self.target.cluster, place, self.world, words.kill_text(pid, tag))
+
+        return Conversation(transport, channel, self.wrapped, self.recorder, limits, kill).run()
 
     def _judge(self, ending: Ending, place: Place) -> tuple[ExecOutcome, str, int | None]:
         if ending.timed_out:
@@ -185,26 +189,24 @@ class _Run:
             return "indeterminate", f"nobody knows how the command ended: {reason}", None
         return "not_run", f"the command was not started: {reason}", None
 
-    def _kill(self, pid: int, tag: str) -> str:
-        """A second session in the same container ends the processes of the first one's command."""
-        assert self.place is not None
-        lost = "it may still run in the container"
-        wrapped = words.wrap(words.kill_text(pid, tag))
-        recorder = Recorder(1024, self.world.clock)
-        try:
-            session = execute(self.calls, self.target.cluster, self.place, wrapped.text, KILL_SECONDS, self.world)
-            transport = _connect(self.calls, session, KILL_SECONDS, self.world)
-        except (CannotRun, AwsFailure, Disconnected) as exc:
-            return f"{lost}: {exc}"
-        channel = _channel(self.calls, self.place, session, self.world)
-        limits = Limits(KILL_SECONDS, KILL_SECONDS, KILL_SECONDS)
-        ending = Conversation(transport, channel, wrapped, recorder, limits, lambda _pid, _tag: lost).run()
-        killed = recorder.final(None, 0.0).data.strip()
-        if ending.rc != 0 or not killed.isdigit():
-            return f"{lost}: {ending.reason or 'its processes could not be looked for'}"
-        return (
-            f"{int(killed)} processes of it were killed in the container" if int(killed) else "nothing of it was left"
-        )
+
+def _kill(calls: Calls, cluster: str, place: Place, world: World, text: str) -> str:
+    """A second session in the same container ends the processes of the first one's command; says what came of it."""
+    lost = "it may still run in the container"
+    wrapped = words.wrap(text)
+    recorder = Recorder(1024, world.clock)
+    try:
+        session = execute(calls, cluster, place, wrapped.text, KILL_SECONDS, world)
+        transport = _connect(calls, session, KILL_SECONDS, world)
+    except (CannotRun, AwsFailure, Disconnected) as exc:
+        return f"{lost}: {exc}"
+    channel = _channel(calls, place, session, world)
+    limits = Limits(KILL_SECONDS, KILL_SECONDS, KILL_SECONDS)
+    ending = Conversation(transport, channel, wrapped, recorder, limits, lambda pid, tag: lost).run()
+    killed = recorder.final(None, 0.0).data.strip()
+    if ending.rc != 0 or not killed.isdigit():
+        return f"{lost}: {ending.reason or 'its processes could not be looked for'}"
+    return f"{int(killed)} processes of it were killed in the container" if int(killed) else "nothing of it was left"
 
 
 def execute(calls: Calls, cluster: str, place: Place, text: str, timeout: float, world: World) -> _Session:

@@ -73,7 +73,7 @@ class Socket:
         *,
         timeout: float,
         plaintext: bool = False,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Disconnected when it cannot be opened within `timeout` seconds.
 
@@ -93,7 +93,9 @@ class Socket:
             self._connection = self._stack.enter_context(
                 connect(
                     url,
-                    ssl=tls_context(environment) if parts.scheme == "wss" else None,
+                    ssl=tls_context(os.environ if environment is None else environment)
+                    if parts.scheme == "wss"
+                    else None,
                     compression=None,
                     open_timeout=timeout,
                     close_timeout=_CLOSE_SECONDS,

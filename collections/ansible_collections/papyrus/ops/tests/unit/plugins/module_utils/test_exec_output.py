@@ -165,7 +165,7 @@ def test_N3_stdin_is_not_shown_with_its_command() -> None:
     [
         (lambda: Target("c"), "either a task or a service"),
         (lambda: Target("c", service="s", task="t"), "either a task or a service"),
-        (lambda: Command(), "either"),
+        (Command, "either"),
         (lambda: Command("x", argv=("y",)), "either"),
         (lambda: Command("a\0b"), "NUL"),
         (lambda: Command("x", timeout=0), "more than 0"),
