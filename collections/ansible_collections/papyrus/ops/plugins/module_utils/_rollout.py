@@ -26,6 +26,7 @@ from ._rollout_judge import (
     judge_new,
     judge_old,
     judge_way_back,
+    only_new,
     reason_of,
     triggered,
 )
@@ -221,8 +222,8 @@ class Rollout:
         """SUCCESSFUL: true only when the desired tasks of this very deployment run, and no others."""
         outcome = self._serving(judge_new, self.watcher.own)
         self._with(verdict, outcome)
-        if outcome.ok:
-            verdict.result = "deployed"
+        if outcome.ok or only_new(outcome.last):
+            verdict.result, verdict.cause = "deployed", "" if outcome.ok else outcome.reason
             return verdict
         why = f"ECS calls it SUCCESSFUL, but after {self.plan.settle_timeout:g} s {outcome.reason}"
         return self._give_up(verdict, why)

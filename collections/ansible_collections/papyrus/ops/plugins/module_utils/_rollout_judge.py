@@ -172,12 +172,14 @@ def death_text(death: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Serving:
-    """What runs. `running` task definition → RUNNING tasks; `own` those of the deployment in question; `silence` why
-    AWS did not answer."""
+    """What runs. `running` task definition → RUNNING tasks; `own` those of the deployment in question; `unsettled`
+    names deployments that ECS still lists as under way or as left; `silence` why AWS did not answer.
+    """
 
     desired: int
     running: Mapping[str, int]
     own: int
+    unsettled: tuple[str, ...] = ()
     silence: str = ""
 
     @property
@@ -194,11 +196,18 @@ class Serving:
         return f"{', '.join(parts) or 'no task'} running, {self.desired} desired"
 
 
-def judge_new(seen: Serving) -> Judgement:
+def only_new(seen: Serving) -> bool:
     """Whether the desired tasks of the deployment run, and no others."""
+    return not seen.silence and seen.own >= seen.desired and seen.total == seen.own
+
+
+def judge_new(seen: Serving) -> Judgement:
+    """As `only_new`, and ECS lists no other deployment any more: what asks next shall see a service at rest."""
     if seen.silence:
         return GoOn(f"AWS did not answer: {seen.silence}")
-    if seen.own >= seen.desired and seen.total == seen.own:
+    if only_new(seen) and seen.unsettled:
+        return GoOn(f"{seen.text()}; ECS still lists {', '.join(seen.unsettled)}")
+    if only_new(seen):
         return Done(seen.text())
     return GoOn(f"{seen.own} of {seen.desired} tasks of the deployment run; {seen.text()}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from . import _aws
@@ -267,9 +268,9 @@ class Watcher:
                 service = self.service()
                 seen = self.tasks.serving(int(service.get("desiredCount") or 0), own)
             except _aws.AwsFailure as exc:
-                return Serving(0, {}, 0, self._silence(exc))
+                return Serving(0, {}, 0, silence=self._silence(exc))
             self._silent_since = None
-            return seen
+            return replace(seen, unsettled=unsettled(service))
 
         def tell(_number: int, seen: Serving, judgement: Judgement) -> None:
             self.journal.look(
@@ -329,6 +330,15 @@ class Watcher:
                     self.journal.event("log", "\n".join(end_of(log)), task_arn=death["task_arn"], **log)
         for death, log in self.tasks.new_lines():
             self.journal.event("log", "\n".join(end_of(log)), task_arn=death["task_arn"], **log)
+
+
+def unsettled(service: Mapping[str, Any]) -> tuple[str, ...]:
+    """Deployments in the service's list that are under way, or were left and are not gone yet."""
+    return tuple(
+        f"{item.get('id')} ({item.get('status')}, {item.get('rolloutState') or 'no state'})"
+        for item in service.get("deployments") or []
+        if item.get("status") != "PRIMARY" or item.get("rolloutState") == "IN_PROGRESS"
+    )
 
 
 def counts(revision: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,6 +121,11 @@ options:
   progress:
     description: File to which each line of progress is appended. The action plugin sets it.
     type: path
+notes:
+  - Needs the permissions C(ecs:UpdateService), C(ecs:StopServiceDeployment), C(ecs:ListServiceDeployments),
+    C(ecs:DescribeServiceDeployments), C(ecs:DescribeServiceRevisions), C(ecs:DescribeServices),
+    C(ecs:DescribeTaskDefinition), C(ecs:ListTasks), C(ecs:DescribeTasks) and C(logs:GetLogEvents), and C(iam:PassRole)
+    for the roles of the task definition.
 seealso:
   - module: papyrus.ops.ecs_taskdef_revision
   - name: Amazon ECS service deployments
@@ -380,6 +385,7 @@ def main() -> None:
     if module.check_mode:
         verdict.task_definition, verdict.previous = rollout.arn, rollout.previous
         verdict.serving, verdict.changed = rollout.previous, not nothing_to_do if back else bool(rollout.request)
+        verdict.cause = nothing_to_do or f"check mode; would be {'taken back' if back else 'rolled out'}"
         module.exit_json(diff=rollout.difference(), **told(rollout, verdict))
     try:
         verdict = rollout.back(nothing_to_do, asked["cause"]) if back else rollout.forward()

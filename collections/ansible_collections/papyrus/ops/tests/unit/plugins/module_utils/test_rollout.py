@@ -183,6 +183,23 @@ def test_F3_tasks_of_the_same_revision_that_another_deployment_started_do_not_co
     assert verdict.result == "failed"
 
 
+def test_F3_deployments_that_ecs_still_lists_are_waited_for_but_not_for_ever() -> None:
+    def lag(world: World) -> None:
+        old = world.service["deployments"][-1]
+        world.succeed()
+        world.service["deployments"].append({**old, "status": "ACTIVE"})
+
+    def settle(world: World) -> None:
+        del world.service["deployments"][1:]
+
+    world = World([lag, lambda w: None, settle])
+    verdict = world.forward()
+    assert (verdict.result, verdict.cause, world.now) == ("deployed", "", 15)
+    verdict = World([lag]).forward(settle_timeout=20)
+    assert verdict.result == "deployed"
+    assert "ECS still lists ecs-svc/1 (ACTIVE, COMPLETED)" in verdict.cause
+
+
 def test_F3_old_tasks_that_still_drain_after_successful_are_waited_for() -> None:
     def early(world: World) -> None:
         world.succeed()

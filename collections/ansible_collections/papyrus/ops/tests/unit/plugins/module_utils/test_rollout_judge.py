@@ -25,6 +25,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._rollout_judge import 
     judge_new,
     judge_old,
     judge_way_back,
+    only_new,
     triggered,
 )
 from ansible_collections.papyrus.ops.tests.unit import ecs_shapes as shapes
@@ -131,6 +132,9 @@ def test_the_explanation_has_ecs_words_the_count_and_the_first_death() -> None:
 def test_deployed_means_all_desired_tasks_of_this_deployment_and_no_others() -> None:
     assert isinstance(judge_new(Serving(2, {NEW: 2}, 2)), Done)
     assert isinstance(judge_new(Serving(2, {NEW: 1}, 1)), GoOn)
+    assert isinstance(judge_new(Serving(2, {NEW: 2}, 2, ("ecs-svc/1 (ACTIVE, COMPLETED)",))), GoOn)
+    assert only_new(Serving(2, {NEW: 2}, 2, ("ecs-svc/1 (ACTIVE, COMPLETED)",)))
+    assert not only_new(Serving(0, {}, 0, silence="ThrottlingException"))
     assert isinstance(judge_new(Serving(2, {NEW: 2, OLD: 1}, 2)), GoOn)
     assert isinstance(judge_new(Serving(2, {NEW: 2}, 0)), GoOn), "the same revision, but of another deployment"
 
