@@ -1,0 +1,171 @@
+"""release from a changed line to a proven service, and back to the revision before when anything breaks (F1-F3)."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import harness
+from .recorded import changed_app
+from .releases import ITEMS, Release, Served, left_nothing, went_back
+from .services import Services
+
+DBCHECK, HEALTHZ = "papyrus/blueprints/dbcheck.py", "papyrus/blueprints/healthz.py"
+BEGIN = "import os\n"
+DIES = f"{BEGIN}print('boom: no blueprint', flush=True)\nraise SystemExit(3)\n"
+
+
+def items(smoke: harness.Smoke) -> dict[str, str]:
+    """Status of the newest item of each name."""
+    return {line["name"]: line["status"] for line in smoke.lines}
+
+
+def test_F_from_a_changed_line_to_a_proof_and_again_without_a_change(tmp_path: Path, services: Services) -> None:
+    service = services.service("release", breaker=True)
+    old, variables = Served(service), service | changed_app(tmp_path)
+    first = Release(tmp_path / "first", variables)
+    smoke = first.end()
+    assert smoke.exit_code == 0, smoke.output[-4000:]
+    assert items(smoke).keys() >= ITEMS
+    pushed, revision = (json.loads(smoke.item(name)) for name in ("image_push.json", "taskdef_diff.json"))
+    new = Served(service)
+    assert new.only(revision["task_definition_arn"]), (new.revisions, new.deployments)
+    assert (revision["previous"], new.digests) == (old.revision, {pushed["digest"]})
+    assert pushed["digest"] not in old.digests
+    release = smoke.verdict["release"]
+    assert (release["result"], release["serving"], release["proven"]) == ("deployed", new.revision, True)
+    binding = json.loads(smoke.item("binding.json"))
+    assert binding["released"] == {
+        "digest": pushed["digest"],
+        "index_digest": "",
+        "task_definition": new.revision,
+    }
+    assert {link["status"] for chain in binding["chains"] for link in chain["links"]} == {"ok"}
+    assert first.writes.count("RegisterTaskDefinition") == 1
+    assert first.writes.count("PutImage") == 1
+    assert left_nothing(smoke)
+
+    second = Release(tmp_path / "second", variables)
+    second.wait_for_task("Ask every path through the temporary ALB", 300)
+    second.signal(signal.SIGINT)
+    interrupted = second.end_by_guard()
+    assert interrupted.exit_code == 99
+    assert not {"RegisterTaskDefinition", "PutImage", "InitiateLayerUpload"} & set(second.writes), second.writes
+    assert json.loads(interrupted.item("image_push.json"))["outcome"] == "was there already"
+    assert interrupted.verdict["result"] == "FAILED"
+    told = interrupted.verdict["release"]
+    assert (told["result"], told["serving"], told["proven"]) == ("deployed", new.revision, False), told
+    assert Served(service).only(new.revision)
+    assert left_nothing(interrupted)
+
+
+def test_F_check_mode_shows_the_whole_plan_and_writes_nothing(tmp_path: Path) -> None:
+    variables = changed_app(tmp_path) | {"papyrus_task_environment": {"PGSSLMODE": "verify-full", "ADDED": "yes"}}
+    release = Release(tmp_path / "run", variables, "--check", "--diff")
+    smoke = release.end()
+    assert smoke.exit_code == 0, smoke.output[-4000:]
+    assert release.writes == []
+    assert smoke.bundles == []
+    for words in (
+        "(would be pushed)",
+        "+            ADDED: 'yes'",
+        "would be rolled out",
+        "aws_lb.this will be created",
+        "schema",
+        ":5000",
+    ):
+        assert words in smoke.output, words
+
+
+def test_F3_dying_with_exit_3_is_taken_back_by_the_circuit_breaker(tmp_path: Path, services: Services) -> None:
+    service = services.service("exit3", breaker=True)
+    old = Served(service).revision
+    broken = changed_app(tmp_path, {"gunicorn.conf.py": (BEGIN, DIES)})
+    smoke = Release(tmp_path / "run", service | broken).end()
+    went_back(smoke, service, old, "deployment circuit breaker", "exit code 3", "boom: no blueprint")
+
+
+def test_F3_a_dbcheck_that_fails_is_taken_back_by_the_run_itself(tmp_path: Path, services: Services) -> None:
+    service = services.service("dbcheck", breaker=True)
+    old = Served(service).revision
+    begin = "def dbcheck() -> Response:\n"
+    broken = changed_app(tmp_path, {DBCHECK: (begin, f"{begin}    return 1 / 0\n")})
+    smoke = Release(tmp_path / "run", service | broken).end()
+    went_back(smoke, service, old, "papyrus.ops", "/dbcheck", "500")
+    assert "HTTP/1.1 500" in smoke.item("dbcheck.log")
+
+
+def test_C6_sigint_in_the_middle_of_the_rollout(tmp_path: Path, services: Services) -> None:
+    service = services.service("sigint", breaker=True)
+    release = Release(tmp_path / "run", service | changed_app(tmp_path))
+    release.wait_for(lambda: "has begun" in release.output, 200)
+    release.signal(signal.SIGINT)
+    smoke = release.end_by_guard()
+    assert smoke.exit_code == 99
+    assert smoke.verdict["result"] == "FAILED"
+    told = smoke.verdict["release"]
+    assert told["result"] == "failed"
+    assert "interrupted" in told["cause"]
+    assert told["serving"] == Served(service).revision, told
+    assert left_nothing(smoke)
+
+
+# What the rollout's own tests show as well, in whole runs: by hand, as each takes minutes.
+
+
+@pytest.mark.soak
+def test_F3_a_healthz_that_fails_is_taken_back_by_the_circuit_breaker(tmp_path: Path, services: Services) -> None:
+    service = services.service("healthz", breaker=True)
+    old = Served(service).revision
+    broken = changed_app(tmp_path, {HEALTHZ: ('{"ok": True})', '{"ok": False}, 500)')})
+    smoke = Release(tmp_path / "run", service | broken).end()
+    went_back(smoke, service, old, "deployment circuit breaker", "health check")
+
+
+def secret_changed(
+    services: Services, folder: Path, kind: str, **changes: Any
+) -> tuple[harness.Smoke, dict[str, Any], str]:
+    """A release during which the secret changes, once its preflight has passed. Run, service, revision before."""
+    secret = services.secret()
+    service = services.service(kind, breaker=True, secret=secret["arn"]) | {
+        "papyrus_secret_id": secret["papyrus_secret_id"]
+    }
+    old = Served(service).revision
+    release = Release(folder / "run", service | changed_app(folder))
+    release.wait_for_task("Make the revision of the release", 200)
+    manager = harness.client("secretsmanager")
+    value = json.loads(manager.get_secret_value(SecretId=secret["arn"])["SecretString"]) | changes
+    kept = {key: member for key, member in value.items() if member is not None}
+    manager.put_secret_value(SecretId=secret["arn"], SecretString=json.dumps(kept))
+    return release.end(), service, old
+
+
+@pytest.mark.soak
+def test_F3_a_secret_without_its_key_is_taken_back_by_the_circuit_breaker(tmp_path: Path, services: Services) -> None:
+    smoke, service, old = secret_changed(services, tmp_path, "nokey", password=None)
+    went_back(smoke, service, old, "deployment circuit breaker", "ResourceInitializationError", "password")
+
+
+@pytest.mark.soak
+def test_E1_a_password_that_drifts_meanwhile_is_taken_back_by_the_run_itself(
+    tmp_path: Path, services: Services
+) -> None:
+    smoke, service, old = secret_changed(services, tmp_path, "drift", password="not-the-password-at-all")
+    went_back(smoke, service, old, "papyrus.ops", "password")
+    assert "not-the-password-at-all" not in smoke.output
+
+
+@pytest.mark.soak
+def test_F3_an_image_that_vanishes_is_taken_back_by_the_circuit_breaker(tmp_path: Path, services: Services) -> None:
+    service = services.service("noimage", breaker=True)
+    old, (image, digest) = Served(service).revision, services.image()
+    chosen = {"papyrus_image_builder": "none", "papyrus_release_image": digest}
+    release = Release(tmp_path / "run", service | chosen)
+    release.wait_for_task("Keep what differs from the revision", 200)
+    repository = image.partition("/")[2].partition("@")[0]
+    harness.client("ecr").batch_delete_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])
+    went_back(release.end(), service, old, "deployment circuit breaker", "CannotPullContainerError")
