@@ -206,7 +206,7 @@ session:
 error:
   description:
     - What went wrong; nothing when nothing did.
-    - RV(error.kind) is V(sql), V(connect), V(locked), V(plaintext), V(hash), V(lost), V(limit), V(setting), V(psycopg),
+    - Its C(kind) is V(sql), V(connect), V(locked), V(plaintext), V(hash), V(lost), V(limit), V(setting), V(psycopg),
       V(ended), V(program), or V(exec) when no answer arrived.
   returned: always
   type: dict
