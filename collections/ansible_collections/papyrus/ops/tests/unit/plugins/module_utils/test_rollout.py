@@ -87,6 +87,15 @@ def test_F3_the_alarm_is_named(alarms: dict[str, Any], by: str) -> None:
     assert (verdict.result, verdict.by, verdict.serving) == ("rolled_back", by, OLD)
 
 
+def test_F3_a_task_that_is_scaled_in_by_a_rollback_has_not_died() -> None:
+    alarms = {"status": "TRIGGERED", "triggeredAlarmNames": ["5xx"]}
+    world = World([lambda w: w.start(NEW, w.own, 51), lambda w: w.go_back(alarms=alarms, statusReason="rings")])
+    rollout = world.rollout()
+    rollout.prepare()
+    assert rollout.forward().by == "alarm 5xx"
+    assert rollout.watcher.deaths == []
+
+
 def test_F3_a_deployment_that_somebody_stopped_is_rolled_back_by_nobody_we_know() -> None:
     world = World([lambda w: w.go_back(statusReason="Service deployment rolled back by request.")])
     verdict = world.forward()

@@ -85,6 +85,8 @@ def test_F3_a_stopped_deployment_whose_overtaker_is_not_listed_yet_is_not_taken_
     assert verdict.result == "superseded"
     assert "ecs-svc/somebody of papyrus-task:8" in verdict.cause
     assert len(world.updates) == 1
+    other = World([overtake])
+    assert other.forward(roll_back=False).result == "superseded"
 
 
 def test_F3_somebody_who_rolls_out_between_our_look_and_our_update_is_left_alone() -> None:
