@@ -394,6 +394,35 @@ def test_a_notice_cannot_answer_for_the_program_nor_move_the_cursor(database: Da
     assert '\nmark {"op": "script", "ok": true}' not in database.container.outputs[-1]
 
 
+def test_floods_and_long_messages_leave_the_answer_whole(database: Database) -> None:
+    sql = (
+        "DO $$ BEGIN FOR n IN 1..400 LOOP RAISE NOTICE '% %', n, repeat('x', 5000); END LOOP; "
+        "RAISE EXCEPTION '%', repeat('y', 3000000); END $$;"
+    )
+    outcome = database.script(sql)
+    assert outcome.answer.said
+    assert (len(outcome.answer.said["notices"]), outcome.answer.said["notices_left_out"]) == (200, 200)
+    assert outcome.answer.error["message"].startswith("yyy") and len(outcome.answer.error["message"]) < 2000
+    assert len(database.container.outputs[-1]) < 1 << 20
+
+
+def test_many_statements_are_counted_where_they_are_too_many_to_be_told(database: Database) -> None:
+    sql = "CREATE TABLE s.t (a int);" + "".join(f"INSERT INTO s.t VALUES ({n});\n" for n in range(1000))
+    outcome = database.script(sql)
+    assert outcome.answer.said and outcome.answer.said["tags"] == {"CREATE TABLE": 1, "INSERT": 1000}
+    assert outcome.answer.said["done"] == 1001
+    assert "…  the other statements are counted only" in database.container.outputs[-1]
+
+
+def test_a_huge_statement_and_text_of_every_plane_arrive_whole(database: Database) -> None:
+    texts = ["é", "日本語", "😀", "\u200b", "$x$", "'';", "-- no comment", "/*", "\\n", "\t", "\r\n"]
+    rows = ",\n".join(f"({n}, $q${text}$q$)" for n, text in enumerate(texts * 2000))
+    outcome = database.script("CREATE TABLE s.t (a int, b text);\nINSERT INTO s.t VALUES " + rows)
+    assert outcome.committed is True, outcome.answer.error
+    assert [row[0] for row in database.rows("SELECT b FROM s.t ORDER BY a LIMIT 11")] == texts
+    assert database.rows("SELECT count(*) FROM s.t") == [(22000,)]
+
+
 def test_a_chatty_start_of_python_is_not_taken_for_the_answer(database: Database, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text('print(\'{"op": "login", "ok": false}\')\n', "utf-8")
     database.container.variables["PYTHONPATH"] = str(tmp_path)

@@ -43,6 +43,9 @@ LIMITS = (
 SPOKEN = 200
 """Lines about statements, and notices, that are kept; the rest is counted."""
 
+LONGEST = 1000
+"""Characters of one message that are kept."""
+
 LOGIN_STATES = (
     ("password authentication failed", "28P01"),
     ("no pg_hba.conf entry", "28000"),
@@ -76,6 +79,11 @@ def scrub(text: str) -> str:
         for spelling in sorted(spellings, key=len, reverse=True):
             text = text.replace(spelling, "[password]")
     return text
+
+
+def short(text: str) -> str:
+    """A message may hold a whole row; the answer has to fit what is kept of the output."""
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
 
 def clean(value: Any) -> Any:
@@ -122,7 +130,7 @@ class Session:
         }
 
     def _notice(self, diag: Any) -> None:
-        text = f"{diag.severity}: {diag.message_primary}"
+        text = short(f"{diag.severity}: {diag.message_primary}")
         if len(self.notices) < SPOKEN:
             self.notices.append(text)
             say("   " + text)
@@ -169,7 +177,7 @@ def server_error(result: Any, lost: bool, message: str) -> dict[str, Any]:
 
     def text(name: str) -> str:
         value = result.error_field(getattr(DiagnosticField, name))
-        return value.decode("utf-8", "replace") if value else ""
+        return short(value.decode("utf-8", "replace")) if value else ""
 
     answer: dict[str, Any] = {"kind": "lost" if lost else "sql", "message": text("MESSAGE_PRIMARY") or message.strip()}
     answer["sqlstate"] = text("SQLSTATE")
