@@ -176,14 +176,16 @@ class Services:
         name, master_password, password = unique("db"), secrets.token_hex(12), secrets.token_hex(12)
         base = rds.describe_db_instances(DBInstanceIdentifier=DATABASE)["DBInstances"][0]
         base_group = base["VpcSecurityGroups"][0]["VpcSecurityGroupId"]
-        described = ec2.describe_security_groups(GroupIds=[base_group])["SecurityGroups"][0]
-        group = ec2.create_security_group(GroupName=name, Description="database of a test", VpcId=described["VpcId"])[
-            "GroupId"
-        ]
-        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=described["IpPermissions"])
+        groups = [base_group]  # the only one that the tasks' own group lets them reach
         if extra_cidr:
+            described = ec2.describe_security_groups(GroupIds=[base_group])["SecurityGroups"][0]
+            groups.append(
+                ec2.create_security_group(GroupName=name, Description="database of a test", VpcId=described["VpcId"])[
+                    "GroupId"
+                ]
+            )
             ec2.authorize_security_group_ingress(
-                GroupId=group,
+                GroupId=groups[1],
                 IpPermissions=[
                     {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": extra_cidr}]}
                 ],
@@ -210,7 +212,7 @@ class Services:
             MasterUserPassword=master_password,
             DBName="papyrus",
             DBSubnetGroupName=base["DBSubnetGroup"]["DBSubnetGroupName"],
-            VpcSecurityGroupIds=[group],
+            VpcSecurityGroupIds=groups,
             DBParameterGroupName=name,
         )
 
