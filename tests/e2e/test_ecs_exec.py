@@ -191,11 +191,12 @@ def test_N3_a_task_that_stops_in_the_middle_has_its_reason_named(services: Servi
         {"lose_input": 3},
         {"lose_client_acks": 2},
         {"pause_after": 1, "pause_seconds": 1},
+        {"handshake": "session_type"},
         {"duplicate": 3, "reorder": 4, "lose_output": 5, "lose_acks": 3, "lose_input": 4, "lose_client_acks": 3},
     ],
     ids=lambda stream: "+".join(stream),
 )
-def test_N3_faults_of_the_channel_change_nothing(container: Container, stream: dict[str, int]) -> None:
+def test_N3_faults_of_the_channel_change_nothing(container: Container, stream: dict[str, Any]) -> None:
     data = os.urandom(30_000)
     source = container.folder / "disturbed"
     source.write_bytes(data)

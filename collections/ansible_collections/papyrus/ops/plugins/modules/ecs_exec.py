@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ecs_exec
 short_description: Run a command in a container of an ECS task and get its exit code
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Runs one command through ECS Exec and returns its output and its true exit code.
   - Speaks the Session Manager's data channel itself. No plugin and no AWS CLI is needed, and the session's token is
