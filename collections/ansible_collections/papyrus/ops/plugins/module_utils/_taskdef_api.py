@@ -4,9 +4,9 @@
 
 """Task definitions of ECS read and registered whole: members that the installed botocore does not know are kept.
 
-botocore drops members of an answer that its model lacks, and refuses them in a request. Its own events give the body of
-the answer before it is parsed, and let the body of the request be completed before it is signed, so that a setting
-which is newer than the installed botocore survives a release made with it.
+botocore drops members of an answer that its model lacks, and refuses them in a request. Its own events give the answer
+as it came, and let the body of the request be completed before it is signed, so that a setting which is newer than the
+installed botocore survives a release made with it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 from ._calls import Calls
 from ._taskdef import READ_ONLY, registerable
 
-_DESCRIBED = "before-parse.ecs.DescribeTaskDefinition"
-_REGISTERED = "before-parse.ecs.RegisterTaskDefinition"
+_DESCRIBED = "after-call.ecs.DescribeTaskDefinition"
+_REGISTERED = "after-call.ecs.RegisterTaskDefinition"
 _REGISTERING = "before-call.ecs.RegisterTaskDefinition"
 _BODY = "PapyrusBody"
 
@@ -143,9 +143,9 @@ class Definitions:
         return self._described(answer)
 
 
-def _keep_body(response_dict: Mapping[str, Any], customized_response_dict: dict[str, Any], **dummy: Any) -> None:
-    if response_dict["status_code"] < 300:
-        customized_response_dict[_BODY] = response_dict["body"]
+def _keep_body(http_response: Any, parsed: dict[str, Any], **dummy: Any) -> None:
+    if http_response.status_code < 300:
+        parsed[_BODY] = getattr(http_response, "content", None)
 
 
 def _without_nulls(value: Any) -> Any:
