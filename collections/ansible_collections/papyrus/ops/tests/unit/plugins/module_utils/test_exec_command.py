@@ -143,7 +143,7 @@ def test_N3_a_command_that_is_killed_itself_has_the_signals_exit_code() -> None:
 
 
 def test_N3_neither_command_nor_process_list_knows_the_mark() -> None:
-    wrapped = words.wrap("cat /proc/$PPID/cmdline /proc/self/environ /proc/$PPID/environ; set; ps -ef")
+    wrapped = words.wrap("cat /proc/$PPID/cmdline /proc/self/environ /proc/$PPID/environ; set; ps -ef; true")
     seen = in_terminal(wrapped)
     assert seen.rc == 0
     assert wrapped.tag.encode() in seen.output
