@@ -309,10 +309,10 @@ def test_G1_a_table_in_use_is_not_waited_for_longer_than_allowed(database: Datab
     database.script(FIRST)
     with database.connect() as other, other.transaction():
         other.execute("LOCK TABLE s.t")
-        ran = database.script("ALTER TABLE s.t ADD b int;", lock_timeout=1)
+        ran = database.script("ALTER TABLE s.t ADD b int;", lock_timeout=4)
         pid = other.info.backend_pid
     assert ran["failed"] and ran["error"]["sqlstate"] == "55P03"
-    assert f"waited 1.0 s (lock_timeout) for a lock of pid {pid}" in ran["msg"]
+    assert f"waited 4.0 s (lock_timeout) for a lock of pid {pid}" in ran["msg"]
     assert "pg_terminate_backend" in ran["msg"]
 
 

@@ -116,3 +116,7 @@ class Database:
         with self.server.connect() as connection:
             connection.autocommit = True
             connection.execute(sql)
+
+    def tables(self, schema: str = "s") -> list[str]:
+        sql = f"SELECT tablename FROM pg_tables WHERE schemaname = '{schema}' ORDER BY 1"
+        return [row[0] for row in self.rows(sql)]
