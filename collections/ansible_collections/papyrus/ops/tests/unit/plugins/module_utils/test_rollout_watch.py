@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws
 from ansible_collections.papyrus.ops.plugins.module_utils._rollout_checks import Refused
 from ansible_collections.papyrus.ops.plugins.module_utils._rollout_watch import PATIENCE
+from ansible_collections.papyrus.ops.tests.unit import ecs_shapes as shapes
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import Refusal
 from ansible_collections.papyrus.ops.tests.unit.rollout_world import NEW, OLD, World
 from botocore.exceptions import ReadTimeoutError
@@ -204,6 +205,25 @@ def test_F3_a_deployment_begun_before_is_followed_not_begun_again() -> None:
     world.begin(NEW, "ecs-svc/ours")
     verdict = world.forward(deployment="ecs-svc/ours")
     assert (verdict.result, verdict.deployment, world.updates) == ("deployed", "ecs-svc/ours", [])
+
+
+def test_F3_a_death_is_named_once_with_its_exit_code_and_never_that_of_another_deployments_task() -> None:
+    def stopping(world: World) -> None:
+        world.die(51)
+        world.tasks[shapes.task_arn(51)]["lastStatus"] = "STOPPING"
+        del world.tasks[shapes.task_arn(51)]["containers"][0]["exitCode"]
+        world.end(0, "EssentialContainerExited", "Essential container in task exited", 1)
+
+    def stopped(world: World) -> None:
+        world.end(51, "EssentialContainerExited", "Essential container in task exited", 3)
+
+    world = World([stopping, stopped, World.succeed])
+    rollout = world.rollout()
+    rollout.prepare()
+    assert rollout.forward().result == "deployed"
+    assert [(death["task_arn"], death["exit_codes"]) for death in rollout.watcher.deaths] == [
+        (shapes.task_arn(51), {"app": 3})
+    ]
 
 
 def test_F3_200_tasks_are_described_once_each_in_batches() -> None:
