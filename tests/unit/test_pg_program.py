@@ -152,6 +152,13 @@ def test_G1_a_second_apply_of_a_definition_changes_nothing(database: Database, s
     assert first.answer.said["alters"] is ("TEMP" not in sql)
 
 
+def test_G1_the_script_may_lower_its_limits(database: Database) -> None:
+    show = "DO $$ BEGIN RAISE NOTICE '%', current_setting('lock_timeout'); END $$;"
+    outcome = database.script(f"{show}SET lock_timeout = '100ms';{show}SET lock_timeout = 0;{show}RESET ALL;{show}")
+    assert outcome.answer.said
+    assert outcome.answer.said["notices"] == ["NOTICE: 1s", "NOTICE: 100ms", "NOTICE: 1s", "NOTICE: 1s"]
+
+
 def test_G1_the_script_cannot_lift_its_limits(database: Database) -> None:
     sql = "SET statement_timeout = 0; SET lock_timeout = 0; SET SESSION lock_timeout = '1h';SELECT pg_sleep(120)"
     database.timeout = 7  # two seconds for the script

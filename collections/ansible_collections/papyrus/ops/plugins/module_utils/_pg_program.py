@@ -38,7 +38,8 @@ WHO = (
 LIMITS = (
     "SELECT pg_catalog.set_config(s.name, v.value, false) FROM pg_catalog.pg_settings AS s JOIN (VALUES "
     "('lock_timeout', $1), ('statement_timeout', $2), ('idle_in_transaction_session_timeout', $2), "
-    "('client_connection_check_interval', '2000')) AS v (name, value) ON v.name = s.name"
+    "('client_connection_check_interval', '2000')) AS v (name, value) ON v.name = s.name "
+    "WHERE $3 = 'all' OR s.setting::bigint = 0 OR s.setting::bigint > v.value::bigint"
 )
 SPOKEN = 200
 """Lines about statements, and notices, that are kept; the rest is counted."""
@@ -119,7 +120,7 @@ class Session:
         self.connection = connect(parts, given)
         self.connection.add_notice_handler(self._notice)
         self.pgconn = self.connection.pgconn
-        self.limits()
+        self.limits("all")
         row = self.rows(WHO)[0]
         self.facts = {
             "database": row[0],
@@ -137,10 +138,10 @@ class Session:
         else:
             self.notices_left_out += 1
 
-    def limits(self) -> None:
-        """Also after a SET of the script's: it may not lift them."""
+    def limits(self, which: str = "lifted") -> None:
+        """Also after a SET of the script's: it may lower them, not lift them."""
         statement = max(1, int((self.ends - time.monotonic()) * 1000))
-        self.rows(LIMITS, str(int(float(self.given["lock_timeout"]) * 1000)), str(statement))
+        self.rows(LIMITS, str(int(float(self.given["lock_timeout"]) * 1000)), str(statement), which)
 
     def run(self, text: str, *values: str) -> Any:
         """The libpq result of one statement; Refused with the server's words."""
