@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import json
-import queue
 import re
 import shlex
 import tempfile
-import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from ._routes import missing_routes
 from ._rows import Row, Status, listing
 
 Run = Callable[..., _exec.ExecResult]
+Wanted = tuple[str, str, Mapping[str, Any]]
+"""Name of the variable ("" for the URL map), command, task."""
 Names = Mapping[str, frozenset[str]]
 """Digests of one image (index, platform's manifest, configuration) by the task definition that names it."""
 
@@ -63,8 +64,9 @@ class Question:
 
 @dataclass
 class Seen:
-    """One command in one task: what it answered, and the transcript of its session."""
+    """One command in one task: what it answered, and the transcript of its session. `about` as in `Wanted`."""
 
+    about: str
     task: Mapping[str, Any]
     result: _exec.ExecResult
     transcript: str = ""
@@ -127,31 +129,30 @@ def look(
             raise _ecs_tasks.TaskProblem(message)
         answer.rows.append(Row(STEP, "Running tasks have the expected image", "skip", message))
         return answer
-    answer.images = {str(task["task_definition"]): frozenset() for task in found.tasks}
-    answer.images = {definition: names_of(definition) for definition in answer.images}
+    for task in found.tasks:
+        definition = str(task["task_definition"])
+        if definition not in answer.images:
+            answer.images[definition] = names_of(definition)
     row = judge_images(found.tasks, question.expected, answer.images, tuple(calls.request_ids))
     answer.add("running_image.log", row, images_text(answer, found.left_out, question.expected, row))
     if dry:
         return answer
     with tempfile.TemporaryDirectory(prefix="running-", dir=private) as folder:
-        sessions = Sessions(clients, question, Path(folder), private, run)
-        wanted = commands(question, found.tasks)
-        seen = sessions(wanted)
+        seen = Sessions(clients, question, Path(folder), private, run)(commands(question, found.tasks))
     for name, allowed in question.environment.items():
-        own = [item for (wanted_name, dummy, task), item in zip(wanted, seen, strict=True) if wanted_name == name]
+        own = [item for item in seen if item.about == name]
         answer.add(f"{name.lower()}_env.log", judge_environment(name, allowed, own, question), text(own))
     if question.without_environment:
         reason = question.without_environment
         answer.add("pgsslmode_env.log", Row("B13", "Environment of the running tasks", "skip", reason), reason)
     if question.routes_command:
-        own = [item for (wanted_name, dummy, task), item in zip(wanted, seen, strict=True) if not wanted_name]
+        own = [item for item in seen if not item.about]
         answer.add("flask_url_map_after.log", judge_routes(own, question), text(own))
     return answer
 
 
-def commands(question: Question, tasks: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Variable ("" for the URL map), command, task."""
-    asked = [(name, environment_command(name), task) for name in question.environment for task in tasks]
+def commands(question: Question, tasks: Sequence[Mapping[str, Any]]) -> list[Wanted]:
+    asked: list[Wanted] = [(name, environment_command(name), task) for name in question.environment for task in tasks]
     if question.routes_command:
         asked += [("", question.routes_command, task) for task in one_of_each_image(tasks)]
     return asked
@@ -168,35 +169,13 @@ class Sessions:
     def __init__(self, clients: _aws.Clients, question: Question, folder: Path, private: Path | None, run: Run) -> None:
         self.clients, self.question, self.folder, self.private, self.run = clients, question, folder, private, run
 
-    def __call__(self, wanted: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[Seen]:
+    def __call__(self, wanted: Sequence[Wanted]) -> list[Seen]:
         """In the order of `wanted`; what is raised in a session is raised here."""
-        todo: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for index in range(len(wanted)):
-            todo.put(index)
-        seen: dict[int, Seen] = {}
-        raised: list[Exception] = []
+        with futures.ThreadPoolExecutor(max_workers=WORKERS) as pool:
+            return list(pool.map(self.one, range(len(wanted)), wanted))
 
-        def work() -> None:
-            while not raised:
-                try:
-                    index = todo.get_nowait()
-                except queue.Empty:
-                    return
-                try:
-                    seen[index] = self.one(index, wanted[index][1], wanted[index][2])
-                except Exception as exc:  # a fault of the program, or a disk that is full: the caller's to see
-                    raised.append(exc)
-
-        threads = [threading.Thread(target=work, daemon=True) for dummy in range(min(WORKERS, len(wanted)))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if raised:
-            raise raised[0]
-        return [seen[index] for index in range(len(wanted))]
-
-    def one(self, index: int, command: str, task: Mapping[str, Any]) -> Seen:
+    def one(self, index: int, wanted: Wanted) -> Seen:
+        about, command, task = wanted
         question, log = self.question, self.folder / f"{index}.log"
         result = self.run(
             self.clients,
@@ -204,7 +183,7 @@ class Sessions:
             _exec.Command(command=command, timeout=question.timeout, connect_timeout=question.connect_timeout),
             _exec.Files(log=log, private=self.private),
         )
-        return Seen(task, result, log.read_text("utf-8", "replace") if log.exists() else "")
+        return Seen(about, task, result, log.read_text("utf-8", "replace") if log.exists() else "")
 
 
 def text(seen: Sequence[Seen]) -> str:

@@ -48,7 +48,7 @@ options:
     type: str
     default: ''
   cli:
-    description: The command that writes from inside the task.
+    description: The command that writes from inside the task. Beside O(read_back) it is not judged again.
     type: dict
     suboptions:
       result:
@@ -207,21 +207,22 @@ NAMES = {
 
 
 def judged(asked: dict, expected: proof.Expected) -> list:
-    """Rows with their items, in the order in which the proofs are made."""
+    """Rows with their items, in the order in which the proofs are made. Beside a read-back the command only informs."""
     cli, plaintext, fresh = ((asked[name] or {}) for name in ("cli", "plaintext", "fresh_login"))
+    wanted = [name for name in NAMES if asked[name] is not None and (name != "cli" or asked["read_back"] is None)]
     made = []
     if asked["skip"]:
-        return [proof.skipped(*NAMES[name], asked["skip"]) for name in NAMES if asked[name] is not None]
-    if asked["cli"] is not None and asked["read_back"] is None:
+        return [proof.skipped(*NAMES[name], asked["skip"]) for name in wanted]
+    if "cli" in wanted:
         row = proof.judge_cli(cli["result"], expected)
         made.append((row, proof.item(proof.CLI, row, row.reason + "\n", cli["log"] or "", os.path.exists)))
-    if asked["plaintext"] is not None:
+    if "plaintext" in wanted:
         row = proof.judge_plaintext(plaintext["result"])
         made.append((row, proof.item(proof.PLAINTEXT, row, row.reason + "\n", plaintext["log"] or "", os.path.exists)))
-    if asked["fresh_login"] is not None:
+    if "fresh_login" in wanted:
         row = proof.judge_fresh_login(fresh["result"])
         made.append((row, proof.item(proof.FRESH, row, fresh["result"].get("transcript") or row.reason + "\n")))
-    if asked["read_back"] is not None:
+    if "read_back" in wanted:
         made.append(read_back(asked["read_back"], cli.get("result") or {}, expected))
     return made
 

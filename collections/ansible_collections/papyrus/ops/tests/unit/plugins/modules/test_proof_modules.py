@@ -174,6 +174,8 @@ def test_E_database_proof_info_skips_what_is_asked_with_the_reason(run: Any) -> 
     result = run(database_proof_info, run_id=RUN, skip="no database", cli=CLI, fresh_login={})
     assert [(row["id"], row["status"], row["reason"]) for row in result["rows"]] == [("E1", "skip", "no database")] * 2
     assert [item(spec).status for spec in result["evidence"]] == ["skip", "skip"]
+    later = run(database_proof_info, run_id=RUN, skip="no Exec", cli=CLI, read_back={})
+    assert [row["id"] for row in later["rows"]] == ["E3"]
 
 
 def test_E_database_proof_info_names_what_makes_no_sense(run: Any) -> None:
