@@ -165,10 +165,15 @@ def login(
     }
     if row[0] != 1:
         return LoginResult(False, f"SELECT 1 answered {row[0]!r}", facts)
+    return judged(facts)
+
+
+def judged(facts: dict[str, Any], where: str = "") -> LoginResult:
+    """What a session proves: nothing, unless the server itself calls it encrypted and asked for the password."""
     if not facts["ssl"]:
         return LoginResult(False, "the server's own pg_stat_ssl says that the session is not encrypted", facts)
-    if not asked:
+    if not facts["password_asked"]:
         return LoginResult(
             False, "the server let the user in without asking for the password, so nothing is proved", facts
         )
-    return LoginResult(True, f"{row[1]} in {row[2]} over {row[4]}", facts)
+    return LoginResult(True, f"{facts['user']} in {facts['database']} over {facts['tls_version']}{where}", facts)

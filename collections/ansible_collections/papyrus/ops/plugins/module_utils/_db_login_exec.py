@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import _aws, _exec, _pg_remote
-from ._db_login import Login, LoginResult, scrub
+from ._db_login import Login, LoginResult, judged, scrub
 
 TIMEOUT = 20.0
 """Seconds for the login; the agent's readiness comes on top."""
@@ -51,8 +51,7 @@ def login(
         "ssl": bool(tls),
         "tls_version": tls or None,
         "server_version": session.get("server_version"),
+        "password_asked": bool(session.get("password_asked")),
         "task": answer.result.task_arn,
     }
-    if not tls:
-        return LoginResult(False, "the server's own pg_stat_ssl says that the session is not encrypted", facts)
-    return LoginResult(True, f"{facts['user']} in {facts['database']} over {tls}, from inside the task", facts)
+    return judged(facts, ", from inside the task")

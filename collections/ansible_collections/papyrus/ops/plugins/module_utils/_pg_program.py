@@ -128,6 +128,7 @@ class Session:
             "tls": (row[3] or "unknown version") if row[2] == "true" else "",
             "pid": int(row[4] or 0),
             "server_version": row[5],
+            "password_asked": bool(self.pgconn.used_password),
         }
 
     def _notice(self, diag: Any) -> None:

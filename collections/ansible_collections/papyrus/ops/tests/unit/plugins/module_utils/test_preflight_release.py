@@ -172,7 +172,13 @@ def _payload(command: _exec.Command) -> bytes:
     return zlib.decompress(command.stdin or b"")
 
 
-SESSION = {"user": "papyrus_app", "database": "papyrus", "tls": "TLSv1.3", "server_version": "17.4"}
+SESSION = {
+    "user": "papyrus_app",
+    "database": "papyrus",
+    "tls": "TLSv1.3",
+    "server_version": "17.4",
+    "password_asked": True,
+}
 CONNECTED = {"ok": True, "connected": True, "refused_plaintext": False, "session": SESSION, "error": None}
 WRONG = {"kind": "connect", "message": "FATAL: password authentication failed", "sqlstate": "28P01"}
 
@@ -200,6 +206,7 @@ def test_B2_the_login_through_exec_sends_the_secrets_values_by_standard_input_on
         (CONNECTED, {"outcome": "indeterminate", "rc": None, "reason": "the socket closed"}, ""),
         (None, {"outcome": "not_run", "rc": None, "reason": "ECS Exec is off"}, "ECS Exec is off"),
         ({**CONNECTED, "session": {**SESSION, "tls": ""}}, {}, "not encrypted"),
+        ({**CONNECTED, "session": {**SESSION, "password_asked": False}}, {}, "without asking for the password"),
     ],
 )
 def test_B2_a_login_through_exec_that_is_not_proved_is_ng(
