@@ -226,6 +226,39 @@ def test_F3_a_service_that_is_deleted_meanwhile_ends_the_wait() -> None:
     assert "the service is DRAINING" in verdict.cause
 
 
+def in_flight(world: World) -> None:
+    world.begin(OLD, "ecs-svc/somebody")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda w: w.service.update(deploymentConfiguration={}), "give 'timeout'"),
+        (lambda w: w.service.update(status="DRAINING"), "is DRAINING"),
+        (lambda w: w.definitions[NEW].update(status="INACTIVE"), "register it again and release"),
+        (lambda w: w.definitions[OLD].update(status="INACTIVE"), "which served before, is INACTIVE"),
+        (in_flight, "another rollout of service papyrus-task-service is in flight"),
+        (lambda w: w.records[0].update(status="ROLLBACK_IN_PROGRESS"), "sd1 .ROLLBACK_IN_PROGRESS. *"),
+    ],
+)
+def test_F3_what_stands_against_it_is_found_before_anything_is_changed(spoil: Any, words: str) -> None:
+    world = World()
+    spoil(world)
+    with pytest.raises(Refused, match=words):
+        world.forward()
+    assert world.updates == []
+
+
+def test_F3_a_forced_rollout_of_the_same_revision_that_fails_has_nothing_to_go_back_to() -> None:
+    def stop(world: World) -> None:
+        world.records[0].update(status="STOPPED", deploymentCircuitBreaker=TRIPPED, statusReason="threshold exceeded")
+
+    world = World([stop], configuration=NO_ROLLBACK)
+    verdict = world.forward(task_definition=OLD)
+    assert (verdict.result, len(world.updates)) == ("failed", 1)
+    assert "the same revision served before, so there is none to go back to" in verdict.cause
+
+
 # Going back
 
 
@@ -261,6 +294,16 @@ def test_F3_back_changes_nothing_when_ecs_has_gone_back_and_says_who_did() -> No
     assert (verdict.result, verdict.by, verdict.changed) == ("rolled_back", "deployment circuit breaker", False)
     assert verdict.cause.startswith("ECS is at papyrus-task:7 already")
     assert world.updates == []
+
+
+def test_F3_gone_back_only_when_the_old_revision_really_runs() -> None:
+    def hollow(world: World) -> None:
+        world.succeed()
+        world.end(3000, "EssentialContainerExited", "Essential container in task exited", 1)
+
+    verdict = released([hollow]).back(settle_timeout=20)
+    assert (verdict.result, verdict.serving) == ("failed", "")
+    assert "gone back, but 0 of 1 tasks of papyrus-task:7 run" in verdict.cause
 
 
 def test_F3_back_stops_a_rollout_under_way() -> None:
