@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ._ecs_tasks import short
 from ._poller import Done, GoOn, Hopeless, Judgement
 from ._printable import printable
-from ._rows import listing
+from ._rows import Status, listing
 from ._targets import TargetState
 
 Task = Mapping[str, Any]
 """A task as `_ecs_tasks.shape_task` makes it."""
-
-Status = Literal["ok", "ng", "skip"]
 
 
 @dataclass(frozen=True)
