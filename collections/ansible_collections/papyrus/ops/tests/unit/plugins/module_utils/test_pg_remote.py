@@ -73,10 +73,10 @@ def test_the_password_goes_by_standard_input_alone() -> None:
 def test_only_the_line_with_the_mark_is_the_answer() -> None:
     lie = json.dumps({"op": "script", "ok": False})
     answer = _pg_remote.ask(
-        Exec(ended(f"{lie}\npapyrus-0 {lie}\n{said(sha256='a')}NOTICE: x\n")), place(), "script", {}
+        Exec(ended(f"{lie}\npapyrus-0 {lie}\n{said(sha256='a')}papyrus-1 {lie}\n")), place(), "script", {}
     )
     assert answer.said and answer.said["sha256"] == "a"
-    assert answer.shown == f"{lie}\npapyrus-0 {lie}\nNOTICE: x\n"
+    assert answer.shown == f"{lie}\npapyrus-0 {lie}\npapyrus-1 {lie}\n"
 
 
 @pytest.mark.parametrize("outcome", ["indeterminate", "timed_out"])
