@@ -41,7 +41,8 @@ CAST = "papyrus_psql_insert_cli.cast"
 class Expected:
     """What a run's proofs have to show.
 
-    `tasks` are the running tasks (`task_arn`, `image_digest`), `images` groups of digests that are one image each.
+    `tasks` are the running tasks (`task_arn`, `image_digest`), `images` groups of digests that are one image each,
+    `behind` the ARNs of the tasks that the load balancer asks (none: any running one).
     `output` are regular expressions for the command's output (`{run_id}` stands for the run's), `tls` has one group for
     the server's word about the command's session.
     `rows` are the rows by path, in the order in which they are shown.
@@ -51,6 +52,7 @@ class Expected:
     paths: tuple[str, ...] = ("cli", "app")
     tasks: Sequence[Mapping[str, Any]] = ()
     images: Sequence[Sequence[str]] = ()
+    behind: Sequence[str] = ()
     output: tuple[str, ...] = ()
     tls: str = ""
     rows: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -227,6 +229,8 @@ def mark_problems(found: Sequence[Sequence[Any]], expected: Expected, cli_task: 
             problems.append(f"the mark of path {path} is by task {task or 'unknown'}, which is not a running one")
         elif not expected.one_image(str(digest), image):
             problems.append(f"the mark of path {path} names image {digest or 'none'}, its task runs {image}")
+        elif path == "app" and expected.behind and task not in expected.behind:
+            problems.append(f"the mark of path app is by task {task}, which is not behind the load balancer")
         if path == "cli" and cli_task and task != cli_task:
             problems.append(f"the mark of path cli is by {short(str(task))}, the command ran in {short(cli_task)}")
         moment = moment_of(marked_at)
@@ -267,7 +271,8 @@ def judge_read_back(result: Result, seen: ReadBack, expected: Expected, cli_task
     lines = [f"run: {expected.run_id}", line]
     for mark in seen.marks:
         path, task, digest, marked_at = (list(mark) + [None] * 4)[:4]
-        lines.append(f"MARK: {path} task_arn={task} image_digest={digest} marked_at={marked_at}")
+        gone = " (not behind the load balancer)" if expected.behind and task not in expected.behind else ""
+        lines.append(f"MARK: {path} task_arn={task} image_digest={digest} marked_at={marked_at}{gone}")
     lines += [f"TLS: {path} {seen.tls.get(path) or 'none'}" for path in expected.paths]
     lines.append(f"read back by: ECS Exec in {result.get('task_arn') or 'no task'}, session {result.get('session_id')}")
     lines.append(f"{row.status.upper()}: {row.reason}")

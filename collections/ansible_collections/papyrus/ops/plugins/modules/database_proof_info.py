@@ -43,6 +43,11 @@ options:
     type: list
     elements: list
     default: []
+  behind:
+    description: ARNs of the tasks behind the load balancer. The mark of the path V(app) has to be by one of them.
+    type: list
+    elements: str
+    default: []
   skip:
     description: Why nothing can be proved. What is asked is then skipped with this reason.
     type: str
@@ -175,6 +180,7 @@ ARGUMENTS = {
     "paths": {"type": "list", "elements": "str", "choices": ["cli", "app"], "default": ["cli", "app"]},
     "tasks": {"type": "list", "elements": "dict", "default": []},
     "images": {"type": "list", "elements": "list", "default": []},
+    "behind": {"type": "list", "elements": "str", "default": []},
     "skip": {"type": "str", "default": ""},
     "cli": {
         "type": "dict",
@@ -248,6 +254,7 @@ def main() -> None:
             paths=tuple(asked["paths"]),
             tasks=asked["tasks"],
             images=asked["images"],
+            behind=asked["behind"],
             output=tuple(cli.get("expect") or ()),
             tls=cli.get("tls") or "",
             rows=(asked["read_back"] or {}).get("rows") or {},

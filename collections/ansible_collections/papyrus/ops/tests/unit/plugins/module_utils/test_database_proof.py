@@ -164,6 +164,15 @@ def test_E3_anything_that_is_missing_is_ng_and_named(changes: dict[str, Any], wo
     assert text.splitlines()[-1] == f"NG: {row.reason}"
 
 
+def test_E3_the_app_writes_from_behind_the_load_balancer_the_command_from_any_running_task() -> None:
+    tasks = [{"task_arn": TASK, "image_digest": DIGEST}, {"task_arn": OTHER, "image_digest": DIGEST}]
+    marks = [["app", OTHER, DIGEST, MARKS[0][3]], MARKS[1]]
+    assert read_back(marks=marks, asked=expected(tasks=tasks, behind=[OTHER]))[0].status == "ok"
+    row, dummy = read_back(marks=marks, asked=expected(tasks=tasks, behind=[TASK]))
+    assert row.status == "ng"
+    assert "not behind the load balancer" in row.reason
+
+
 def test_E3_a_container_may_know_its_image_by_another_digest_of_it() -> None:
     marks = [["app", TASK, OLD, MARKS[0][3]], MARKS[1]]
     assert read_back(marks=marks, asked=expected(images=[[OLD, DIGEST]]))[0].status == "ok"
