@@ -69,8 +69,8 @@ options:
     default: true
   platform:
     description:
-      - Platform of O(image), as C(os/architecture). A definition whose C(runtimePlatform) is for another one is refused,
-        as no task could start. On Fargate, a definition that names none is for C(linux/amd64).
+      - Platform of O(image), as C(os/architecture). A definition whose C(runtimePlatform) is for another one is
+        refused, as no task could start. On Fargate, a definition that names none is for C(linux/amd64).
       - When left out, nothing is compared.
     type: str
   environment:
