@@ -77,7 +77,8 @@ class Database:
     @property
     def place(self) -> _pg_remote.Place:
         return _pg_remote.Place(
-            python=sys.executable,
+            # Another one, with another psycopg, by hand.
+            python=os.environ.get("PAPYRUS_TEST_CONTAINER_PYTHON", sys.executable),
             environment=ENVIRONMENT,
             connection=self.connection,
             application_name="papyrus.ops test",
