@@ -63,6 +63,7 @@ class World:
     refuse: dict[str, list[Refusal]] = field(default_factory=dict)
     unlisted: int = 0
     now: float = 0.0
+    sleeps: int = 0
     aws: FakeAws = field(default_factory=FakeAws)
 
     def __post_init__(self) -> None:
@@ -109,6 +110,8 @@ class World:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+        self.sleeps += 1
+        assert self.sleeps < 2000, "it waits for ever"
         if self.script:
             self.script.pop(0)(self)
 
