@@ -74,9 +74,10 @@ class Database:
         return [row[0] for row in self.rows("SELECT tablename FROM pg_tables WHERE schemaname = 's' ORDER BY 1")]
 
 
-def sessions(after: int) -> list[dict[str, Any]]:
-    """ExecuteCommand calls since then."""
-    return [call for call in harness.calls(after) if call["operation"] == "ExecuteCommand"]
+def sessions(database: Database, after: int) -> list[dict[str, Any]]:
+    """ExecuteCommand calls for the database's own task since then; other tests work beside this one."""
+    task, calls = database.container.task(), harness.calls(after)
+    return [c for c in calls if c["operation"] == "ExecuteCommand" and c["parameters"]["task"] == task]
 
 
 def now() -> int:
@@ -109,7 +110,9 @@ def _database(made: Database) -> Database:
 
 
 def test_G1_rehearsed_applied_and_applied_again(database: Database) -> None:
+    before = now()
     dry = database.script(FIRST, commit=False)
+    assert len(sessions(database, before)) == 1
     assert (dry["changed"], dry["committed"], dry["alters"]) == (False, False, True)
     assert dry["sha256"] == sha256(FIRST.encode()).hexdigest()
     assert dry["session"]["tls"].startswith("TLSv1")
@@ -130,7 +133,7 @@ def test_G1_bytes_that_changed_after_the_rehearsal_are_not_applied(database: Dat
     before = now()
     ran = database.work(script={"src": str(file), "sha256": dry["sha256"], "commit": True})
     assert ran["failed"] and "changed.sql is not the file that was meant" in ran["msg"]
-    assert sessions(before) == []
+    assert sessions(database, before) == []
     assert database.tables == []
 
 
@@ -150,7 +153,7 @@ def test_G1_what_cannot_be_rehearsed_is_refused_before_any_session(database: Dat
     before = now()
     ran = database.script(sql, commit=False)
     assert ran["failed"] and words in ran["msg"] and ran["step"] == "G1"
-    assert sessions(before) == []
+    assert sessions(database, before) == []
 
 
 def test_G1_a_failing_statement_in_the_middle_leaves_nothing(database: Database) -> None:
@@ -248,7 +251,10 @@ def login_of(role: str, secret: str) -> str:
 def until_it_runs(database: Database) -> int:
     """Server process of the script's session, once its transaction has a number and it sleeps."""
     deadline = time.monotonic() + 60
-    sql = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND backend_xid IS NOT NULL"
+    sql = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+        "AND query LIKE 'SELECT pg_sleep%' AND backend_xid IS NOT NULL"
+    )
     while not (found := database.rows(sql)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -351,7 +357,8 @@ def test_G1_the_playbook_keeps_its_evidence_and_makes_no_alb(database: Database,
         assert f"\n{word}\n" in text and "exit code:  0" in text
         assert lines[name]["status"] == "ok" and lines[name]["step"] == "G1"
     assert "grant SELECT on s.t to papyrus_app" in smoke.item("schema_grants_exec.log")
-    assert not [call for call in harness.calls(before) if call["operation"] == "CreateLoadBalancer"]
+    suffix = smoke.run_id.rsplit("-", 1)[1]
+    assert not [c for c in harness.calls(before) if c["operation"].startswith("Create") and suffix in json.dumps(c)]
     again = run_playbook(tmp_path / "again", database, REPEATED)
     assert again.exit_code == 0, again.output[-4000:]
     assert "CATALOGUE: unchanged; 0 rows written" in again.item("schema_apply_exec.log")
@@ -373,5 +380,5 @@ def test_G1_check_mode_opens_no_session(database: Database, tmp_path: Path) -> N
     smoke = run_playbook(tmp_path, database, FIRST, "--check")
     assert smoke.exit_code == 0, smoke.output[-4000:]
     assert "would rehearse (ROLLBACK) and then apply (COMMIT) schema.sql" in smoke.output
-    assert sessions(before) == []
+    assert sessions(database, before) == []
     assert smoke.bundles == []
