@@ -220,7 +220,6 @@ request_ids:
 """
 
 import signal
-import sys
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _ecs_tasks, _task_run
@@ -252,11 +251,16 @@ def plan_of(asked: dict) -> _task_run.Plan:
     return _task_run.Plan(**{**given, "command": tuple(asked["command"]), "expect": tuple(asked["expect"])})
 
 
+def end(number: int, frame: object) -> None:
+    """A signal becomes an exception, so that the task is stopped first."""
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     asked = module.params
     calls = Calls(_aws.module_clients(module))
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the task is stopped first
+    signal.signal(signal.SIGTERM, end)
     try:
         plan = plan_of(asked)
         place = _task_run.place(calls, plan)
