@@ -56,7 +56,11 @@ def went_back(smoke: harness.Smoke, service: dict[str, Any], old: str, by: str, 
     assert (release["serving"], release["previous"]) == (old, old), release
     assert release["task_definition"] not in ("", old), release
     for word in words:
-        assert word in verdict["first_failure"]["cause"], (word, verdict["first_failure"])
+        assert word in f"{verdict['first_failure']['cause']} {release['cause']}", (
+            word,
+            verdict["first_failure"],
+            release,
+        )
     served = Served(service)
     assert served.revision == old, (served.revision, old)
     assert served.only(old), (served.revisions, served.deployments)

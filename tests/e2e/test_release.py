@@ -24,7 +24,7 @@ def items(smoke: harness.Smoke) -> dict[str, str]:
     return {line["name"]: line["status"] for line in smoke.lines}
 
 
-def test_F_from_a_changed_line_to_a_proof_and_again_without_a_change(tmp_path: Path, services: Services) -> None:
+def test_F_from_a_changed_line_to_a_proof(tmp_path: Path, services: Services) -> None:
     service = services.service("release", breaker=True)
     old, variables = Served(service), service | changed_app(tmp_path)
     first = Release(tmp_path / "first", variables)
@@ -49,18 +49,28 @@ def test_F_from_a_changed_line_to_a_proof_and_again_without_a_change(tmp_path: P
     assert first.writes.count("PutImage") == 1
     assert left_nothing(smoke)
 
-    second = Release(tmp_path / "second", variables)
-    second.wait_for_task("Ask every path through the temporary ALB", 300)
-    second.signal(signal.SIGINT)
-    interrupted = second.end_by_guard()
-    assert interrupted.exit_code == 99
-    assert not {"RegisterTaskDefinition", "PutImage", "InitiateLayerUpload"} & set(second.writes), second.writes
-    assert json.loads(interrupted.item("image_push.json"))["outcome"] == "was there already"
-    assert interrupted.verdict["result"] == "FAILED"
-    told = interrupted.verdict["release"]
-    assert (told["result"], told["serving"], told["proven"]) == ("deployed", new.revision, False), told
-    assert Served(service).only(new.revision)
-    assert left_nothing(interrupted)
+
+def test_F_without_a_change_nothing_is_pushed_or_registered_and_C6_sigint_in_the_smoke(
+    tmp_path: Path, services: Services
+) -> None:
+    service = services.service("same", breaker=True)
+    before = Served(service)
+    release = Release(tmp_path / "run", service)
+    release.wait_for_task("Ask every path through the temporary ALB", 300)
+    release.signal(signal.SIGINT)
+    smoke = release.end_by_guard()
+    assert smoke.exit_code == 99
+    assert not {"RegisterTaskDefinition", "PutImage", "InitiateLayerUpload", "UploadLayerPart"} & set(release.writes)
+    assert json.loads(smoke.item("image_push.json"))["outcome"] == "was there already"
+    assert json.loads(smoke.item("taskdef_diff.json"))["registered"] is False
+    assert smoke.verdict["result"] == "FAILED"
+    told = smoke.verdict["release"]
+    assert (told["result"], told["serving"], told["proven"]) == ("deployed", before.revision, False), told
+    assert f"{before.name}:1 was deployed but is not proven" in release.output
+    after = Served(service)
+    assert after.only(before.revision), (after.revisions, after.deployments)
+    assert before.digests == after.digests
+    assert left_nothing(smoke)
 
 
 def test_F_check_mode_shows_the_whole_plan_and_writes_nothing(tmp_path: Path) -> None:
