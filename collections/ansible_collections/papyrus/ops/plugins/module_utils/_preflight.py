@@ -69,6 +69,8 @@ class Settings:
     terraform_binary: str = "terraform"
     credentials: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 60.0
+    agent_timeout: float = 45.0
+    agent_interval: float = 2.0
 
     @property
     def has_database(self) -> bool:

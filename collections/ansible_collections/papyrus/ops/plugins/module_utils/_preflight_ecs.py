@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import _ecs_tasks
+from ._poller import Done, GoOn, poll
 from ._preflight import NO_DATABASE, Ask, Check, Finding, later, ng, ok, skip
 from ._rows import listing
 
@@ -172,7 +173,7 @@ def exec_usable(ask: Ask) -> Finding:
         include=["CONFIGURATIONS", "SETTINGS"],
     ).get("clusters", [])
     configuration = (clusters[0].get("configuration") or {}).get("executeCommandConfiguration") if clusters else None
-    found = tasks_if_any(ask)
+    found = with_agents(ask, tasks_if_any(ask))
     definitions = [
         _ecs_tasks.container_definition(definition, settings.container or None) for definition in task_definitions(ask)
     ]
@@ -194,6 +195,34 @@ def exec_usable(ask: Ask) -> Finding:
         return ng("; ".join(problems), **data)
     agents = listing(f"agent of {_ecs_tasks.short(task['task_arn'])} {task['exec_agent']}" for task in found)
     return ok(f"{agents}; sessions: {exec_logging(configuration)}", **data)
+
+
+def with_agents(ask: Ask, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tasks when none of their agents is PENDING any more: one starts some seconds after its container.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ManagedAgent.html
+    """
+    settings = ask.settings
+    arns = [str(task["task_arn"]) for task in found]
+
+    def look() -> list[dict[str, Any]]:
+        known = {task["taskArn"]: task for task in _ecs_tasks.describe_tasks(ask.calls, settings.cluster, arns)[0]}
+        return [
+            {**task, "exec_agent": _ecs_tasks.exec_agent(_ecs_tasks.container_of(known[arn], task["container"]))}
+            if (arn := str(task["task_arn"])) in known
+            else task
+            for task in found
+        ]
+
+    if not any(task["exec_agent"] == "PENDING" for task in found):
+        return list(found)
+    pending = GoOn("an agent is PENDING")
+    return poll(
+        look,
+        lambda seen: pending if any(task["exec_agent"] == "PENDING" for task in seen) else Done(),
+        timeout=settings.agent_timeout,
+        interval=settings.agent_interval,
+    ).last
 
 
 def exec_works_now(ask: Ask) -> bool:

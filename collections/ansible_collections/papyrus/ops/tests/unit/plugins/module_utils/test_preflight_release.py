@@ -250,3 +250,17 @@ def test_B2_no_spelling_of_the_password_leaves_with_an_error(monkeypatch: pytest
 
 def test_B_the_rows_are_the_same_before_both() -> None:
     assert list(release()) == list(release(before="smoke"))
+
+
+@pytest.mark.parametrize(("later_on", "status"), [("RUNNING", "ok"), ("PENDING", "ng")])
+def test_B3_an_agent_that_is_still_starting_is_waited_for(later_on: str, status: str) -> None:
+    states = iter(["PENDING", "PENDING", *[later_on] * 1000])
+
+    def task(sent: Any) -> dict[str, Any]:
+        agent = {"name": "ExecuteCommandAgent", "lastStatus": next(states)}
+        return {"tasks": [shapes.task(1, containers=[{**shapes.task(1)["containers"][0], "managedAgents": [agent]}])]}
+
+    asked = settings(agent_timeout=0.05, agent_interval=0.01)
+    row = evaluate(aws(ecs__describe_tasks=task), asked)[0]["B3"]
+    assert row.status == status, row.reason
+    assert later_on in row.reason
