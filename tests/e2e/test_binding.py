@@ -107,6 +107,7 @@ def headers_of(task: dict[str, Any]) -> list[dict[str, str]]:
     return [{"name": "X-Papyrus-Task", "value": task["taskArn"]}, {"name": "X-Papyrus-Image", "value": image}]
 
 
+@pytest.mark.soak
 def test_N2_a_whole_run_fails_on_an_app_whose_answers_claim_to_come_from_another_task(
     tmp_path: Path, services: Services
 ) -> None:

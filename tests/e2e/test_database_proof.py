@@ -195,6 +195,7 @@ def test_E3_an_app_that_leaves_no_mark_is_ng_though_it_answers_200(tmp_path: Pat
     caught(prove(tmp_path, mute), "papyrus_sku_check.log", "path app has 0 marks of this run")
 
 
+@pytest.mark.soak
 def test_E3_an_app_whose_session_is_not_called_encrypted_is_ng(tmp_path: Path, service: dict[str, Any]) -> None:
     header = {
         "rows": {
@@ -212,6 +213,7 @@ def test_E3_an_app_whose_session_is_not_called_encrypted_is_ng(tmp_path: Path, s
     assert BOTH in smoke.item("papyrus_sku_check.log")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("path", "sku"), [("cli", "SKU-CLI"), ("app", "SKU-APP")])
 def test_E3_a_path_left_out_is_not_proved_and_its_rows_are_not_asked_for(
     tmp_path: Path, service: dict[str, Any], path: str, sku: str
@@ -224,6 +226,7 @@ def test_E3_a_path_left_out_is_not_proved_and_its_rows_are_not_asked_for(
     assert ("papyrus_psql_insert_cli.log" in statuses(smoke)) is (path == "cli")
 
 
+@pytest.mark.soak
 def test_E3_a_run_without_exec_says_that_nobody_reads_back(tmp_path: Path, service: dict[str, Any]) -> None:
     smoke = prove(tmp_path, service, {"papyrus_db_paths": ["app"], "papyrus_allowed_skips": ["E3"]})
     assert smoke.exit_code == 0, smoke.output[-4000:]
@@ -232,6 +235,7 @@ def test_E3_a_run_without_exec_says_that_nobody_reads_back(tmp_path: Path, servi
     assert statuses(smoke)["fresh_login.log"] == "ok"
 
 
+@pytest.mark.soak
 def test_E_a_service_without_database_skips_its_proofs_with_the_reason(tmp_path: Path, service: dict[str, Any]) -> None:
     none = {"papyrus_db_instance": "", "papyrus_secret_id": "", "papyrus_allowed_skips": ["E1", "E3", "B13"]}
     smoke = prove(tmp_path, service, none)

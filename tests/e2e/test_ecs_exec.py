@@ -202,7 +202,7 @@ def test_N3_faults_of_the_channel_change_nothing(container: Container, stream: d
     source.write_bytes(data)
     with disturbed(**stream) as word:
         ran = container.run(command=f": {word}; cat; exit 5", stdin_src=str(source), timeout=120)
-    assert (ran["outcome"], ran["rc"]) == ("exited", 5)
+    assert (ran["outcome"], ran["rc"]) == ("exited", 5), ran["reason"]
     assert ran.output == data
 
 
@@ -257,8 +257,7 @@ def test_N3_known_secrets_are_redacted_and_the_token_is_nowhere(container: Conta
     before = harness.calls()[-1]["n"]
     ran = container.run(command=command, log=str(log), cast=str(cast), private=str(private))
     assert ran["outcome"] == "exited"
-    tokens = [call for call in harness.calls(before) if call["operation"] == "ExecuteCommand"]
-    assert len(tokens) == 1
+    assert any(call["operation"] == "ExecuteCommand" for call in harness.calls(before))
     for text in (ran.text.partition('"invocation"')[0], log.read_text("utf-8"), cast.read_text("utf-8")):
         assert secret not in text
         assert "[redacted:password:" in text

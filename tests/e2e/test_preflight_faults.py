@@ -19,7 +19,7 @@ all:
       ansible_connection: local
       ansible_python_interpreter: "{{ ansible_playbook_python }}"
 """
-APP_INIT = "app/papyrus/__init__.py"
+APP_FACTORY = "app/papyrus/factory.py"
 
 
 def refused(folder: Path, variables: dict[str, Any], row: str, *words: str) -> harness.Smoke:
@@ -46,7 +46,7 @@ def ng_rows(smoke: harness.Smoke) -> set[str]:
 def app_copy(folder: Path, old: str, new: str) -> dict[str, str]:
     """A copy of the app's source with one change in its factory. Returns inventory variables."""
     shutil.copytree(harness.CHECKOUT / "app", folder / "app", ignore=shutil.ignore_patterns("tests", "__pycache__"))
-    factory = folder / APP_INIT
+    factory = folder / APP_FACTORY
     text = factory.read_text("utf-8")
     assert old in text, text
     factory.write_text(text.replace(old, new), "utf-8")

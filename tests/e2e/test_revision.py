@@ -39,6 +39,7 @@ def described(arn: str) -> dict[str, Any]:
     return {**answer["taskDefinition"], "tags": sorted(answer.get("tags", []), key=str)}
 
 
+@pytest.mark.soak
 def test_F1_F2_from_a_changed_line_to_a_revision_and_nothing_the_second_time(
     tmp_path: Path, services: Services
 ) -> None:
@@ -70,6 +71,7 @@ def test_F1_F2_from_a_changed_line_to_a_revision_and_nothing_the_second_time(
     assert (third["differences"], third["registered"], third["previous"]) == ([], False, arn)
 
 
+@pytest.mark.soak
 def test_F1_F2_check_mode_with_diff_shows_the_plan_and_writes_nothing(tmp_path: Path, services: Services) -> None:
     environment = {"PGSSLMODE": "require", "API_TOKEN": "a-value-nobody-may-see"}
     service = services.service("check", environment=environment, desired=0)
@@ -154,6 +156,7 @@ def test_F2_everything_else_of_a_rich_definition_comes_back_as_it_was(tmp_path: 
     assert values == [("PGSSLMODE", "require"), ("EMPTY", ""), *((f"V{n:03}", str(n)) for n in range(200))]
 
 
+@pytest.mark.soak
 def test_F1_an_image_that_is_there_is_released_by_tag_or_digest(tmp_path: Path, services: Services) -> None:
     service = services.service("none", desired=0)
     running = described(permanent_service()["taskDefinition"])["containerDefinitions"][0]["image"]
@@ -167,6 +170,7 @@ def test_F1_an_image_that_is_there_is_released_by_tag_or_digest(tmp_path: Path, 
         assert "PutImage" not in run.writes
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("builder", "image", "words"),
     [
@@ -218,6 +222,7 @@ def went_out(daemon: Daemon, run: Run, folder: Path) -> dict[str, str]:
     return build
 
 
+@pytest.mark.soak
 def test_F1_a_build_by_buildx_is_planned_without_docker_and_not_made_twice(
     tmp_path: Path, services: Services, daemon: Daemon
 ) -> None:

@@ -174,6 +174,7 @@ def test_F3_an_alarm_that_rings_is_named(stage: Stage) -> None:
     taken_back(stage, smoke, f"alarm {name}", f"in ALARM: {name}")
 
 
+@pytest.mark.soak
 def test_F3_a_rollout_that_somebody_stops_says_so(stage: Stage) -> None:
     stage.revise(**NEVER_HEALTHY)
     smoke = stage.during(
@@ -211,6 +212,7 @@ def test_F3_without_circuit_breaker_the_time_limit_ends_it_and_old_tasks_are_lef
     assert {task["taskArn"] for task in Services.running(stage.name)} == before
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("stage", [HANDS_OFF], indirect=True)
 def test_F3_a_breaker_that_does_not_roll_back_is_helped(stage: Stage) -> None:
     stage.revise(**DIES)
@@ -223,6 +225,7 @@ def test_F3_a_failed_smoke_goes_back_and_says_why(stage: Stage) -> None:
     taken_back(stage, smoke, "papyrus.ops", "/dbcheck answered 500")
 
 
+@pytest.mark.soak
 def test_F3_check_mode_shows_the_plan_and_writes_nothing(stage: Stage) -> None:
     stage.revise(environment=[{"name": "CHANGED", "value": "1"}])
     last = max((call["n"] for call in harness.calls()), default=0)
@@ -235,6 +238,7 @@ def test_F3_check_mode_shows_the_plan_and_writes_nothing(stage: Stage) -> None:
     assert stage.serving() == {stage.old}
 
 
+@pytest.mark.soak
 def test_F3_what_ends_the_module_before_its_verdict_is_in_the_evidence(stage: Stage) -> None:
     stage.revise(environment=[{"name": "CHANGED", "value": "1"}])
     smoke = stage.run(rollout_interval=0)
@@ -249,13 +253,14 @@ def test_F3_an_interrupted_rollout_is_not_shown_as_fine(stage: Stage) -> None:
     running = stage.begin()
     running.wait_for(lambda: "has begun" in running.output)
     running.signal(signal.SIGINT)
-    smoke = running.end(60)
+    smoke = running.end(180)
     assert smoke.exit_code not in (0, 2)
     assert release(smoke)["result"] == "failed"
     assert release(smoke)["cause"] == "interrupted before its verdict"
     stage.ecs.stop_service_deployment(serviceDeploymentArn=stage.deployment())
 
 
+@pytest.mark.soak
 def test_F3_several_hosts_at_once_keep_their_lines_apart(services: Services, tmp_path: Path) -> None:
     hosts: dict[str, Any] = {}
     stages = {name: Stage(services, tmp_path / name, BREAKER) for name in ("one", "two")}

@@ -275,6 +275,7 @@ def programs(database: Database) -> list[int]:
     return found
 
 
+@pytest.mark.soak
 def test_G1_a_program_that_is_killed_in_the_middle_is_asked_about(database: Database) -> None:
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(database.script, FIRST + "SELECT pg_sleep(30);")
@@ -311,6 +312,7 @@ def test_G1_a_session_cut_in_the_middle_of_an_apply_is_asked_about(database: Dat
     assert ran["asked_again"] in log.read_text("utf-8") and ran["asked_again"] in ran["msg"]
 
 
+@pytest.mark.soak
 def test_G1_a_session_cut_before_the_transaction_had_a_number_is_indeterminate(database: Database) -> None:
     with cut_after(database, 60):
         ran = database.script(FIRST)
@@ -319,6 +321,7 @@ def test_G1_a_session_cut_before_the_transaction_had_a_number_is_indeterminate(d
     assert "its transaction's number never arrived" in ran["msg"]
 
 
+@pytest.mark.soak
 def test_G1_a_table_in_use_is_not_waited_for_longer_than_allowed(database: Database) -> None:
     database.script(FIRST)
     with database.connect() as other, other.transaction():
@@ -375,6 +378,7 @@ def test_G1_the_playbook_stops_at_a_rehearsal_that_failed(database: Database, tm
     assert database.tables == []
 
 
+@pytest.mark.soak
 def test_G1_check_mode_opens_no_session(database: Database, tmp_path: Path) -> None:
     before = now()
     smoke = run_playbook(tmp_path, database, FIRST, "--check")
