@@ -30,7 +30,7 @@ FIRST_RESEND, LAST_RESEND = 0.2, 1.0
 """Seconds without an acknowledgement until input is sent again; the time doubles up to the second number."""
 
 MALFORMED = 16
-"""Messages that are none, until the channel is given up. A single one may be sent again and then be whole."""
+"""Messages in a row that are none, until the channel is given up. A single one may be sent again and then be whole."""
 
 CLIENT_VERSION = "1.2.707.0"
 """What the agent is told. It compares it with the versions of the official client to know what a client can do: from
@@ -195,11 +195,12 @@ class Channel:
         """Takes one message. ChannelFailure when the channel cannot go on."""
         try:
             self._take(frames.decode(data))
+            self._malformed = 0
         except FrameError as exc:
             # Not acknowledged, so an output message comes again.
             self._malformed += 1
             if self._malformed >= MALFORMED:
-                raise ChannelFailure(f"{self._malformed} messages were malformed, the last one: {exc}") from exc
+                raise ChannelFailure(f"{self._malformed} messages in a row were malformed, the last one: {exc}") from exc
 
     def _take(self, frame: Frame) -> None:
         if frame.message_type == frames.OUTPUT:

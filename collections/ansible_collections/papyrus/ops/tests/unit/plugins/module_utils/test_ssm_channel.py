@@ -150,13 +150,15 @@ def test_N3_channel_closed_is_said_with_its_reason(bench: Bench) -> None:
     assert bench.sent() == []
 
 
-def test_N3_a_malformed_message_is_not_acknowledged_and_many_end_the_channel(bench: Bench) -> None:
+def test_N3_a_malformed_message_is_not_acknowledged_and_many_in_a_row_end_the_channel(bench: Bench) -> None:
     broken = bytearray(message(frames.OUTPUT, 0, b"abc", 1))
     broken[-1] ^= 1
     for _number in range(channels.MALFORMED - 1):
         bench.channel.received(bytes(broken))
     assert bench.sent() == []
     assert numbers(bench.output(0, b"abc")) == [0]
+    for _number in range(channels.MALFORMED - 1):
+        bench.channel.received(bytes(broken))
     with pytest.raises(ChannelFailure, match="SHA-256"):
         bench.channel.received(bytes(broken))
 
