@@ -30,7 +30,7 @@ FIRST_RESEND, LAST_RESEND = 0.2, 1.0
 """Seconds without an acknowledgement until input is sent again; the time doubles up to the second number."""
 
 MALFORMED = 16
-"""Messages in a row that are none, until the channel is given up. A single one may be sent again and then be whole."""
+"""Messages in a row that are none, until the channel is given up. A single one may come again and then be whole."""
 
 CLIENT_VERSION = "1.2.707.0"
 """What the agent is told. It compares it with the versions of the official client to know what a client can do: from
