@@ -200,7 +200,7 @@ class Channel:
             # Not acknowledged, so an output message comes again.
             self._malformed += 1
             if self._malformed >= MALFORMED:
-                raise ChannelFailure(f"{self._malformed} messages in a row were malformed, the last one: {exc}") from exc
+                raise ChannelFailure(f"{MALFORMED} messages in a row were malformed, the last one: {exc}") from exc
 
     def _take(self, frame: Frame) -> None:
         if frame.message_type == frames.OUTPUT:
