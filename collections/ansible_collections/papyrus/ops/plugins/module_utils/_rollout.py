@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import _aws
@@ -27,6 +27,7 @@ from ._rollout_judge import (
     judge_old,
     judge_way_back,
     only_new,
+    only_old,
     reason_of,
     triggered,
 )
@@ -134,7 +135,7 @@ class Rollout:
             return self._lost(verdict, exc)
 
     def _unchanged(self, verdict: Verdict) -> Verdict:
-        outcome = self._serving(judge_old_of(self.arn), "")
+        outcome = self._serving_old(self.arn)
         verdict.result = "deployed" if outcome.ok else "failed"
         verdict.cause = "it served already" if outcome.ok else f"nothing was to be changed, but {outcome.reason}"
         return self._with(verdict, outcome)
@@ -229,7 +230,7 @@ class Rollout:
         return self._give_up(verdict, why)
 
     def _rolled_back(self, verdict: Verdict, why: str) -> Verdict:
-        outcome = self._serving(judge_old_of(self.previous), self.watcher.own)
+        outcome = self._serving_old(self.previous, self.watcher.own)
         self._with(verdict, outcome)
         verdict.result = "rolled_back" if outcome.ok else "failed"
         verdict.cause = why if outcome.ok else f"{why}; rolled back, but {outcome.reason}"
@@ -268,7 +269,7 @@ class Rollout:
                 verdict.result, verdict.cause = "failed", f"{why}; going back failed: {outcome.reason}"
                 return self._look_at_tasks(verdict)
             verdict.by = OURSELVES
-            serving = self._serving(judge_old_of(self.previous), left)
+            serving = self._serving_old(self.previous, left)
         except Refused as exc:
             verdict.result, verdict.cause = "superseded", f"{why}; not gone back: {exc}"
             return self._look_at_tasks(verdict)
@@ -339,7 +340,7 @@ class Rollout:
 
     def _already(self, verdict: Verdict, nothing_to_do: str, why: str) -> Verdict:
         self.journal.event("nothing_to_do", f"{nothing_to_do}; nothing is changed")
-        outcome = self._serving(judge_old_of(self.previous), "")
+        outcome = self._serving_old(self.previous)
         self._with(verdict, outcome)
         if not outcome.ok:
             verdict.cause = f"{nothing_to_do}, but {outcome.reason}"
@@ -357,6 +358,11 @@ class Rollout:
     def _serving(self, judge_it: Callable[[Serving], Judgement], own: str) -> Outcome[Serving]:
         return self.watcher.serving_until(judge_it, own, self.plan.settle_timeout)
 
+    def _serving_old(self, previous: str, own: str = "") -> Outcome[Serving]:
+        """Done also when only the end of tasks that died was awaited in vain: their cause is then less complete."""
+        outcome = self._serving(lambda seen: judge_old(seen, previous), own)
+        return replace(outcome, state="done") if only_old(outcome.last, previous) else outcome
+
     def _look_at_tasks(self, verdict: Verdict) -> Verdict:
         try:
             seen = self.watcher.tasks.serving(0, self.watcher.own)
@@ -370,10 +376,6 @@ class Rollout:
     def _with(verdict: Verdict, outcome: Outcome[Serving]) -> Verdict:
         verdict.serving, verdict.running = outcome.last.most, dict(outcome.last.running)
         return verdict
-
-
-def judge_old_of(previous: str) -> Callable[[Serving], Judgement]:
-    return lambda seen: judge_old(seen, previous)
 
 
 def by_words(reason: str) -> str:

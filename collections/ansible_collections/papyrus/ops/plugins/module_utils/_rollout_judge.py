@@ -173,13 +173,15 @@ def death_text(death: Mapping[str, Any]) -> str:
 @dataclass(frozen=True)
 class Serving:
     """What runs. `running` task definition → RUNNING tasks; `own` those of the deployment in question; `unsettled`
-    names deployments that ECS still lists as under way or as left; `silence` why AWS did not answer.
+    names deployments that ECS still lists as under way or as left; `ending` counts tasks of the deployment in question
+    that die and have not ended; `silence` why AWS did not answer.
     """
 
     desired: int
     running: Mapping[str, int]
     own: int
     unsettled: tuple[str, ...] = ()
+    ending: int = 0
     silence: str = ""
 
     @property
@@ -212,10 +214,18 @@ def judge_new(seen: Serving) -> Judgement:
     return GoOn(f"{seen.own} of {seen.desired} tasks of the deployment run; {seen.text()}")
 
 
-def judge_old(seen: Serving, previous: str) -> Judgement:
+def only_old(seen: Serving, previous: str) -> bool:
     """Whether the desired tasks of the previous revision run, and none of the deployment that was left."""
+    old = seen.running.get(previous, 0)
+    return not seen.silence and seen.own == 0 and old >= seen.desired and seen.total == old
+
+
+def judge_old(seen: Serving, previous: str) -> Judgement:
+    """As `only_old`, and every task that died has ended, so that the verdict can say why."""
     if seen.silence:
         return GoOn(f"AWS did not answer: {seen.silence}")
-    if seen.own == 0 and seen.running.get(previous, 0) >= seen.desired and seen.total == seen.running.get(previous, 0):
+    if only_old(seen, previous) and seen.ending:
+        return GoOn(f"{seen.text()}; the end of {seen.ending} failed is awaited, for its cause")
+    if only_old(seen, previous):
         return Done(seen.text())
     return GoOn(f"{seen.running.get(previous, 0)} of {seen.desired} tasks of {short(previous)} run; {seen.text()}")

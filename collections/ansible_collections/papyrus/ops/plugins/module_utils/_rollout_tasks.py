@@ -29,7 +29,10 @@ LINE = 500
 
 
 class TaskWatch:
-    """Knows which stopped tasks have been seen, so that each is described once it has ended, and not again."""
+    """Knows which stopped tasks have been seen, so that each is described once it has ended, and not again.
+
+    `ending` is the number of those that are dying: ECS counts a task as failed before its exit codes are there.
+    """
 
     def __init__(
         self, calls: Calls, cluster: str, service: str, *, log_lines: int, clean: Callable[[str], str]
@@ -40,6 +43,7 @@ class TaskWatch:
         self.log_lines = log_lines
         self.clean = clean
         self.deaths = 0
+        self.ending = 0
         self._settled: set[str] = set()
         self._definitions: dict[str, dict[str, Any]] = {}
         self._waiting: list[tuple[dict[str, Any], dict[str, Any], int]] = []
@@ -58,12 +62,15 @@ class TaskWatch:
         tasks, missing = describe_tasks(self.calls, self.cluster, [arn for arn in stopped if arn not in self._settled])
         self._settled.update(item["task_arn"] for item in missing)
         deaths = []
+        self.ending = 0
         for task in tasks:
             mine = task.get("startedBy") == deployment
+            died = mine and not str(task.get("stoppedReason") or "").startswith(SCALING)
             if mine and task.get("lastStatus") not in {"STOPPED", "DEPROVISIONING"}:
+                self.ending += died
                 continue  # exit codes are not there yet
             self._settled.add(task["taskArn"])
-            if mine and not str(task.get("stoppedReason") or "").startswith(SCALING):
+            if died:
                 deaths.append(self._death(task))
         return sorted(deaths, key=lambda death: str(death["stopped_at"] or ""))
 

@@ -267,10 +267,11 @@ class Watcher:
             try:
                 service = self.service()
                 seen = self.tasks.serving(int(service.get("desiredCount") or 0), own)
+                self._tell_deaths()
             except _aws.AwsFailure as exc:
                 return Serving(0, {}, 0, silence=self._silence(exc))
             self._silent_since = None
-            return replace(seen, unsettled=unsettled(service))
+            return replace(seen, unsettled=unsettled(service), ending=self.tasks.ending)
 
         def tell(_number: int, seen: Serving, judgement: Judgement) -> None:
             self.journal.look(

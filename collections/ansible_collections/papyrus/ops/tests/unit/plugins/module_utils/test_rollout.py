@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,26 @@ def test_F3_a_rollback_after_which_the_old_revision_does_not_run_is_a_failure() 
     verdict = World([gone]).forward()
     assert (verdict.result, verdict.serving) == ("failed", "")
     assert "rolled back, but 0 of 1 tasks of papyrus-task:7 run" in verdict.cause
+
+
+def test_F3_a_task_that_ends_after_ecs_went_back_is_still_in_the_journal() -> None:
+    def gone(world: World) -> None:
+        world.die(51)
+        world.tasks[shapes.task_arn(51)]["lastStatus"] = "STOPPING"
+        world.go_back(deploymentCircuitBreaker=TRIPPED, statusReason=EXCEEDED)
+
+    def ended(world: World) -> None:
+        world.tasks[shapes.task_arn(51)]["lastStatus"] = "STOPPED"
+
+    def verdict_of(script: list[Callable[[World], None]]) -> tuple[str, int]:
+        rollout = World(script).rollout()
+        rollout.prepare()
+        verdict = rollout.forward()
+        told = [entry for entry in rollout.watcher.journal.entries() if entry["event"] == "task_stopped"]
+        return verdict.result, len(told)
+
+    assert verdict_of([gone, ended]) == ("rolled_back", 1)
+    assert verdict_of([gone]) == ("rolled_back", 0), "a task whose end never comes changes no verdict"
 
 
 def test_F3_stopped_without_a_way_back_is_taken_back_explicitly() -> None:
