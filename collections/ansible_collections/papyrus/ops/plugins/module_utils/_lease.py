@@ -39,8 +39,8 @@ def require_lease(
     if not bundle.has(LEASE_ITEM):
         raise NoLease(f"run {run_id} has no lease in its bundle {bundle.folder}: nothing may be created")
     if ledger.opened(run_id) is None:
-        raise NoLease(f"run {run_id} is not announced in the ledger {ledger.folder}: nothing may be created")
+        raise NoLease(f"run {run_id} is not announced in the ledger {ledger.where}: nothing may be created")
     if ledger.closed(run_id) is not None:
-        raise NoLease(f"run {run_id} is closed in the ledger {ledger.folder}: nothing may be created any more")
+        raise NoLease(f"run {run_id} is closed in the ledger {ledger.where}: nothing may be created any more")
     if parse_rfc3339(expires_at) <= now():
         raise NoLease(f"the lease of run {run_id} expired at {expires_at}: a sweeper may delete what it creates")

@@ -7,62 +7,79 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
-from collections.abc import Callable
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from ._evidence import content_bytes
+from ._ledger_base import MAX_ENTRY, Entry, Ledger, LedgerError, entry_name, in_window, split_name
 from ._locks import write_durable
-from ._names import parse_run_id, rfc3339, utc_now
+from ._names import utc_now
+
+__all__ = ["Entry", "FolderLedger", "Ledger", "LedgerError", "ledger_place", "open_ledger"]
+
+_S3 = "s3://"
 
 
-class Ledger:
-    """A folder with `<run id>.opened.json` and `<run id>.closed.json`; each is written once and fsynced.
+def ledger_place(where: str) -> str:
+    """Where a ledger is, as it is kept and shown: a folder's absolute path, or the `s3://` address itself."""
+    return where if where.startswith(_S3) else str(Path(where).absolute())
 
-    FileExistsError when a run is opened or closed twice: an entry is never replaced.
-    """
+
+def open_ledger(where: str, *, region: str = "", now: Callable[[], dt.datetime] = utc_now) -> Ledger:
+    """The ledger in a folder. Asks nobody and creates nothing; `check()` of it does the asking."""
+    return FolderLedger(ledger_place(where), now=now)
+
+
+class FolderLedger(Ledger):
+    """A folder, perhaps on a shared disk. Each entry is there as a whole and fsynced, or not at all."""
 
     def __init__(self, folder: str | Path, *, now: Callable[[], dt.datetime] = utc_now) -> None:
         self.folder = Path(folder)
+        self.where = str(folder)
         self._now = now
 
-    def open(self, run_id: str, service: str, run_sha256: str) -> dict[str, Any]:
-        """Announces a run before it creates anything."""
-        return self._write(run_id, "opened", {"service": service, "run_sha256": run_sha256})
+    def check(self) -> None:
+        """The folder, or the nearest one above it, can be written to."""
+        nearest = next(folder for folder in (self.folder, *self.folder.absolute().parents) if os.path.lexists(folder))
+        if not nearest.is_dir():
+            raise LedgerError(f"the ledger {self.where} cannot be kept there: {nearest} is no folder")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise LedgerError(f"the ledger {self.where} cannot be written: this user may not write to {nearest}")
 
-    def close(
-        self, run_id: str, result: str, manifest_head: str, attestation_sha256: str | None = None
-    ) -> dict[str, Any]:
-        """Closes a run: its result, the hash of the last manifest line, and that of the attestation once sealed."""
-        content = {"result": result, "manifest_head": manifest_head, "attestation_sha256": attestation_sha256}
-        return self._write(run_id, "closed", content)
+    def runs(self, since: dt.datetime | None = None, until: dt.datetime | None = None) -> Iterator[Entry]:
+        names = sorted(entry.name for entry in os.scandir(self.folder)) if self.folder.is_dir() else []
+        known = [found for name in names if (found := split_name(name)) is not None]
+        present = set(known)
+        for run_id in dict.fromkeys(run_id for run_id, _what in known):
+            if not in_window(run_id, since, until):
+                continue
+            opened, closed, problems = None, None, []
+            for what in ("opened", "closed"):
+                if (run_id, what) not in present:
+                    continue
+                value = self._read(run_id, what)
+                if value is None:
+                    problems.append(f"{entry_name(run_id, what)} is no entry of a ledger")
+                elif what == "opened":
+                    opened = value
+                else:
+                    closed = value
+            yield Entry(run_id, opened, closed, None, tuple(problems))
 
-    def opened(self, run_id: str) -> dict[str, Any] | None:
-        return self._read(run_id, "opened")
-
-    def closed(self, run_id: str) -> dict[str, Any] | None:
-        return self._read(run_id, "closed")
-
-    def unclosed(self) -> list[str]:
-        """Ids of the runs that were opened and not closed, oldest first."""
-        names = {path.name for path in self.folder.glob("*.json")}
-        ids = {name.removesuffix(".opened.json") for name in names if name.endswith(".opened.json")}
-        return sorted(run_id for run_id in ids if f"{run_id}.closed.json" not in names)
-
-    def _path(self, run_id: str, what: str) -> Path:
-        return self.folder / f"{parse_run_id(run_id)}.{what}.json"
-
-    def _write(self, run_id: str, what: str, content: dict[str, Any]) -> dict[str, Any]:
-        path = self._path(run_id, what)
+    def _put(self, name: str, data: bytes) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        entry = {"run_id": run_id, f"{what}_at": rfc3339(self._now(), microseconds=True), **content}
-        write_durable(path, content_bytes(entry))
-        return entry
+        write_durable(self.folder / name, data)
 
-    def _read(self, run_id: str, what: str) -> dict[str, Any] | None:
+    def _get(self, name: str) -> bytes | None:
         try:
-            value = json.loads(self._path(run_id, what).read_bytes())
+            fd = os.open(self.folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        return value if isinstance(value, dict) else None
+        except OSError as exc:
+            if exc.errno == errno.ELOOP:
+                return b""  # a link: no entry
+            raise
+        with os.fdopen(fd, "rb") as file:
+            return file.read(MAX_ENTRY + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""

@@ -12,7 +12,7 @@ from typing import Any
 
 from ._evidence import Bundle, BundleError
 from ._guard_socket import Client, GuardError, GuardGone
-from ._ledger import Ledger
+from ._ledger import open_ledger
 from ._locks import LockTimeout
 from ._redaction import Redactor
 from ._run_end import finish, remove_private, short_values
@@ -33,7 +33,7 @@ def close_run(run: Mapping[str, Any], failure: Mapping[str, Any], allowed_skips:
     try:
         end = finish(
             bundle,
-            Ledger(str(run["ledger"])),
+            open_ledger(str(run["ledger"]), region=str(run.get("region") or "")),
             str(run["id"]),
             failure,
             allowed_skips,

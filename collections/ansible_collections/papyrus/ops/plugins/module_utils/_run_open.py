@@ -19,7 +19,7 @@ from ._evidence import Bundle
 from ._guard_processes import Process
 from ._guard_socket import Client
 from ._lease import planned_names, write_lease
-from ._ledger import Ledger
+from ._ledger import ledger_place, open_ledger
 from ._names import RunId, check_prefix, new_run_id, rfc3339, tags, utc_now
 from ._processes import Child, ask
 from ._redaction import Redactor
@@ -67,7 +67,7 @@ def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.dat
         "id": run_id.text,
         "suffix": run_id.suffix,
         "folder": str(Path(str(options["evidence_root"])).absolute() / run_id.text),
-        "ledger": str(Path(str(options["ledger"])).absolute()),
+        "ledger": ledger_place(str(options["ledger"])),
         "private": "",
         "socket": "",
         "service": str(options["service"]),
@@ -126,7 +126,7 @@ def open_run(
     except BaseException:
         remove_private(private)
         raise
-    ledger = Ledger(run["ledger"])
+    ledger = open_ledger(run["ledger"], region=run["region"])
     try:
         ledger.open(run["id"], run["service"], bundle.lines()[0]["sha256"])
         lease = {key: run[key] for key in ("service", "region", "expires_at", "tag_prefix", "tags")}

@@ -15,7 +15,7 @@ from typing import Any
 
 from ._evidence import Bundle
 from ._guard_processes import Process
-from ._ledger import Ledger
+from ._ledger import Ledger, open_ledger
 from ._leftovers import Scope
 from ._locks import write_durable
 from ._redaction import Redactor
@@ -108,7 +108,7 @@ class Settings:
         return Bundle(self.folder, Redactor(self.private))
 
     def open_ledger(self) -> Ledger:
-        return Ledger(self.ledger)
+        return open_ledger(self.ledger, region=self.region)
 
     def scope(self) -> Scope:
         variables = self.stack.variables if self.stack else {}

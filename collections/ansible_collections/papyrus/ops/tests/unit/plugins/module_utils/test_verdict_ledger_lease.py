@@ -20,7 +20,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._lease import (
     require_lease,
     write_lease,
 )
-from ansible_collections.papyrus.ops.plugins.module_utils._ledger import Ledger
+from ansible_collections.papyrus.ops.plugins.module_utils._ledger import FolderLedger
 from ansible_collections.papyrus.ops.plugins.module_utils._run_end import finish, last_phase
 from ansible_collections.papyrus.ops.plugins.module_utils._verdict import release_line, verdict, verdict_text
 
@@ -159,7 +159,7 @@ def test_verdict_text_has_a_row_per_check_and_says_where_to_look() -> None:
 
 
 def test_N4_ledger_entries_are_written_once(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger")
+    ledger = FolderLedger(tmp_path / "ledger")
     ledger.open(RUN, "svc", "00" * 32)
     with pytest.raises(FileExistsError):
         ledger.open(RUN, "svc", "11" * 32)
@@ -174,7 +174,7 @@ def test_N4_ledger_entries_are_written_once(tmp_path: Path) -> None:
 
 
 def test_N1_lease_is_in_bundle_and_ledger_before_anything_is_created(tmp_path: Path) -> None:
-    bundle, ledger = Bundle.create(tmp_path / RUN, {}), Ledger(tmp_path / "ledger")
+    bundle, ledger = Bundle.create(tmp_path / RUN, {}), FolderLedger(tmp_path / "ledger")
     later = "2026-01-31T13:00:00Z"
     noon = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
 
@@ -198,7 +198,7 @@ def test_N1_lease_is_in_bundle_and_ledger_before_anything_is_created(tmp_path: P
 
 
 def test_J1_the_verdict_is_written_once(tmp_path: Path) -> None:
-    bundle, ledger = Bundle.create(tmp_path / RUN, {"git": {"dirty": False}}), Ledger(tmp_path / "ledger")
+    bundle, ledger = Bundle.create(tmp_path / RUN, {"git": {"dirty": False}}), FolderLedger(tmp_path / "ledger")
     ledger.open(RUN, "svc", "")
     bundle.append("healthz.log", b"", status="ok", step="D1")
     first = finish(bundle, ledger, RUN)

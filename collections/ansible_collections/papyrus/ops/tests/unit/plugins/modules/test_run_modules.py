@@ -17,7 +17,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle
 from ansible_collections.papyrus.ops.plugins.module_utils._guard_processes import Process, process
-from ansible_collections.papyrus.ops.plugins.module_utils._ledger import Ledger
+from ansible_collections.papyrus.ops.plugins.module_utils._ledger import open_ledger
 from ansible_collections.papyrus.ops.plugins.module_utils._names import parse_rfc3339
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.module_utils._run_end import purge_stale
@@ -70,7 +70,7 @@ def test_J1_a_run_without_account_region_or_guard_has_a_bundle(tmp_path: Path, m
     assert content["caller_arn"] == "arn:aws:iam::123456789012:user/x" and content["details"] == {"more": 1}
     assert content["git"] == {"commit": "c0ffee", "dirty": False} and content["versions"]["terraform"] is None
     assert [line["name"] for line in Bundle(run["folder"]).lines()] == ["run.json", "lease.json"]
-    assert Ledger(run["ledger"]).unclosed() == [run["id"]]
+    assert open_ledger(run["ledger"]).unclosed() == [run["id"]]
     assert Path(run["private"]).stat().st_mode & 0o777 == 0o700
 
 
@@ -127,7 +127,7 @@ def test_J1_close_writes_the_verdict_once_and_removes_the_private_folder(
     assert not Path(run["private"]).exists()
     again = call(run_close, run=run)
     assert not again["changed"] and again["verdict"] == first["verdict"]
-    assert (Ledger(run["ledger"]).closed(run["id"]) or {})["result"] == "FAILED"
+    assert (open_ledger(run["ledger"]).closed(run["id"]) or {})["result"] == "FAILED"
 
 
 def test_C6_nothing_is_created_without_a_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
