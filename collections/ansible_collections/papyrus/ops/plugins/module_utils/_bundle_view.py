@@ -63,21 +63,35 @@ class BundleView:
         return next((line for line in reversed(self.lines) if line["name"] == name), None)
 
     def read(self, line: Mapping[str, Any], limit: int = MAX_READ) -> Content | None:
-        """Up to `limit` bytes of an item; None when there is no plain file at its path."""
+        """Up to `limit` bytes of an item; None when there is no plain file of this name in the bundle."""
+        ends = self.ends(line, limit, 0)
+        return None if ends is None else ends[0]
+
+    def ends(self, line: Mapping[str, Any], head: int, tail: int) -> tuple[Content, bytes] | None:
+        """Beginning and, apart from it, end of an item; None as for `read`. Memory goes by `head` + `tail` alone."""
+        path = str(line.get("path") or "")
+        if path in ("", ".", "..") or "/" in path or "\0" in path:
+            return None
         try:
-            fd = os.open(self.folder / str(line["path"]), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
+            fd = os.open(self.folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError):
             return None
         with os.fdopen(fd, "rb") as file:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 return None
-            return Content(file.read(limit), found.st_size)
+            content = Content(file.read(head), found.st_size)
+            file.seek(max(len(content.data), found.st_size - tail))
+            return content, file.read(tail)
 
     def json(self, name: str, limit: int = MAX_READ) -> dict[str, Any] | None:
         """The newest item of this name, when it is a JSON object of at most `limit` bytes; else None."""
         line = self.last(name)
-        content = None if line is None else self.read(line, limit)
+        return None if line is None else self.json_of(line, limit)
+
+    def json_of(self, line: Mapping[str, Any], limit: int = MAX_READ) -> dict[str, Any] | None:
+        """This item, on the same terms."""
+        content = self.read(line, limit)
         if content is None or content.cut:
             return None
         try:
