@@ -47,7 +47,7 @@ def test_J1_both_ends_of_an_item_are_read_once_each(view: BundleView) -> None:
         assert ends[0].cut == (head < 10)
 
 
-@pytest.mark.parametrize(("content", "limit"), [(b"{", 99), (b"[1]", 99), (b'{"a":1}', 3), (b'{"a":' * 9999, 99999)])
+@pytest.mark.parametrize(("content", "limit"), [(b"{", 99), (b"[1]", 99), (b'{"a":1}xx', 7), (b'{"a":' * 9999, 99999)])
 def test_J1_what_is_no_object_within_the_limit_is_none(view: BundleView, content: bytes, limit: int) -> None:
     line = Bundle(view.folder).append("some.json", content, status="info", step="D1")
     assert view.json_of(line, limit) is None
