@@ -225,9 +225,10 @@ def _suite(
 ) -> None:
     suite = ElementTree.SubElement(root, "testsuite", {"name": name})
     _count(suite, cases, sum(case.seconds for case in cases))
-    moments = [case.at for case in cases if case.at is not None] or [_moment(run.get("started_at"))]
-    if moments[0] is not None:  # UTC; Ant's schema has no room for a zone
-        suite.set("timestamp", min(m for m in moments if m).replace(tzinfo=None).isoformat(timespec="seconds"))
+    moments = [case.at for case in cases if case.at is not None]
+    began = min(moments) if moments else _moment(run.get("started_at"))
+    if began is not None:  # UTC; Ant's schema has no room for a zone
+        suite.set("timestamp", began.replace(tzinfo=None).isoformat(timespec="seconds"))
     suite.set("hostname", _line(_text(run.get("inventory_host")) or "localhost"))
     kept = ElementTree.SubElement(suite, "properties")
     for key, value in properties.items():
