@@ -18,6 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as core_version
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import BundleError
 from ansible_collections.papyrus.ops.plugins.module_utils._guard_processes import process
+from ansible_collections.papyrus.ops.plugins.module_utils._ledger import LedgerError
 from ansible_collections.papyrus.ops.plugins.module_utils._run_open import OpenError, git_facts, open_run, plan
 
 ARGUMENTS: dict[str, Any] = {
@@ -72,7 +73,10 @@ class ActionModule(ActionBase):
                 "git": _git(self._loader.get_basedir(), os.getcwd()),
                 "versions": versions(),
             }
+            os.environ.update(environ)  # for boto3; this worker is a process of this task alone
             run = open_run(options, facts, controller=process(os.getppid()), environ=environ)
+        except LedgerError as exc:
+            raise AnsibleActionFail(f"Nothing was begun. {exc}") from exc
         except OSError as exc:
             raise AnsibleActionFail(
                 f"The evidence of the run cannot be kept in {options['evidence_root']} with its ledger in "

@@ -49,6 +49,7 @@ class AwsFailure(Exception):
         request_id: str = "",
         hint: str = "",
         missing: bool = False,
+        unanswered: bool = False,
     ) -> None:
         self.message = message
         self.code = code
@@ -57,6 +58,7 @@ class AwsFailure(Exception):
         self.request_id = request_id
         self.hint = hint
         self.missing = missing
+        self.unanswered = unanswered
         super().__init__(message)
 
     def __str__(self) -> str:
@@ -175,6 +177,15 @@ def is_missing(exc: BaseException) -> bool:
     return code in _MISSING_CODES or code.endswith(_MISSING_SUFFIXES)
 
 
+def unanswered(exc: BaseException) -> bool:
+    """True when nobody knows whether AWS did it: no answer came, or one of a server in trouble."""
+    if isinstance(exc, AwsFailure):
+        return exc.unanswered
+    if isinstance(exc, _errors("ClientError")):
+        return int((_response(exc).get("ResponseMetadata") or {}).get("HTTPStatusCode") or 0) >= 500
+    return isinstance(exc, _errors("HTTPClientError", "ConnectionError"))
+
+
 def to_failure(exc: BaseException, operation: str = "", resource: str = "", hint: str = "") -> AwsFailure:
     """AwsFailure for an error of boto3 or botocore; an AwsFailure is returned as it is."""
     if isinstance(exc, AwsFailure):
@@ -189,12 +200,18 @@ def to_failure(exc: BaseException, operation: str = "", resource: str = "", hint
             request_id=request_id(_response(exc)),
             hint=hint,
             missing=is_missing(exc),
+            unanswered=unanswered(exc),
         )
     if isinstance(exc, _errors("HTTPClientError", "ConnectionError")):
         # Whatever the call was about, it is not to blame: AWS was never asked, or did not answer.
         hint = "Check that this endpoint can be reached from here (network, proxy, AWS_ENDPOINT_URL)."
     return AwsFailure(
-        str(exc) or type(exc).__name__, code=type(exc).__name__, operation=operation, resource=resource, hint=hint
+        str(exc) or type(exc).__name__,
+        code=type(exc).__name__,
+        operation=operation,
+        resource=resource,
+        hint=hint,
+        unanswered=unanswered(exc),
     )
 
 

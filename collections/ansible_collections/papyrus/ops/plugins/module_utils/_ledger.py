@@ -13,8 +13,10 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ._aws import client_factory
 from ._ledger_base import MAX_ENTRY, Entry, Ledger, LedgerError, entry_name, in_window, split_name
-from ._locks import write_durable
+from ._ledger_s3 import Place, S3Ledger
+from ._locks import sync_folder, write_durable
 from ._names import utc_now
 
 __all__ = ["Entry", "FolderLedger", "Ledger", "LedgerError", "ledger_place", "open_ledger"]
@@ -22,13 +24,22 @@ __all__ = ["Entry", "FolderLedger", "Ledger", "LedgerError", "ledger_place", "op
 _S3 = "s3://"
 
 
-def ledger_place(where: str) -> str:
-    """Where a ledger is, as it is kept and shown: a folder's absolute path, or the `s3://` address itself."""
-    return where if where.startswith(_S3) else str(Path(where).absolute())
+def ledger_place(where: str, account_id: str = "") -> str:
+    """The address of a ledger as it is kept and shown: a folder's absolute path, or `s3://` with the bucket's owner.
+
+    The owner is `account_id` unless the address says another. ValueError for an address that is none.
+    """
+    return str(Place.parse(where, account_id)) if where.startswith(_S3) else str(Path(where).absolute())
 
 
 def open_ledger(where: str, *, region: str = "", now: Callable[[], dt.datetime] = utc_now) -> Ledger:
-    """The ledger in a folder. Asks nobody and creates nothing; `check()` of it does the asking."""
+    """The ledger in a folder, or at `s3://bucket/prefix`. Asks nobody and creates nothing: its `check()` asks.
+
+    Credentials, endpoint and, unless it is given, region are those of the environment. ValueError for an address.
+    """
+    if where.startswith(_S3):
+        session = {"region_name": region} if region else {}
+        return S3Ledger(Place.parse(where), lambda: client_factory(session), now=now)
     return FolderLedger(ledger_place(where), now=now)
 
 
@@ -40,13 +51,14 @@ class FolderLedger(Ledger):
         self.where = str(folder)
         self._now = now
 
-    def check(self) -> None:
+    def check(self) -> str:
         """The folder, or the nearest one above it, can be written to."""
         nearest = next(folder for folder in (self.folder, *self.folder.absolute().parents) if os.path.lexists(folder))
         if not nearest.is_dir():
             raise LedgerError(f"the ledger {self.where} cannot be kept there: {nearest} is no folder")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise LedgerError(f"the ledger {self.where} cannot be written: this user may not write to {nearest}")
+        return ""
 
     def runs(self, since: dt.datetime | None = None, until: dt.datetime | None = None) -> Iterator[Entry]:
         names = sorted(entry.name for entry in os.scandir(self.folder)) if self.folder.is_dir() else []
@@ -69,7 +81,9 @@ class FolderLedger(Ledger):
             yield Entry(run_id, opened, closed, None, tuple(problems))
 
     def _put(self, name: str, data: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.folder.parent)
         write_durable(self.folder / name, data)
 
     def _get(self, name: str) -> bytes | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ._evidence import content_bytes
-from ._names import parse_run_id, rfc3339, utc_now
+from ._names import parse_run_id, rfc3339
 
 What = Literal["opened", "closed"]
 
@@ -22,7 +22,7 @@ MAX_ENTRY = 64 * 1024
 """Bytes of one entry; what is larger was not written by this."""
 
 
-class LedgerError(Exception):
+class LedgerError(OSError):
     """The ledger cannot be used; the message says why and what to do."""
 
 
@@ -48,7 +48,7 @@ class Ledger(abc.ABC):
     """
 
     where: str
-    _now: Callable[[], dt.datetime] = staticmethod(utc_now)
+    _now: Callable[[], dt.datetime]
 
     def open(self, run_id: str, service: str, run_sha256: str) -> dict[str, Any]:
         """Announces a run before it creates anything."""
@@ -72,8 +72,8 @@ class Ledger(abc.ABC):
         return [entry.run_id for entry in self.runs() if entry.closed is None]
 
     @abc.abstractmethod
-    def check(self) -> None:
-        """LedgerError unless entries can be kept here, and are safe here; writes nothing."""
+    def check(self) -> str:
+        """LedgerError unless entries can be kept here; writes nothing. Says what keeps them: "" when nothing does."""
 
     @abc.abstractmethod
     def runs(self, since: dt.datetime | None = None, until: dt.datetime | None = None) -> Iterator[Entry]:
@@ -89,7 +89,12 @@ class Ledger(abc.ABC):
 
     def _write(self, run_id: str, what: What, content: dict[str, Any]) -> dict[str, Any]:
         entry = {"run_id": run_id, f"{what}_at": rfc3339(self._now(), microseconds=True), **content}
-        self._put(entry_name(run_id, what), content_bytes(entry))
+        name, data = entry_name(run_id, what), content_bytes(entry)
+        try:
+            self._put(name, data)
+        except FileExistsError:
+            if self._get(name) != data:  # else it is this very entry, and its answer was lost (S3, NFS)
+                raise
         return entry
 
     def _read(self, run_id: str, what: What) -> dict[str, Any] | None:

@@ -67,7 +67,7 @@ def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.dat
         "id": run_id.text,
         "suffix": run_id.suffix,
         "folder": str(Path(str(options["evidence_root"])).absolute() / run_id.text),
-        "ledger": ledger_place(str(options["ledger"])),
+        "ledger": ledger_place(str(options["ledger"]), str(options.get("account_id") or "")),
         "private": "",
         "socket": "",
         "service": str(options["service"]),
@@ -107,9 +107,12 @@ def open_run(
 ) -> dict[str, Any]:
     """Opens the run and returns what `plan` returns, with `private` and `socket`. `facts` go into run.json.
 
+    LedgerError when the ledger could not be written, or would not keep what is written: then nothing was begun.
     OpenError when the guard does not come up: then the bundle is finished as FAILED and the private folder removed.
     """
     run = plan(options)
+    ledger = open_ledger(run["ledger"], region=run["region"])
+    ledger.check()
     stack = stack_of(options, run["name"])
     limits = Limits.of((options.get("stack") or {}).get("limits") or {})
     root = private_root(environ)
@@ -126,7 +129,6 @@ def open_run(
     except BaseException:
         remove_private(private)
         raise
-    ledger = open_ledger(run["ledger"], region=run["region"])
     try:
         ledger.open(run["id"], run["service"], bundle.lines()[0]["sha256"])
         lease = {key: run[key] for key in ("service", "region", "expires_at", "tag_prefix", "tags")}
