@@ -123,7 +123,7 @@ def status() -> int:
         print("sandbox: is down")
         return 1
     print(f"sandbox: is up at {facts['endpoint']}")
-    for name in ("pid", "vpc_cidr", "account_id", "region", "base_image", "ca_file"):
+    for name in ("pid", "vpc_cidr", "account_id", "region", "base_image", "ca_file", "signing_public_key"):
         print(f"  {name}: {facts[name]}")
     return 0
 

@@ -82,6 +82,15 @@ class Settings:
         return self.state / "tls" / "ca.pem"
 
     @property
+    def signing_key(self) -> Path:
+        """Private key for evidence that is made against this sandbox; outside of `state`, so that it outlives that."""
+        return self.home / "evidence" / "signing-key.pem"
+
+    @property
+    def signing_public_key(self) -> Path:
+        return self.home / "evidence" / "signing-key.pub.pem"
+
+    @property
     def terraform_rc(self) -> Path:
         """Tools are the checkout's, whatever root the state has."""
         return CHECKOUT / ".sandbox" / "terraform" / "terraform.rc"

@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import IO, Any
 
-from sandbox import behaviours, emulator, engine, logfile, loopback, operations, rules, seams
+from sandbox import behaviours, emulator, engine, logfile, loopback, operations, rules, seams, signing_key
 from sandbox.addresses import Addresses
 from sandbox.audit import Audit
 from sandbox.config import Settings, write_atomically
@@ -140,6 +140,8 @@ def write_facts(runtime: Runtime) -> None:
         "region": settings.region,
         "vpc_cidr": settings.vpc_cidr,
         "ca_file": str(settings.ca_file),
+        "signing_key": str(settings.signing_key),
+        "signing_public_key": str(settings.signing_public_key),
         "base_image": "",
         "access_key_id": settings.access_key_id,
         "secret_access_key": settings.secret_access_key,
@@ -203,8 +205,9 @@ def main(settings: Settings) -> int:
         return 1
     with pid_file, claim:
         try:
+            signing_key.ensure(settings)
             runtime, door = build(settings)
-        except behaviours.UnknownBehaviour as error:
+        except (behaviours.UnknownBehaviour, signing_key.SigningKeyError) as error:
             print(f"sandbox: cannot start: {error}", file=sys.stderr)
             return 1
         ended = threading.Event()
