@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import signal
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ansible import constants as C
@@ -20,6 +24,9 @@ display = Display()
 
 SECONDS = 0.3
 """How often the file of progress is looked at."""
+
+SHOWN_WITHIN = 2.0
+"""Seconds for which a signal waits until the line under way has been handed to the controller."""
 
 
 class ActionModule(ActionBase):
@@ -50,7 +57,8 @@ class ActionModule(ActionBase):
         try:
             path = Path(folder) / "progress"
             path.touch(0o600)
-            with Follower(path, str(task_vars.get("inventory_hostname") or "")):
+            follower = Follower(path, str(task_vars.get("inventory_hostname") or ""))
+            with after_the_line(follower.showing), follower:
                 found: dict[str, Any] = self._execute_module(
                     module_args={**arguments, "progress": str(path)}, task_vars=task_vars
                 )
@@ -59,12 +67,40 @@ class ActionModule(ActionBase):
         return found
 
 
+@contextlib.contextmanager
+def after_the_line(showing: threading.Lock) -> Iterator[None]:
+    """SIGINT and SIGTERM end this worker only between two lines.
+
+    Lines go to the controller through a queue with a lock of its own. A worker that dies while its thread holds that
+    lock leaves it locked, and an interrupted controller would wait for it for ever.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        showing.acquire(timeout=SHOWN_WITHIN)  # never given back: nothing is shown any more
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Follower:
     """Shows each line that is appended to a file, at once, and what is left at the end."""
 
     def __init__(self, path: Path, host: str) -> None:
         self._path = path
         self._host = host
+        self.showing = threading.Lock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="rollout-progress", daemon=True)
 
@@ -83,7 +119,8 @@ class Follower:
                 last = self._end.is_set()
                 *lines, rest = (rest + file.read()).split(b"\n")
                 for line in lines:
-                    display.display(f"[{self._host}] {line.decode('utf-8', 'replace')}")
+                    with self.showing:
+                        display.display(f"[{self._host}] {line.decode('utf-8', 'replace')}")
                 if last:
                     return
                 self._end.wait(SECONDS)

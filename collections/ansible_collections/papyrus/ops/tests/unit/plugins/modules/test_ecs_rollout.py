@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -200,3 +202,34 @@ def test_the_action_plugin_shows_each_line_at_once_and_the_rest_at_the_end(
         assert shown == ["[prd] first"], "while the module runs, and no half line"
         file.write("f\nlast\n")
     assert shown == ["[prd] first", "[prd] half", "[prd] last"]
+
+
+def test_F3_a_signal_waits_for_the_line_that_is_being_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a worker dies with the queue's lock in its hand, and the interrupted controller waits for it for ever."""
+    read, write = os.pipe()
+
+    def display(text: str) -> None:
+        os.write(write, b"begun ")
+        time.sleep(0.3)
+        os.write(write, b"ended")
+
+    monkeypatch.setattr(action, "display", SimpleNamespace(display=display))
+    path = tmp_path / "progress"
+    path.write_text("a line\n")
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        follower = action.Follower(path, "prd")
+        with action.after_the_line(follower.showing), follower:
+            time.sleep(10)
+        os._exit(0)
+    try:
+        assert os.read(read, 6) == b"begun "
+        os.kill(pid, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+        os.close(write)
+        assert os.read(read, 6) == b"ended"
+    finally:
+        os.close(read)
