@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import http.client
 import queue
+import re
 import ssl
 import threading
 import time
@@ -33,6 +34,7 @@ _DIGESTS = {
     "2.16.840.1.101.3.4.2.2": hashlib.sha384,
     "2.16.840.1.101.3.4.2.3": hashlib.sha512,
 }
+_OPENSSL_REASON = re.compile(r'Verify error: ([^"]+)"')
 _STATUSES = ("granted", "grantedWithMods", "rejection", "waiting", "revocationWarning", "revocationNotification")
 
 
@@ -81,7 +83,9 @@ def check_timestamp(token: bytes, data: bytes, roots_pem: bytes) -> dt.datetime:
     try:
         builder.build().verify_message(response, data)
     except (rfc3161_client.VerificationError, ValueError) as exc:
-        raise TimestampError(f"The time stamp does not hold: {exc}") from exc
+        # rfc3161-client shows OpenSSL's whole error stack.
+        reason = _OPENSSL_REASON.search(str(exc))
+        raise TimestampError(f"The time stamp does not hold: {reason[1] if reason else exc}") from exc
     made: dt.datetime = response.tst_info.gen_time
     return made if made.tzinfo else made.replace(tzinfo=dt.UTC)
 
