@@ -13,6 +13,18 @@ from . import _aws
 
 T = TypeVar("T")
 
+# The data plane of services that a run may use: not in the event history.
+# https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html
+_DATA_PLANE = {
+    "s3": ("GetObject", "PutObject", "HeadObject", "DeleteObject", "ListObjectsV2", "ListObjectVersions"),
+    "cloudwatch": ("GetMetricData", "PutMetricData"),
+    "logs": ("PutLogEvents",),
+    "events": ("PutEvents",),
+    "sns": ("Publish",),
+    "sqs": ("SendMessage", "ReceiveMessage", "DeleteMessage"),
+}
+DATA_EVENTS = frozenset(f"{service}:{operation}" for service, names in _DATA_PLANE.items() for operation in names)
+
 
 def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Slices of at most `size` items, for APIs that take so many ids a call."""
@@ -25,6 +37,7 @@ def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 class Calls:
     """Calls through one set of clients; `request_ids` grows with each answer, in order.
 
+    The id of a call that CloudTrail's event history does not have is written `<service>:<Operation> <id>`.
     An instance belongs to one thread; the clients behind it may be shared.
     """
 
@@ -39,7 +52,8 @@ class Calls:
             response = getattr(client, operation)(**parameters)
         request_id = _aws.request_id(response)
         if request_id:
-            self.request_ids.append(request_id)
+            called = f"{service}:{api_name(operation)}"
+            self.request_ids.append(f"{called} {request_id}" if called in DATA_EVENTS else request_id)
         return response
 
     def pages(
@@ -65,3 +79,9 @@ class Calls:
 def api_name(operation: str) -> str:
     """`describe_db_instances` → `DescribeDBInstances`, as AWS' documentation and CloudTrail spell it."""
     return "".join("DB" if word == "db" else word.capitalize() for word in operation.split("_"))
+
+
+def unlogged(request_id: str) -> str:
+    """`service:Operation` of a call that the event history does not have; "" for an ordinary request id."""
+    called = request_id.partition(" ")[0]
+    return called if called in DATA_EVENTS else ""

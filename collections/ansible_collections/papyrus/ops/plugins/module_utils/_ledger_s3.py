@@ -148,7 +148,7 @@ class S3Ledger(Ledger):
         problems: list[str] = []
         for what, versions in found.items():
             name = entry_name(run_id, what)
-            written = sorted((one for one in versions if not one[2]), key=lambda one: one[1])
+            written = [one for one in reversed(versions) if not one[2]]  # S3 lists the newest first
             gone = [one for one in versions if one[2]]
             if len(written) > 1:
                 times = ", ".join(rfc3339(one[1]) for one in written)
@@ -160,7 +160,7 @@ class S3Ledger(Ledger):
                 values[what] = None if data is None else parse_entry(data)
                 if values[what] is None:
                     problems.append(f"{name} is no entry of a ledger")
-        first = min((one[1] for one in found.get("opened", []) if not one[2]), default=None)
+        first = next((one[1] for one in reversed(found.get("opened", [])) if not one[2]), None)
         return Entry(run_id, values.get("opened"), values.get("closed"), first, tuple(problems))
 
     def _put(self, name: str, data: bytes) -> None:

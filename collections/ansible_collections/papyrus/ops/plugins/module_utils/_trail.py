@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""CloudTrail's event history, asked slowly: two look-ups a second, fifty events a page, a bounded number of calls.
+
+https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ._aws import AwsFailure, aws_call
+from ._names import parse_rfc3339
+
+INTERVAL = 0.5
+"""Seconds between two look-ups: AWS allows two a second, per account and region, to all who ask."""
+DELIVERY = dt.timedelta(minutes=15)
+"""An event can be that late in the history."""
+RETENTION = dt.timedelta(days=90)
+
+_PAGE = 50
+_THROTTLED = ("ThrottlingException", "Throttling", "TooManyRequestsException")
+_TRIES = 7
+
+
+@dataclass(frozen=True)
+class Event:
+    """One call as CloudTrail has it. `error` is "" for one that succeeded, `service` begins eventSource."""
+
+    name: str
+    service: str
+    time: dt.datetime
+    read_only: bool
+    request_id: str
+    error: str
+    principal: str
+    account: str
+    region: str
+    parameters: Mapping[str, Any]
+    answer: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, listed: Mapping[str, Any]) -> Event | None:
+        """From an entry of LookupEvents; None for one that is no record of a call."""
+        try:
+            record = json.loads(listed["CloudTrailEvent"])
+            identity = record.get("userIdentity") or {}
+            return cls(
+                name=str(record["eventName"]),
+                service=str(record["eventSource"]).partition(".")[0],
+                time=parse_rfc3339(str(record["eventTime"])),
+                read_only=bool(record.get("readOnly")),
+                request_id=str(record.get("requestID") or ""),
+                error=str(record.get("errorCode") or ""),
+                principal=str(identity.get("arn") or ""),
+                account=str(record.get("recipientAccountId") or identity.get("accountId") or ""),
+                region=str(record.get("awsRegion") or ""),
+                parameters=_mapping(record.get("requestParameters")),
+                answer=_mapping(record.get("responseElements")),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            return None
+
+
+class Trail:
+    """`calls` is how many look-ups were made, `cut` whether one was left out because there were too many."""
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        most: int = 400,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.calls = 0
+        self.cut = False
+        self._client = client
+        self._most = most
+        self._sleep = sleep
+        self._clock = clock
+        self._next = clock()
+
+    def events(
+        self, start: dt.datetime, end: dt.datetime, attribute: str = "", value: str = "", *, most: int | None = None
+    ) -> Iterator[Event]:
+        """Events between the two times, newest first, `most` look-ups of them. AwsFailure when AWS refuses."""
+        parameters: dict[str, Any] = {"StartTime": start, "EndTime": end, "MaxResults": _PAGE}
+        if attribute:
+            parameters["LookupAttributes"] = [{"AttributeKey": attribute, "AttributeValue": value}]
+        bound = self._most if most is None else min(self._most, self.calls + most)
+        while True:
+            if self.calls >= bound:
+                self.cut = True
+                return
+            answer = self._ask(parameters)
+            yield from filter(None, map(Event.of, answer.get("Events") or []))
+            if not answer.get("NextToken"):
+                return
+            parameters["NextToken"] = answer["NextToken"]
+
+    def _ask(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        pause = INTERVAL
+        for attempt in range(_TRIES):
+            wait = self._next - self._clock()
+            if wait > 0:
+                self._sleep(wait)
+            self.calls += 1
+            self._next = self._clock() + pause
+            try:
+                with aws_call("cloudtrail:LookupEvents", "the event history", "The auditor needs this right."):
+                    answer: Mapping[str, Any] = self._client.lookup_events(**parameters)
+                    return answer
+            except AwsFailure as failure:
+                if failure.code not in _THROTTLED or attempt == _TRIES - 1:
+                    raise
+            pause *= 2  # somebody else asks as well
+            self._next = self._clock() + pause
+        raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
