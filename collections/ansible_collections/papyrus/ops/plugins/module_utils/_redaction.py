@@ -13,143 +13,28 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from html import escape
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from . import _redaction_shapes
 from ._locks import locked_file
-
-MIN_LENGTH = 6
-"""Known values with fewer characters are not searched for: they would match by chance."""
+from ._redaction_blocks import Blocks, merged, moved, replaced
+from ._redaction_known import MIN_LENGTH, Known
+from ._redaction_shapes import TOKEN
 
 KEY_FILE = "redaction.key"
 KNOWN_FILE = "redaction.known"
 
+_CHUNK = 1024 * 1024
 _KIND = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_TOKEN = re.compile(TOKEN)
 _SENSITIVE_KEY = re.compile(
     r"(?:.*(?:password|passwd|passphrase)|secretaccesskey|.*secret_?access_?key|.*sessiontoken|.*session_token"
     r"|tokenvalue|authorizationtoken|authorization|proxy-authorization|cookie|set-cookie|x-amz-security-token)",
     re.IGNORECASE,
 )
-
-_SEP = rb"(?:\\*[\"'])?\s*(?:=>|[:=])\s*"
-_TOKEN = rb"\[redacted:[a-z0-9-]+:[0-9a-f]{8}\]"
-_NOTHING = rb"null\b|none\b|true\b|false\b|\(sensitive|" + _TOKEN
-_VALUE = (  # a quoted value up to its own quote, else up to white space or a delimiter
-    rb"(?:\\*\"(?P<v1>(?!" + _NOTHING + rb")(?:[^\"\\\r\n]|\\+[^\"\\\r\n])+)"
-    rb"|\\*'(?P<v2>(?!" + _NOTHING + rb")[^'\r\n]+)"
-    rb"|(?P<v3>(?!" + _NOTHING + rb")[^\s\"'\\,;&<>}\]\)]+))"
-)
-
-
-def _shape(kind: str, pattern: bytes, flags: int = re.IGNORECASE) -> tuple[str, re.Pattern[bytes]]:
-    return kind, re.compile(pattern, flags)
-
-
-# Each pattern names the secret part v1, v2 or v3; only that part is replaced. None begins with a repetition: searching
-# would take the square of the text's length.
-SHAPES: tuple[tuple[str, re.Pattern[bytes]], ...] = (
-    _shape(
-        "private-key",
-        rb"(?P<v1>-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----.*?"
-        rb"(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----|\Z))",
-        re.DOTALL,
-    ),
-    # The whole rest of the header line, or of the quoted string in which it stands.
-    _shape(
-        "authorization",
-        rb"authorization" + _SEP + rb"(?:\\*[\"'])?(?P<v1>(?!" + _NOTHING + rb")[^\s\"'\\][^\"'\\\r\n]*)",
-    ),
-    _shape(
-        "cookie",
-        rb"(?<![a-z-])(?:set-)?cookie\\*[\"']?\s*:\s*(?:\\*[\"'])?(?P<v1>(?!" + _TOKEN + rb")[^\s\"'\\][^\"'\\\r\n]*)",
-    ),
-    # RFC 3986 userinfo of a connection URI.
-    _shape("password", rb"://[^\s/:@\"'<>]*:(?P<v1>(?!" + _TOKEN + rb")[^\s/\"'<>]+?)@"),
-    _shape("password", rb"(?:password|passwd|passphrase)" + _SEP + _VALUE),
-    _shape(
-        "aws-secret-key",
-        rb"secret_?-?(?:access_?-?)?key" + _SEP + rb"(?:\\*[\"'])?(?P<v1>[a-z0-9/+]{40})(?![a-z0-9/+])",
-    ),
-    _shape(
-        "aws-session-token",
-        rb"(?:session_?-?token|security_?-?token)" + _SEP + rb"(?:\\*[\"'])?(?P<v1>[a-z0-9/+=%_-]{16,})",
-    ),
-    # Beginning of tokens which STS gives out; they are long, so that words do not match.
-    _shape(
-        "aws-session-token",
-        rb"(?<![A-Za-z0-9/+])(?P<v1>(?:FwoGZXIvYXdz|IQoJb3JpZ2lu|FQoGZXIvYXdz)[A-Za-z0-9/+=]{40,})",
-        0,
-    ),
-    _shape("signature", rb"(?:x-amz-signature|[?&]signature)(?:=|%3d)(?P<v1>[a-z0-9%/+_=-]{16,})"),
-    _shape(
-        "token",
-        rb"(?:tokenvalue|authorizationtoken)" + _SEP + rb"(?:\\*[\"'])?(?P<v1>(?!" + _TOKEN + rb")[^\s\"'\\,}]+)",
-    ),
-)
-
-
-def _percent(char: str) -> str:
-    """All of a character's UTF-8 bytes percent-encoded (RFC 3986 section 2.1), either case of the digits."""
-    return "".join(f"%{byte:02x}" for byte in char.encode("utf-8"))
-
-
-def _utf16_escapes(char: str) -> bytes:
-    units = char.encode("utf-16-be")
-    parts = (rb"\\{1,8}u" + units[i : i + 2].hex().encode() for i in range(0, len(units), 2))
-    return b"".join(parts)
-
-
-_SHORT_ESCAPES = {'"': b'"', "\\": rb"\\", "/": b"/", "\n": b"n", "\r": b"r", "\t": b"t", "\b": b"b", "\f": b"f"}
-
-
-def _char_pattern(char: str) -> bytes:
-    """One character in every form which text formats give it: itself, percent, JSON (also JSON in JSON), HTML, form."""
-    raw = char.encode("utf-8")
-    forms = [re.escape(raw), b"(?i:" + _percent(char).encode() + b")", b"(?i:" + _utf16_escapes(char) + b")"]
-    if char in _SHORT_ESCAPES:
-        forms.append(rb"\\{1,15}" + re.escape(_SHORT_ESCAPES[char]) if char != "\\" else rb"\\{2,16}")
-    entity = escape(char, quote=True)
-    if entity != char:
-        forms.append(re.escape(entity.encode()))
-    if char == "'":
-        forms += [rb"&#39;", rb"&apos;", rb"'\\''", rb"'\"'\"'"]
-    if char == '"':
-        forms += [rb"&#34;"]
-    if char == " ":
-        forms.append(rb"\+")
-    forms.sort(key=len, reverse=True)  # the longer form first: a lone backslash must not win over its escape
-    return b"(?:" + b"|".join(forms) + b")"
-
-
-def _base64_patterns(value: bytes) -> Iterable[bytes]:
-    """The characters which depend on `value` alone, for each of its three positions inside a longer base64 text."""
-    for lead in range(3):
-        padded = b"\0" * lead + value
-        text = base64.b64encode(padded).rstrip(b"=")
-        first = (0, 2, 3)[lead]
-        last = len(padded) * 8 // 6  # whole characters; the next one would depend on what follows
-        core = text[first:last]
-        if len(core) < MIN_LENGTH:
-            continue
-        chars = (rb"[+\-]" if c == 0x2B else rb"[/_]" if c == 0x2F else re.escape(bytes([c])) for c in core)
-        yield rb"(?:(?:\\r)?(?:\\n)|\r?\n)?".join(chars) + rb"={0,2}"
-
-
-_TOKEN_PATTERN = re.compile(_TOKEN)
-_LONGEST_TOKEN = len("[redacted:") + 32 + len(":01234567]")
-
-
-def _inside_token(data: bytes, position: int) -> bool:
-    """Whether `position` lies in something redacted: `[redacted:password:…]` looks like a password itself."""
-    start = data.rfind(b"[redacted:", max(0, position - _LONGEST_TOKEN), position)
-    token = _TOKEN_PATTERN.match(data, start) if start >= 0 else None
-    return token is not None and token.end() > position
-
-
-def _constant(token: bytes) -> Callable[[re.Match[bytes]], bytes]:
-    return lambda _match: token  # not a template: a token is never expanded
 
 
 class Redactor:
@@ -161,10 +46,8 @@ class Redactor:
 
     def __init__(self, private: str | Path | None = None) -> None:
         self._private = Path(private) if private else None
-        self._known: dict[bytes, str] = {}
-        self._pattern: re.Pattern[bytes] | None = None
-        self._base64: dict[bytes, tuple[bytes, str]] = {}
-        self._parts: list[tuple[re.Pattern[bytes], bytes, str]] = []
+        self._values: dict[bytes, str] = {}
+        self._known: Known | None = None
         self._size = -1
         self.short_values = 0
         self._key = (self._private / KEY_FILE).read_bytes() if self._private else secrets.token_bytes(32)
@@ -202,9 +85,8 @@ class Redactor:
         if len(raw.decode("utf-8", "replace")) < MIN_LENGTH:
             self.short_values += 1
             return False
-        if raw not in self._known:
-            self._known[raw] = kind
-            self._compile()
+        self._values.setdefault(raw, kind)
+        self._known = None
         return True
 
     def token(self, kind: str, value: bytes) -> bytes:
@@ -213,41 +95,71 @@ class Redactor:
 
     def redact(self, data: bytes) -> bytes:
         """The same bytes without secrets. Known values first, so that a value has one token whatever surrounds it."""
-        self._reload()
-        for pattern, value, kind in self._parts:
-            data = pattern.sub(_constant(self.token(kind, value)), data)
-        for kind, pattern in SHAPES:
-            data = pattern.sub(self._replace(kind), data)
-        return data
+        return b"".join(self.stream(_slices(data)))
+
+    def redact_stream(self, source: BinaryIO, sink: Callable[[bytes], Any]) -> None:
+        """What `redact` makes of all bytes of `source`, given to `sink` piece by piece (at most some megabytes each).
+
+        Memory does not depend on how much there is; a secret is found wherever it stands. Values which become known
+        meanwhile are not looked for.
+        """
+        for piece in self.stream(iter(lambda: source.read(_CHUNK), b"")):
+            sink(piece)
+
+    def stream(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """`redact` of the chunks joined, piece by piece. The pieces do not depend on how it is cut into chunks."""
+        finder = self._finder()
+        known = Blocks(finder.spans, self.token, finder.reach)
+        shapes = Blocks(_redaction_shapes.spans, self.token, _redaction_shapes.REACH)
+        for chunk in chunks:
+            for piece in known.feed(chunk):
+                yield from shapes.feed(piece)
+        for piece in known.end():
+            yield from shapes.feed(piece)
+        yield from shapes.end()
+
+    def redact_pieces(self, pieces: Sequence[bytes]) -> list[bytes]:
+        """As many pieces, which joined have no secret, also none that was cut between them.
+
+        What takes the place of such a one is in the piece in which it began.
+        """
+        data, cuts = b"".join(pieces), [0]
+        for piece in pieces:
+            cuts.append(cuts[-1] + len(piece))
+        for find in (self._finder().spans, _redaction_shapes.spans):
+            spans = merged(find(data, 0))
+            cuts = moved(cuts, spans, self.token)
+            data = replaced(data, 0, len(data), spans, self.token)
+        return [data[begin:end] for begin, end in pairwise(cuts)]
 
     def redact_text(self, text: str) -> str:
         return self.redact(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
     def redact_object(self, value: Any, key: str = "") -> Any:
-        """JSON-like data without secrets; also what only its key betrays (`{"password": 1234}`)."""
+        """JSON-like data without secrets; also what only its key betrays (`{"password": 1234}`).
+
+        So do objects of a name and a value, as in task definitions and lists of headers.
+        """
         if isinstance(value, Mapping):
-            return {self.redact_text(str(k)): self.redact_object(v, str(k)) for k, v in value.items()}
+            named = _named(value)
+            return {
+                self.redact_text(str(k)): self.redact_object(v, named if k in ("value", "Value") else str(k))
+                for k, v in value.items()
+            }
         if isinstance(value, list | tuple):
             return [self.redact_object(item, key) for item in value]
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             text = self.redact_text(str(value))
-            if _SENSITIVE_KEY.fullmatch(key) and text and not re.search(_TOKEN, text.encode("utf-8", "replace")):
+            if _SENSITIVE_KEY.fullmatch(key) and text and not _TOKEN.search(text.encode("utf-8", "replace")):
                 return self.token("password" if "pass" in key.lower() else "secret", text.encode()).decode()
             return text if isinstance(value, str) or text != str(value) else value
         return value
 
-    def _replace(self, kind: str) -> Callable[[re.Match[bytes]], bytes]:
-        def replace(match: re.Match[bytes]) -> bytes:
-            for name in ("v1", "v2", "v3"):
-                if name in match.re.groupindex and match.group(name):
-                    if _inside_token(match.string, match.start(name)):
-                        return match.group(0)
-                    start, end = match.start(name) - match.start(), match.end(name) - match.start()
-                    whole = match.group(0)
-                    return whole[:start] + self.token(kind, match.group(name)) + whole[end:]
-            return match.group(0)
-
-        return replace
+    def _finder(self) -> Known:
+        self._reload()
+        if self._known is None:
+            self._known = Known(self._values)
+        return self._known
 
     def _reload(self) -> None:
         if self._private is None:
@@ -265,16 +177,17 @@ class Redactor:
             if record["value"] is None:
                 self.short_values += 1
             else:
-                self._known.setdefault(base64.b64decode(record["value"]), str(record["kind"]))
-        self._compile()
+                self._values.setdefault(base64.b64decode(record["value"]), str(record["kind"]))
+        self._known = None
 
-    def _compile(self) -> None:
-        parts: list[tuple[re.Pattern[bytes], bytes, str]] = []
-        for value, kind in sorted(self._known.items(), key=lambda item: len(item[0]), reverse=True):
-            try:
-                direct = b"".join(_char_pattern(char) for char in value.decode("utf-8"))
-            except UnicodeDecodeError:
-                direct = re.escape(value)
-            forms = [direct, *_base64_patterns(value)]
-            parts.append((re.compile(b"|".join(forms)), value, kind))
-        self._parts = parts
+
+def _named(value: Mapping[Any, Any]) -> str:
+    """Of `{"name": "PGPASSWORD", "value": …}` the name, else nothing."""
+    for key in ("name", "Name", "key", "Key"):
+        if isinstance(value.get(key), str):
+            return str(value[key])
+    return "value"
+
+
+def _slices(data: bytes) -> Iterator[bytes]:
+    return (data[at : at + _CHUNK] for at in range(0, len(data), _CHUNK))
