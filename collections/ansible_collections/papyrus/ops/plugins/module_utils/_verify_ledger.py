@@ -31,8 +31,8 @@ def against_ledger(
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
 ) -> dict[str, Any]:
-    """`shown` are bundles: run_id, run_sha256, attestation_sha256 ("" when not sealed), folder; result and manifest_head
-    where they are known. Asked for are all runs of the ledger that began in the time, of `service` where given.
+    """`shown` are bundles: run_id, run_sha256, attestation_sha256 ("" when not sealed), folder; where they are known
+    result and manifest_head. Asked for are all runs of the ledger that began in the time, of `service` where given.
 
     Returns `result` (ok, incomplete, tampered), `findings` ({class, result, reason, run_id, path}), `opened`, `shown`,
     `never_shown` and `unclosed` (run ids), `where`, `protection` (what keeps entries there, "" when nothing does).
