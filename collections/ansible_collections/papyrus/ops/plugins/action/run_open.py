@@ -19,7 +19,14 @@ from ansible.release import __version__ as core_version
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import BundleError
 from ansible_collections.papyrus.ops.plugins.module_utils._guard_processes import process
 from ansible_collections.papyrus.ops.plugins.module_utils._ledger import LedgerError
-from ansible_collections.papyrus.ops.plugins.module_utils._run_open import OpenError, git_facts, open_run, plan
+from ansible_collections.papyrus.ops.plugins.module_utils._run_open import (
+    OpenError,
+    check_open,
+    git_facts,
+    open_run,
+)
+from ansible_collections.papyrus.ops.plugins.module_utils._signers import SignerError
+from ansible_collections.papyrus.ops.plugins.module_utils._timestamps import TimestampError
 
 ARGUMENTS: dict[str, Any] = {
     "evidence_root": {"type": "path", "required": True},
@@ -32,6 +39,8 @@ ARGUMENTS: dict[str, Any] = {
     "playbook": {"type": "str"},
     "details": {"type": "dict", "default": {}},
     "allowed_skips": {"type": "list", "elements": "str", "default": []},
+    "signer": {"type": "dict", "default": {}},
+    "timestamp_url": {"type": "str", "default": ""},
     "start_guard": {"type": "bool", "default": True},
     "stack": {
         "type": "dict",
@@ -65,17 +74,17 @@ class ActionModule(ActionBase):
             if text != text.encode("utf-8", "replace").decode():
                 raise AnsibleActionFail(f"{name} holds bytes that are no UTF-8, so nothing was begun: {text!a}")
         try:
-            if self._task.check_mode:
-                return {**result, "changed": True, "run": plan(options)}
             environ = self._environment()
+            os.environ.update(environ)  # for boto3; this worker is a process of this task alone
+            if self._task.check_mode:
+                return {**result, "changed": True, "run": check_open(options)[0]}
             facts = {
                 "inventory_host": task_vars.get("inventory_hostname"),
                 "git": _git(self._loader.get_basedir(), os.getcwd()),
                 "versions": versions(),
             }
-            os.environ.update(environ)  # for boto3; this worker is a process of this task alone
             run = open_run(options, facts, controller=process(os.getppid()), environ=environ)
-        except LedgerError as exc:
+        except (SignerError, LedgerError, TimestampError) as exc:
             raise AnsibleActionFail(f"Nothing was begun. {exc}") from exc
         except OSError as exc:
             raise AnsibleActionFail(

@@ -50,9 +50,13 @@ class BundleView:
 
     @classmethod
     def of(cls, bundle: Bundle) -> BundleView:
-        lines = bundle.lines()
-        empty = cls(bundle.folder, {}, lines, {})
-        return cls(bundle.folder, empty.json(RUN_FILE) or {}, lines, empty.json(VERDICT) or {})
+        return cls.over(bundle.folder, bundle.lines())
+
+    @classmethod
+    def over(cls, folder: Path, lines: Sequence[Mapping[str, Any]]) -> BundleView:
+        """For whoever has read the manifest already, and holds its lock."""
+        empty = cls(folder, {}, lines, {})
+        return cls(folder, empty.json(RUN_FILE) or {}, lines, empty.json(VERDICT) or {})
 
     def named(self, name: str) -> Iterator[Mapping[str, Any]]:
         """Lines of the items with this name, oldest first."""

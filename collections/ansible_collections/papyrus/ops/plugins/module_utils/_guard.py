@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from . import _rollout_after
 from ._aws import Clients, client_factory
 from ._calls import Calls
-from ._evidence import content_bytes
+from ._evidence import VERDICT, content_bytes
 from ._guard_processes import Family, Process, Terminal, Watch, describe_process, process
 from ._guard_socket import Server
 from ._names import rfc3339, utc_now
@@ -184,12 +184,16 @@ class Guard:
         """Everything of C6 and C7, bounded: each wait in it has its limit."""
         with self._lock:
             self._tearing_down = True
+        note = f"completed by the guard: {cause}"
         settings = self.settings
         bundle = settings.bundle()
         none: list[dict[str, Any]] = []
         lines = _attempt(bundle.lines, none, self._log)
         during = last_phase(lines)
         last = lines[-1]["name"] if lines else "none"
+        closed = last == VERDICT
+        if closed:
+            note = "sealed by the guard: the run had written its verdict and not sealed it"
         cause = f"{cause} during: {during}; last item before: {last}"
         self._say(
             f"papyrus.ops: {cause}. Taking run {settings.run_id} down. This goes on by itself, no Ctrl-C stops it; "
@@ -205,8 +209,9 @@ class Guard:
             left = f" LEFT BEHIND: {result.get('error')}."
             if result.get("by_hand"):
                 left += " Delete by hand: " + " && ".join(result["by_hand"])
-        _attempt(lambda: self._keep_what_serves(lines), None, self._log)
-        _attempt(lambda: self._keep_guard_log(cause), None, self._log)
+        if not closed:
+            _attempt(lambda: self._keep_what_serves(lines), None, self._log)
+            _attempt(lambda: self._keep_guard_log(cause), None, self._log)
         failure = {"step": "C6", "task": "", "cause": cause, "after_seq": lines[-1]["seq"] if lines else -1}
         end = _attempt(
             lambda: finish(
@@ -215,19 +220,28 @@ class Guard:
                 settings.run_id,
                 failure,
                 settings.allowed_skips,
+                signing=settings.signing(),
+                by="guard",
+                note=note,
+                after_crash=family is not None and not closed,
                 short_values=short_values(settings.private),
             ),
             None,
             self._log,
         )
         server.close()
+        outcome = "ended FAILED;"
         if end is None:
             left += " The verdict could not be written."
-        elif end["verdict"].get("release"):
-            left += f" {release_line(end['verdict']['release'])}."
+        else:
+            outcome = f"ended {end['verdict']['result']}, {'sealed' if end['sealed'] else 'not sealed'};"
+            if end["verdict"].get("release"):
+                left += f" {release_line(end['verdict']['release'])}."
+            if end["problem"]:
+                left += f" NOT SEALED: {end['problem']}."
         remove_private(settings.private)
         gone = "everything it created is gone." if result.get("gone") else ""
-        self._say(f"papyrus.ops: run {settings.run_id} ended FAILED; {gone}{left} Evidence: {settings.folder}")
+        self._say(f"papyrus.ops: run {settings.run_id} {outcome} {gone}{left} Evidence: {settings.folder}")
 
     def _destroy_everything(self) -> dict[str, Any]:
         with self._lock:

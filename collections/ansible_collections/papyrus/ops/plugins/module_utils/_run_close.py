@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What run_close does: verdict, ledger, guard, private folder; refused while the temporary ALB may still be there."""
+"""What run_close does: verdict, seal, ledger, guard, private folder; refused while the temporary ALB may be there."""
 
 from __future__ import annotations
 
@@ -12,46 +12,68 @@ from typing import Any
 
 from ._evidence import Bundle, BundleError
 from ._guard_socket import Client, GuardError, GuardGone
-from ._ledger import open_ledger
+from ._ledger import LedgerError, open_ledger
 from ._locks import LockTimeout
 from ._redaction import Redactor
 from ._run_end import finish, remove_private, short_values
+from ._run_settings import Signing
+from ._seal import SealError
 
 
 class CloseError(Exception):
     """The run cannot be closed; the message says what happens now."""
 
 
+class NotSealed(CloseError):
+    """The verdict is written, but not sealed, or not in the ledger. `end` is what close_run would have returned."""
+
+    def __init__(self, message: str, end: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.end = end
+
+
 def close_run(run: Mapping[str, Any], failure: Mapping[str, Any], allowed_skips: Iterable[str]) -> dict[str, Any]:
-    """Returns `changed`, `verdict`, `text`."""
+    """Returns `changed`, `verdict`, `text`, `sealed`. NotSealed when the verdict is there and the seal is not."""
     private = str(run.get("private") or "")
     client = Client(private) if private and run.get("guarded") else None
     if client is not None:
         _require_idle(client)
     redactor = Redactor(private) if private and Path(private).is_dir() else Redactor()
     bundle = Bundle(str(run["folder"]), redactor)
+    signing = Signing.of(run)
     try:
         end = finish(
             bundle,
-            open_ledger(str(run["ledger"]), region=str(run.get("region") or "")),
+            open_ledger(str(run["ledger"]), region=signing.region),
             str(run["id"]),
             failure,
             allowed_skips,
+            signing=signing,
             short_values=short_values(private),
         )
-    except (OSError, ValueError, BundleError, LockTimeout) as exc:
+    except (OSError, ValueError, BundleError, LockTimeout, LedgerError, SealError) as exc:
         raise CloseError(f"the verdict could not be written to {run['folder']}: {exc}") from exc
+    problem = end.pop("problem")
+    if problem and client is not None and client.guard() is not None:
+        raise NotSealed(f"{end['text']}\nThe guard of the run tries once more when the playbook ends.", end)
+    _end_guard(client, private)
+    if problem:
+        raise NotSealed(end["text"], end)
+    return end
+
+
+def _end_guard(client: Client | None, private: str) -> None:
+    """Ends the guard, which removes the private folder; without one it is removed here."""
     if client is not None:
         try:
             client.ask("close")
-            return end  # the guard removes the private folder
+            return
         except GuardError:
-            return end  # it is ending, and does so as well
+            return  # it is ending, and does so as well
         except GuardGone:
             pass
     if private:
         remove_private(private)
-    return end
 
 
 def _require_idle(client: Client) -> None:

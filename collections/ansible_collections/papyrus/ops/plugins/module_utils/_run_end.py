@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,11 +20,14 @@ from typing import Any
 from ._aws import Clients
 from ._evidence import RUN_FILE, VERDICT, Bundle, content_bytes
 from ._guard_processes import send
-from ._ledger import Ledger
+from ._ledger import Ledger, LedgerError
+from ._locks import LockTimeout
 from ._names import parse_rfc3339
 from ._redaction import Redactor
-from ._run_settings import ChildFile, Settings, guard_process
+from ._run_settings import ChildFile, Settings, Signing, guard_process
 from ._run_stack import StackRun
+from ._seal import ATTESTATION, AlreadySealed, Sealed, SealError, seal, sealed_before, summarise
+from ._signers import SignerError, open_signer
 from ._verdict import verdict, verdict_text
 
 _SIGINT, _SIGKILL = 2, 9
@@ -35,13 +40,22 @@ def finish(
     failure: Mapping[str, Any] | None = None,
     allowed_skips: Iterable[str] = (),
     *,
+    signing: Signing,
+    by: str = "run",
+    note: str = "",
+    after_crash: bool = False,
     short_values: int = 0,
 ) -> dict[str, Any]:
-    """Writes the verdict as the last item and closes the ledger. What is there already stays: both are written once.
+    """Writes the verdict as the last item, seals, closes the ledger. What is there already stays: each is done once.
 
-    Returns `verdict`, `text` (for a terminal), `changed`.
+    Returns `verdict`, `text` (for a terminal), `changed`, `sealed` (`attestation`, `sha256`, `keyid`, `trust`,
+    `identity`; {} when nothing is signed) and `problem`: why the bundle could not be sealed, or the ledger not closed,
+    "" when all is well. Raises only when the verdict cannot be written (BundleError, OSError, LockTimeout), or when
+    something else lies where the attestation belongs (SealError).
     """
-    bundle.recover()
+    before = sealed_before(bundle.folder)
+    if before is None:
+        bundle.recover()
     lines = bundle.lines()
     changed = False
     if lines and lines[-1]["name"] == VERDICT:
@@ -50,7 +64,14 @@ def finish(
     else:
         result = {
             "run_id": run_id,
-            **verdict(lines, failure, allowed_skips, tree_dirty(bundle.folder), short_values=short_values),
+            **verdict(
+                lines,
+                failure or _failed_before(bundle, lines),
+                allowed_skips,
+                tree_dirty(bundle.folder),
+                short_values=short_values,
+                signed=bool(signing.signer),
+            ),
         }
         first = result["first_failure"]
         status = "ng" if result["result"] == "FAILED" else "ok"
@@ -63,10 +84,92 @@ def finish(
             meta={"result": result["result"], "reason": reason},
         )
         changed = True
-    if ledger.opened(run_id) is not None and ledger.closed(run_id) is None:
-        ledger.close(run_id, result["result"], bundle.head())
-        changed = True
-    return {"verdict": result, "text": verdict_text(result, lines, str(bundle.folder)), "changed": changed}
+    sealed, problem = before, ""
+    if before is None:
+        sealed, problem = _seal_now(bundle, signing, by, note, after_crash)
+        changed = changed or sealed is not None
+    if not problem:
+        try:
+            changed = _close_in(ledger, run_id, result["result"], bundle, sealed) or changed
+        except (LedgerError, OSError) as exc:
+            problem = f"the run could not be closed in the ledger {ledger.where}: {exc}"
+    if problem:
+        problem += f". When that is mended: {seal_command(bundle.folder, ledger.where, signing)}"
+    said = [_seal_line(sealed, bundle.folder)] if sealed else [f"NOT SEALED: {problem}"] if problem else []
+    return {
+        "verdict": result,
+        "text": verdict_text(result, lines, str(bundle.folder), said),
+        "changed": changed,
+        "sealed": _shown(sealed, bundle.folder) if sealed else {},
+        "problem": problem,
+    }
+
+
+def _failed_before(bundle: Bundle, lines: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The first failure of a verdict that is no more the last item, as a crash was named behind it."""
+    for line in lines:
+        if line["name"] == VERDICT:
+            first = json.loads(bundle.data(line)).get("first_failure")
+            return first if isinstance(first, Mapping) else None
+    return None
+
+
+def _seal_now(bundle: Bundle, signing: Signing, by: str, note: str, after_crash: bool) -> tuple[Sealed | None, str]:
+    """Seals, or without a signer only sums up; what was sealed, and why not. Nothing of it raises: the verdict is
+    there, and a fault in here may not hide it, or leave the private folder behind."""
+    try:
+        signer = open_signer(signing.signer, region=signing.region)
+        if signer is None:
+            summarise(bundle)
+            return None, ""
+        return seal(bundle, signer, by=by, timestamp_url=signing.timestamp_url, note=note, after_crash=after_crash), ""
+    except AlreadySealed:  # by somebody else, just now
+        try:
+            return sealed_before(bundle.folder), ""
+        except SealError as exc:
+            return None, str(exc)
+    except Exception as exc:
+        known = isinstance(exc, (SealError, SignerError, LockTimeout, OSError))
+        return None, str(exc) if known else f"{type(exc).__name__}: {exc}"
+
+
+def _close_in(ledger: Ledger, run_id: str, result: str, bundle: Bundle, sealed: Sealed | None) -> bool:
+    """Whether the ledger had to be closed."""
+    if ledger.opened(run_id) is None or ledger.closed(run_id) is not None:
+        return False
+    with contextlib.suppress(FileExistsError):  # by somebody else, just now
+        ledger.close(run_id, result, bundle.head(), sealed.attestation_sha256 if sealed else None)
+    return True
+
+
+def seal_command(folder: Path, ledger: str, signing: Signing) -> str:
+    """The one command that seals later, with the environment of the run."""
+    given: dict[str, Any] = {"bundle": str(folder), "ledger": ledger, "signer": dict(signing.signer)}
+    given |= {
+        key: value for key, value in (("timestamp_url", signing.timestamp_url), ("region", signing.region)) if value
+    }
+    return f"ansible localhost -m papyrus.ops.evidence_seal -a {shlex.quote(json.dumps(given))}"
+
+
+def _shown(sealed: Sealed, folder: Path) -> dict[str, str]:
+    return {
+        "attestation": str(folder / ATTESTATION),
+        "sha256": sealed.attestation_sha256,
+        "keyid": sealed.keyid,
+        "trust": sealed.trust,
+        "identity": sealed.identity,
+    }
+
+
+_TRUST = {"self-asserted": "the runner's own key file", "kms": "a key in KMS", "keyless": "keyless"}
+
+
+def _seal_line(sealed: Sealed, folder: Path) -> str:
+    who = f"{_TRUST.get(sealed.trust, sealed.trust)} {sealed.identity}".strip()
+    return (
+        f"Sealed: key {sealed.keyid[:16]} ({who}). With its public key: "
+        f"ansible localhost -m papyrus.ops.evidence_verify -a 'bundle={folder} public_keys=FILE'"
+    )
 
 
 def tree_dirty(folder: Path) -> bool | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import sys
 import tempfile
 import time
@@ -15,17 +16,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ._evidence import Bundle
+from ._evidence import RUN_FILE, Bundle
 from ._guard_processes import Process
 from ._guard_socket import Client
 from ._lease import planned_names, write_lease
-from ._ledger import ledger_place, open_ledger
+from ._ledger import Ledger, ledger_place, open_ledger
 from ._names import RunId, check_prefix, new_run_id, rfc3339, tags, utc_now
 from ._processes import Child, ask
 from ._redaction import Redactor
 from ._run_end import PRIVATE_PREFIX, finish, purge_stale, remove_private
-from ._run_settings import GUARD_LOG, SOCKET_FILE, Limits, Settings, Stack, private_root
+from ._run_settings import GUARD_LOG, SOCKET_FILE, Limits, Settings, Signing, Stack, private_root
+from ._signers import OpenSigner, check_signer, open_signer
 from ._terraform import TerraformError, capture, environment, one_line, parse_version
+from ._timestamps import request_timestamp
+
+TIMESTAMP_ITEM = "run_timestamp.tsr"
+TIMESTAMP_TYPE = "application/timestamp-reply"
+TIMESTAMP_SECONDS = 20.0
+
+# What tells Sigstore's client who this workflow is: https://github.com/di/id#supported-environments
+_WORKFLOW = re.compile(
+    r"GITHUB_ACTIONS|ACTIONS_ID_TOKEN_REQUEST_(URL|TOKEN)|GITLAB_CI|CIRCLECI|BUILDKITE(_.*)?|SIGSTORE_.*"
+)
 
 GUARD_START_SECONDS = 20.0
 
@@ -44,7 +56,7 @@ class OpenError(Exception):
 
 
 def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.datetime | None = None) -> dict[str, Any]:
-    """What a run will be called and where its evidence goes; creates nothing. ValueError for a bad prefix or lease.
+    """Names of a run and where its evidence goes; creates nothing. ValueError for a bad prefix, lease or signer.
 
     A name that AWS would refuse does not stop the run from being opened (the refusal is evidence too): it is in
     `problems`, and the guard creates nothing while there is one.
@@ -79,6 +91,8 @@ def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.dat
         "names": names,
         "problems": problems,
         "guarded": bool(options.get("start_guard")),
+        "signer": check_signer(options.get("signer") or {}),
+        "timestamp_url": str(options.get("timestamp_url") or ""),
     }
 
 
@@ -97,6 +111,18 @@ def stack_of(options: Mapping[str, Any], name: str) -> Stack | None:
     )
 
 
+def check_open(options: Mapping[str, Any]) -> tuple[dict[str, Any], OpenSigner | None, Ledger]:
+    """What `plan` returns, the signer ready to sign and the ledger that can be written; nothing is changed by it.
+
+    The SDK's variables are those of this process. ValueError, SignerError, LedgerError.
+    """
+    run = plan(options)
+    signer = open_signer(run["signer"], region=run["region"])
+    ledger = open_ledger(run["ledger"], region=run["region"])
+    ledger.check()
+    return run, signer, ledger
+
+
 def open_run(
     options: Mapping[str, Any],
     facts: Mapping[str, Any],
@@ -107,12 +133,10 @@ def open_run(
 ) -> dict[str, Any]:
     """Opens the run and returns what `plan` returns, with `private` and `socket`. `facts` go into run.json.
 
-    LedgerError when the ledger could not be written, or would not keep what is written: then nothing was begun.
-    OpenError when the guard does not come up: then the bundle is finished as FAILED and the private folder removed.
+    SignerError, LedgerError and TimestampError come before anything exists: no bundle, no ledger entry, no private
+    folder. OpenError when the guard does not come up: then the bundle is finished and sealed as FAILED.
     """
-    run = plan(options)
-    ledger = open_ledger(run["ledger"], region=run["region"])
-    ledger.check()
+    run, signer, ledger = check_open(options)
     stack = stack_of(options, run["name"])
     limits = Limits.of((options.get("stack") or {}).get("limits") or {})
     root = private_root(environ)
@@ -125,12 +149,16 @@ def open_run(
         for kind, value in (("aws-secret-key", secret), ("aws-session-token", environ.get("AWS_SESSION_TOKEN"))):
             if value:
                 Redactor.register(private, kind, value)
-        bundle = Bundle.create(run["folder"], run_json(run, options, facts, stack, environ), Redactor(private))
+        content = run_json(run, options, facts, stack, environ, signer)
+        bundle = Bundle.create(run["folder"], content, Redactor(private))
+        token = _first_timestamp(bundle, run["timestamp_url"])
     except BaseException:
         remove_private(private)
         raise
     try:
         ledger.open(run["id"], run["service"], bundle.lines()[0]["sha256"])
+        if token:
+            bundle.append(TIMESTAMP_ITEM, token, media_type=TIMESTAMP_TYPE, status="info", step="J1")
         lease = {key: run[key] for key in ("service", "region", "expires_at", "tag_prefix", "tags")}
         planned = {"run_id": run["id"], "account_id": options.get("account_id"), "planned": run["names"]}
         write_lease(bundle, {**lease, **planned, "problems": run["problems"]})
@@ -149,16 +177,43 @@ def open_run(
             limits=limits,
             problems=tuple(run["problems"]),
             allowed_skips=tuple(str(skip) for skip in options.get("allowed_skips") or ()),
+            signer=run["signer"],
+            timestamp_url=run["timestamp_url"],
         )
         settings.save()
         if run["guarded"]:
             (start or start_guard)(settings, environ)
     except Exception as exc:
-        failure = {"step": "N1", "task": "", "cause": f"the run could not be opened: {exc}"}
-        finish(bundle, ledger, run["id"], failure)
-        remove_private(private)
-        raise OpenError(f"{failure['cause']}. Its bundle: {run['folder']}") from exc
+        raise _not_opened(run, bundle, ledger, exc) from exc
     return run
+
+
+def _not_opened(run: Mapping[str, Any], bundle: Bundle, ledger: Ledger, cause: Exception) -> OpenError:
+    """Finishes the bundle of a run that could not be opened, and removes its private folder, whatever else fails."""
+    failure = {"step": "N1", "task": "", "cause": f"the run could not be opened: {cause}"}
+    said = f"{failure['cause']}. Its bundle: {run['folder']}"
+    try:
+        end = finish(bundle, ledger, run["id"], failure, signing=Signing.of(run))
+        if end["problem"]:
+            said += f". NOT SEALED: {end['problem']}"
+    except Exception as exc:
+        said += f". It has no verdict: {exc}"
+    remove_private(run["private"])
+    return OpenError(said)
+
+
+def _first_timestamp(bundle: Bundle, url: str) -> bytes:
+    """The token over the first manifest line; b"" without an authority. TimestampError: then the bundle is gone again,
+    as nothing has announced it yet."""
+    if not url:
+        return b""
+    try:
+        return request_timestamp(url, bundle.manifest.read_bytes().rstrip(b"\n"), timeout=TIMESTAMP_SECONDS)
+    except BaseException:
+        for path in (bundle.manifest, bundle.folder / RUN_FILE):
+            path.unlink()
+        bundle.folder.rmdir()
+        raise
 
 
 def start_guard(settings: Settings, environ: Mapping[str, str]) -> None:
@@ -170,7 +225,7 @@ def start_guard(settings: Settings, environ: Mapping[str, str]) -> None:
         guard = Child(
             [sys.executable, "-I", "-c", _BOOT, str(plugins), settings.private, *packages],
             cwd="/",
-            env=environment(environ, {}),
+            env=guard_environment(settings, environ),
             output=log,
             session=True,
         )
@@ -192,14 +247,22 @@ def start_guard(settings: Settings, environ: Mapping[str, str]) -> None:
     raise OpenError(f"the guard of the run did not start: {one_line(said[-600:]) or 'it said nothing'}")
 
 
+def guard_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """What Terraform gets, and for a keyless seal the workflow's identity, which Terraform never sees."""
+    keyless = settings.signer.get("type") == "sigstore"
+    given = {key: value for key, value in environ.items() if keyless and _WORKFLOW.fullmatch(key)}
+    return environment(environ, given)
+
+
 def run_json(
     run: Mapping[str, Any],
     options: Mapping[str, Any],
     facts: Mapping[str, Any],
     stack: Stack | None,
     environ: Mapping[str, str],
+    signer: OpenSigner | None = None,
 ) -> dict[str, Any]:
-    """Content of run.json: what was asked, and with what. What is not known is null."""
+    """Content of run.json: what was asked, and with what. What is not known is null, as is `signer` without one."""
     details = dict(options.get("details") or {})
     return {
         "run_id": run["id"],
@@ -216,8 +279,14 @@ def run_json(
         "names": run["names"],
         "git": facts.get("git") or {"commit": None, "dirty": None},
         "versions": {**dict(facts.get("versions") or {}), **terraform_versions(stack, environ)},
+        "signer": None if signer is None else _who_signs(signer),
+        "timestamps": bool(run["timestamp_url"]),
         "details": details,
     }
+
+
+def _who_signs(signer: OpenSigner) -> dict[str, str]:
+    return {"type": signer.kind, "trust": signer.trust, "keyid": signer.keyid, "identity": signer.identity}
 
 
 def terraform_versions(stack: Stack | None, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -67,6 +67,22 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class Signing:
+    """How a bundle is sealed: `signer` as `_signers.check_signer` returns it, {} for not at all."""
+
+    signer: Mapping[str, Any] = field(default_factory=dict)
+    timestamp_url: str = ""
+    region: str = ""
+
+    @classmethod
+    def of(cls, run: Mapping[str, Any]) -> Signing:
+        """Of a run as run_open returns it."""
+        signer = run.get("signer")
+        url, region = (str(run.get(key) or "") for key in ("timestamp_url", "region"))
+        return cls(dict(signer) if isinstance(signer, Mapping) else {}, url, region)
+
+
+@dataclass(frozen=True)
 class Settings:
     """One run, as its guard and every module see it."""
 
@@ -84,6 +100,8 @@ class Settings:
     limits: Limits
     problems: tuple[str, ...] = ()
     allowed_skips: tuple[str, ...] = ()
+    signer: dict[str, Any] = field(default_factory=dict)
+    timestamp_url: str = ""
 
     def save(self) -> None:
         data = json.dumps(asdict(self), indent=1, sort_keys=True).encode()
@@ -109,6 +127,9 @@ class Settings:
 
     def open_ledger(self) -> Ledger:
         return open_ledger(self.ledger, region=self.region)
+
+    def signing(self) -> Signing:
+        return Signing(self.signer, self.timestamp_url, self.region)
 
     def scope(self) -> Scope:
         variables = self.stack.variables if self.stack else {}

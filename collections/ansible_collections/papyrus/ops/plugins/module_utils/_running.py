@@ -85,7 +85,7 @@ class Look:
     rows: list[Row] = field(default_factory=list)
     evidence: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, name: str, row: Row, content: str) -> None:
+    def add(self, name: str, row: Row, content: str, **meta: Any) -> None:
         self.rows.append(row)
         self.evidence.append(
             {
@@ -94,7 +94,7 @@ class Look:
                 "content": content,
                 "media_type": "text/plain",
                 "rows": [{"id": row.id, "status": row.status, "reason": row.reason}],
-                "meta": {"request_ids": list(row.request_ids)[:20]},
+                "meta": {"request_ids": list(row.request_ids)[:20], **meta},
             }
         )
 
@@ -134,7 +134,10 @@ def look(
         if definition not in answer.images:
             answer.images[definition] = names_of(definition)
     row = judge_images(found.tasks, question.expected, answer.images, tuple(calls.request_ids))
-    answer.add("running_image.log", row, images_text(answer, found.left_out, question.expected, row))
+    named = {(str(task["image"]), str(task["image_digest"])) for task in found.tasks}
+    images = [{"reference": reference, "digest": digest} for reference, digest in sorted(named)][:20]
+    content = images_text(answer, found.left_out, question.expected, row)
+    answer.add("running_image.log", row, content, images=images)
     if dry:
         return answer
     with tempfile.TemporaryDirectory(prefix="running-", dir=private) as folder:

@@ -26,6 +26,7 @@ def verdict(
     dirty: bool | None = False,
     *,
     short_values: int = 0,
+    signed: bool = True,
 ) -> dict[str, Any]:
     """PASSED, WARNED or FAILED, with the first failure first (EVIDENCE.md, Verdict).
 
@@ -33,6 +34,7 @@ def verdict(
     is what ended the run: `step`, `task`, `cause`; it is the first failure unless an item was `ng` before. Items after
     its `after_seq`, where it has one, and those of the teardown are consequences of it, never the first. `dirty` None
     means that the state of the tree is not known, which is not "clean". A run that applied needs an `ok` gone-check.
+    `signed` is whether a signer will seal the bundle.
     """
     rows = [row for line in lines for row in check_rows(line)]
     counts = {status: sum(1 for row in rows if row["status"] == status) for status in ("ok", "ng", "skip", "info")}
@@ -75,6 +77,8 @@ def verdict(
         warnings.append("whether the working tree is clean is not known (no git checkout)")
     elif dirty:
         warnings.append("the working tree has changes that no commit holds")
+    if not signed:
+        warnings.append("no signer is configured: the bundle is not signed, anybody could have made it")
     if not counts["ok"] and not failures:
         failures.append({"step": "all", "name": "", "task": "", "cause": "the run holds no check"})
     result = "FAILED" if failures else "WARNED" if warnings else "PASSED"
@@ -179,8 +183,13 @@ def release_line(release: Mapping[str, Any]) -> str:
     return f"Release: {text}" + (f" ({cause})" if cause else "")
 
 
-def verdict_text(result: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], folder: str) -> str:
-    """The block for a terminal: one row per check (step, status, reason), the result, and where the evidence lies."""
+def verdict_text(
+    result: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], folder: str, sealed: Sequence[str] = ()
+) -> str:
+    """The block for a terminal: one row per check (step, status, reason), the result, and where the evidence lies.
+
+    `sealed` are the lines that say how the bundle was sealed, or why not.
+    """
     rows = [row for line in lines for row in check_rows(line) if row["status"] != "info"]
     cells = [(row["id"], _WORDS[row["status"]], row["name"], row["reason"]) for row in rows]
     widths = [max((len(cell[i]) for cell in cells), default=0) for i in range(3)]
@@ -199,5 +208,6 @@ def verdict_text(result: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], 
     if result.get("release"):
         text.append(release_line(result["release"]))
     text += [f"Warning: {warning}" for warning in result["warnings"]]
+    text += sealed
     text.append(f"{result['result']}  evidence: {folder}")
     return printable("\n".join(text))

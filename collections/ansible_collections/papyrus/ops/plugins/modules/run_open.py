@@ -19,13 +19,15 @@ description:
     and completes the bundle as FAILED. Ansible itself runs neither C(rescue) nor C(always) after a signal or on an
     unreachable host.
   - This is an action plugin. It runs on the controller, with the C(environment) of the task.
+  - Whatever is needed at the end is asked for at the beginning. A signing key that cannot be used, a ledger that cannot
+    be written and a time stamping authority that does not answer are refused before anything exists.
   - Account and region may be unknown, so that a run whose inventory is refused has a bundle as well.
 author:
   - papyrus.ops contributors (@papyrus-ops)
 attributes:
   check_mode:
     support: full
-    description: Predicts id, names and folder; creates nothing and starts no guard.
+    description: Predicts id, names and folder, and asks for signer and ledger; creates nothing and starts no guard.
   diff_mode:
     support: none
     description: There is nothing before a run to compare with.
@@ -73,6 +75,36 @@ options:
     type: list
     elements: str
     default: []
+  signer:
+    description:
+      - Who signs the bundle when the run ends, however it ends. Without one nothing is signed and the verdict is WARNED
+        at best.
+      - The key's file, or KMS, is needed again at the end.
+    type: dict
+    default: {}
+    suboptions:
+      type:
+        description:
+          - V(file) is an Ed25519 key (PEM, PKCS#8) that only its owner may read. It proves no more than that whoever
+            had the runner's disk made the bundle.
+          - V(kms) is an asymmetric key in AWS KMS, asked with the credentials of the task.
+          - V(sigstore) is the OIDC identity of the CI workflow, without a key.
+        type: str
+        choices: [file, kms, sigstore]
+        required: true
+      private_key:
+        description: For V(file), absolute path of the key.
+        type: path
+      key_id:
+        description: For V(kms), id, ARN or alias of the key.
+        type: str
+  timestamp_url:
+    description:
+      - RFC 3161 time stamping authority. It stamps the first line of the manifest before anything is created
+        (C(run_timestamp.tsr)), and the whole manifest at sealing.
+      - When it does not answer at sealing, the bundle is sealed without its stamp and says so.
+    type: str
+    default: ""
   start_guard:
     description: Start the guard. Without it M(papyrus.ops.temporary_alb) creates nothing.
     type: bool
@@ -125,6 +157,7 @@ options:
 seealso:
   - module: papyrus.ops.temporary_alb
   - module: papyrus.ops.run_close
+  - module: papyrus.ops.evidence_seal
 """
 
 EXAMPLES = r"""
@@ -136,6 +169,9 @@ EXAMPLES = r"""
     account_id: "123456789012"
     region: us-west-2
     playbook: alb_smoke
+    signer:
+      type: kms
+      key_id: alias/papyrus-evidence
     stack:
       source: infra/20-alb
       name_prefix: papyrus-smoke
@@ -225,4 +261,14 @@ run:
       description: Whether the run has a guard.
       type: bool
       sample: true
+    signer:
+      description: The signer as given. Empty when nobody signs.
+      type: dict
+      sample:
+        type: kms
+        key_id: alias/papyrus-evidence
+    timestamp_url:
+      description: The time stamping authority, or empty.
+      type: str
+      sample: ""
 """

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -20,9 +21,10 @@ import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._guard_processes import Process
 from ansible_collections.papyrus.ops.plugins.module_utils._guard_socket import Client, GuardError
 from ansible_collections.papyrus.ops.plugins.module_utils._run_alb import AlbFailure, remove, start, wait_present
-from ansible_collections.papyrus.ops.plugins.module_utils._run_close import CloseError, close_run
+from ansible_collections.papyrus.ops.plugins.module_utils._run_close import CloseError, NotSealed, close_run
 from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import guard_process
 from aws_endpoint import AwsEndpoint
+from sealing import check_seal, seal_says, signing_key
 
 HERE = Path(__file__).resolve()
 UNIT = HERE.parents[2]
@@ -92,6 +94,7 @@ class Scene:
             "lease_minutes": 60,
             "playbook": "alb_smoke",
             "start_guard": True,
+            "signer": signing_key(folder),
             "stack": {
                 "source": str(source),
                 "name_prefix": "papyrus-smoke",
@@ -159,6 +162,15 @@ class Scene:
         assert self.lines()[-1]["name"] == "verdict.json"
         verdict: dict[str, Any] = json.loads(self.item("verdict.json"))
         return verdict
+
+    def sealed(self) -> dict[str, Any]:
+        """The statement of the run's bundle, checked; and the ledger has the hash of the attestation."""
+        folder = Path(self.run["folder"])
+        statement = check_seal(folder, self.folder / "key.pub.pem")
+        closed = json.loads((Path(self.run["ledger"]) / f"{self.run['id']}.closed.json").read_text())
+        attestation = (folder / "attestation.dsse.json").read_bytes()
+        assert closed["attestation_sha256"] == hashlib.sha256(attestation).hexdigest()
+        return statement
 
     def end_controller(self, number: int) -> None:
         assert self.controller is not None
@@ -249,9 +261,15 @@ def test_C6_controller_ends_during_apply(scene: Callable[..., Scene], endpoint: 
         entry for entry in gone["described"] if entry["parameters"].get("LoadBalancerArns") == [ALB]
     ).items()
     assert json.loads((Path(opened["ledger"]) / f"{opened['id']}.closed.json").read_text())["result"] == "FAILED"
+    statement = run.sealed()
+    assert statement["predicate"]["result"] == "FAILED"
+    assert statement["predicate"]["failedTests"][0] == "C6 run C6"
+    says = seal_says(statement)
+    assert (says["by"], says["afterCrash"], says["trust"]) == ("guard", True, "self-asserted")
+    assert "controller" in says["note"]
     until(lambda: not run.left_over(), "no process is left")
     said = (run.folder / "stderr").read_text()
-    assert opened["id"] in said and opened["folder"] in said and "FAILED" in said
+    assert opened["id"] in said and opened["folder"] in said and "ended FAILED, sealed;" in said
 
 
 def test_C6_controller_ends_during_destroy_which_then_simply_ends(scene: Callable[..., Scene]) -> None:
@@ -275,6 +293,7 @@ def test_C6_controller_ends_before_anything_was_created(scene: Callable[..., Sce
     until(lambda: not Path(opened["private"]).exists(), "the guard has completed the run")
     assert not [event for event in run.events if event.startswith(("apply", "destroy"))]
     assert "before its first phase" in run.verdict()["first_failure"]["cause"]
+    assert run.sealed()["predicate"]["result"] == "FAILED"
     until(lambda: not run.left_over(), "no process is left")
 
 
@@ -300,6 +319,7 @@ def test_C6_destroy_that_fails_once_is_tried_again_and_the_run_closes(scene: Cal
     until(lambda: not Path(opened["private"]).exists(), "the private folder is gone")
     run.end_controller(signal.SIGTERM)
     assert run.verdict() == closed["verdict"]
+    assert seal_says(run.sealed())["by"] == "run" and closed["sealed"]["trust"] == "self-asserted"
 
 
 def test_C6_destroy_that_fails_always_names_what_is_left(scene: Callable[..., Scene], endpoint: AwsEndpoint) -> None:
@@ -316,6 +336,7 @@ def test_C6_destroy_that_fails_always_names_what_is_left(scene: Callable[..., Sc
     assert "aws_security_group.alb" in str(failed.value) and "DependencyViolation" in str(failed.value)
     closed = close_run(opened, {"step": "D1", "task": "Ask every path", "cause": "/healthz answered 500"}, [])
     assert closed["verdict"]["first_failure"]["cause"] == "/healthz answered 500"
+    assert run.sealed()["predicate"]["failedTests"][0] == "D1 run D1"
     assert "DependencyViolation" in closed["verdict"]["failed_destroy"]["cause"]
 
 
@@ -334,6 +355,41 @@ def test_C6_load_balancer_that_terraform_lost_is_deleted_by_its_tags(
     assert list(endpoint.left) == [of_another_run]
     assert [resource["id"] for resource in json.loads(run.item("terraform_lost.json"))] == [lost]
     assert close_run(opened, {"step": "C1", "task": "Wait", "cause": "killed"}, [])["verdict"]["result"] == "FAILED"
+
+
+def test_J1_a_run_that_could_not_be_sealed_is_sealed_by_its_guard_when_the_playbook_ends(
+    scene: Callable[..., Scene],
+) -> None:
+    run = scene()
+    opened = run.open()
+    wait_present(opened, 20)
+    remove(opened, 20)
+    key = run.folder / "key.pem"
+    key.rename(run.folder / "away.pem")
+    failure = {"step": "D1", "task": "Ask every path", "cause": "/healthz answered 500"}
+    with pytest.raises(NotSealed) as failed:
+        close_run(opened, failure, [])
+    assert "/healthz answered 500" in str(failed.value) and "There is no signing key" in str(failed.value)
+    assert "papyrus.ops.evidence_seal" in str(failed.value)
+    assert not list(Path(opened["ledger"]).glob("*.closed.json"))
+    assert not (Path(opened["folder"]) / "SHA256SUMS").exists()
+    (run.folder / "away.pem").rename(key)
+    run.end_controller(signal.SIGTERM)
+    until(lambda: not Path(opened["private"]).exists(), "the guard has ended")
+    statement = run.sealed()
+    assert run.verdict()["first_failure"]["cause"] == "/healthz answered 500"
+    assert (seal_says(statement)["by"], seal_says(statement)["afterCrash"]) == ("guard", False)
+
+
+def test_J1_a_guard_that_cannot_seal_says_so_and_leaves_no_secret(scene: Callable[..., Scene]) -> None:
+    run = scene()
+    opened = run.open()
+    (run.folder / "key.pem").unlink()
+    run.end_controller(signal.SIGKILL)
+    until(lambda: not Path(opened["private"]).exists(), "the guard has ended")
+    until(lambda: "NOT SEALED: There is no signing key" in (run.folder / "stderr").read_text(), "the guard says so")
+    assert run.verdict()["result"] == "FAILED"
+    assert not list(Path(opened["ledger"]).glob("*.closed.json"))
 
 
 def test_C7_a_describe_that_fails_is_never_gone(scene: Callable[..., Scene], endpoint: AwsEndpoint) -> None:
@@ -388,6 +444,7 @@ def test_C6_guard_told_to_stop_takes_the_run_down(scene: Callable[..., Scene]) -
     os.kill(run.guard.pid, signal.SIGTERM)
     until(lambda: not Path(opened["private"]).exists(), "the guard has ended")
     assert run.verdict()["result"] == "FAILED" and "SIGTERM" in run.verdict()["first_failure"]["cause"]
+    assert seal_says(run.sealed())["afterCrash"] is False
     assert run.events[-1] == "end destroy 0"
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from ansible_collections.papyrus.ops.plugins.module_utils._lease import (
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._ledger import FolderLedger
 from ansible_collections.papyrus.ops.plugins.module_utils._run_end import finish, last_phase
+from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import Signing
 from ansible_collections.papyrus.ops.plugins.module_utils._verdict import release_line, verdict, verdict_text
+from sealing import signing_key
 
 RUN = "20260131T120000Z-abc234"
 
@@ -44,6 +47,11 @@ def test_verdict_passed_needs_every_check_ok_gone_and_a_clean_tree() -> None:
 def test_verdict_a_tree_that_is_not_clean_is_warned(dirty: bool | None, word: str) -> None:
     result = verdict(GOOD, dirty=dirty)
     assert result["result"] == "WARNED" and word in result["warnings"][0]
+
+
+def test_verdict_of_a_run_that_nobody_signs_is_warned() -> None:
+    result = verdict(GOOD, signed=False)
+    assert result["result"] == "WARNED" and "no signer" in result["warnings"][0]
 
 
 def test_verdict_a_skip_counts_as_the_inventory_says() -> None:
@@ -201,12 +209,16 @@ def test_J1_the_verdict_is_written_once(tmp_path: Path) -> None:
     bundle, ledger = Bundle.create(tmp_path / RUN, {"git": {"dirty": False}}), FolderLedger(tmp_path / "ledger")
     ledger.open(RUN, "svc", "")
     bundle.append("healthz.log", b"", status="ok", step="D1")
-    first = finish(bundle, ledger, RUN)
+    signing = Signing(signing_key(tmp_path))
+    first = finish(bundle, ledger, RUN, signing=signing)
     assert first["verdict"]["result"] == "PASSED" and first["changed"]
-    again = finish(bundle, ledger, RUN, {"cause": "too late"})
+    again = finish(bundle, ledger, RUN, {"cause": "too late"}, signing=signing)
     assert again["verdict"] == first["verdict"] and not again["changed"] and again["text"] == first["text"]
+    assert again["sealed"] == first["sealed"] and first["problem"] == ""
     assert [line["name"] for line in bundle.lines()][-1] == "verdict.json"
     assert (ledger.closed(RUN) or {})["manifest_head"] == bundle.head()
+    attestation = (bundle.folder / "attestation.dsse.json").read_bytes()
+    assert (ledger.closed(RUN) or {})["attestation_sha256"] == hashlib.sha256(attestation).hexdigest()
 
 
 def test_C6_the_cause_names_the_phase_that_was_under_way() -> None:
