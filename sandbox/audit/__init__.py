@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandbox import iam
+from sandbox import emulator, iam
 from sandbox.audit import records
 from sandbox.audit.configuration import Configurations
 from sandbox.audit.records import Outcome
 from sandbox.audit.store import Event, Store
+from sandbox.behaviours import behaviour
 
 if TYPE_CHECKING:
     from sandbox.requests import ApiRequest
@@ -36,7 +37,7 @@ class Audit:
             return
         identity = iam.identity(runtime, request.access_key_id)
         region = request.region or runtime.settings.region
-        record = records.make(request, outcome, identity, region, address, agent)
+        record = records.make(request, outcome, identity, region, address, agent, _kms_key(runtime, request))
         self.store.add(records.to_event(record, outcome.at, at=int(outcome.at)))
 
     def load(self, lines: bytes) -> dict[str, Any]:
@@ -65,6 +66,20 @@ class Audit:
 
     def close(self) -> None:
         self.store.close()
+
+
+@behaviour("cloudtrail", otherwise=lambda runtime, request: "")
+def _kms_key(runtime: Runtime, request: ApiRequest) -> str:
+    """A record of KMS has the key's ARN in its resources, whatever id or alias the caller gave.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/ct-sign.html
+    """
+    name = request.parameters.get("KeyId") if request.service == "kms" else None
+    if not isinstance(name, str):
+        return ""
+    with runtime.scope_of(request):
+        key = emulator.service("kms")._resolve_key(name)
+    return str(key["Arn"]) if key else ""
 
 
 def _imported(line: bytes) -> Event:

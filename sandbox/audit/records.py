@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 VERSION = "1.11"
 # Fields beyond this many bytes are left out.
 LONGEST_FIELD = 100 * 1024
+# Parameters of KMS that carry the caller's data.
+KMS_DATA = frozenset({"Message", "Plaintext", "CiphertextBlob", "Signature", "Mac"})
 MESSAGE_IN_XML = re.compile(rb"<[Mm]essage>(.*?)</[Mm]essage>", re.DOTALL)
 
 
@@ -110,7 +112,8 @@ def changes_have_their_answers(request: ApiRequest) -> bool:
 
     https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
     """
-    return not is_read_only(request.operation) or (request.service, request.operation) in ANSWERED
+    called = (request.service, request.operation)
+    return called in ANSWERED or not (is_read_only(request.operation) or called in READS)
 
 
 @functools.cache
@@ -129,9 +132,15 @@ def _reads_with_other_names_are_reads(service: str, operation: str) -> bool:
 
 
 def make(
-    request: ApiRequest, outcome: Outcome, identity: dict[str, Any], region: str, address: str, agent: str
+    request: ApiRequest,
+    outcome: Outcome,
+    identity: dict[str, Any],
+    region: str,
+    address: str,
+    agent: str,
+    kms_key: str = "",
 ) -> dict[str, Any]:
-    """The record; `region` is the endpoint's."""
+    """The record; `region` is the endpoint's, `kms_key` the ARN of the key that a call of KMS is about."""
     account = str(identity.get("accountId", ""))
     record: dict[str, Any] = {
         "eventVersion": VERSION,
@@ -152,7 +161,7 @@ def make(
     record["requestID"] = _the_request_id_is_the_answers(outcome)
     record["eventID"] = str(uuid.uuid4())
     record["readOnly"] = _reads_with_other_names_are_reads(request.service, request.operation)
-    if named := _arns(request, record, account):
+    if named := _arns(request, record, account, kms_key):
         record["resources"] = named
     record["eventType"] = "AwsApiCall"
     if request.service == "elbv2":
@@ -233,7 +242,16 @@ def _parameters(request: ApiRequest) -> Any:
     given = request.parameters
     if request.service == "s3" and "Bucket" in given:
         given = {"bucketName": given["Bucket"], **{k: v for k, v in given.items() if k != "Bucket"}}
-    return _secrets_are_hidden(shape, given, request.service) or None
+    return _secrets_are_hidden(shape, _kms_shows_no_data(request, given), request.service) or None
+
+
+@behaviour("cloudtrail", stateful=False, otherwise=lambda request, given: given)
+def _kms_shows_no_data(request: ApiRequest, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record of KMS has neither the message nor its plaintext, ciphertext or signature, not even as a name.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/ct-verify.html
+    """
+    return {name: value for name, value in given.items() if request.service != "kms" or name not in KMS_DATA}
 
 
 def _in_clear(shape: Any, value: Any, service: str) -> Any:
@@ -353,7 +371,7 @@ def _error_codes_are_those_of_cloudtrail(request: ApiRequest, code: str, status:
     return _names_of_errors(request.service).get(code, code)
 
 
-def _arns(request: ApiRequest, record: Mapping[str, Any], account: str) -> list[dict[str, Any]]:
+def _arns(request: ApiRequest, record: Mapping[str, Any], account: str, kms_key: str) -> list[dict[str, Any]]:
     """The record's own `resources`, which few services fill in: KMS, S3, STS, Secrets Manager."""
     given = record.get("requestParameters") or {}
     kind, arn = "", ""
@@ -361,6 +379,6 @@ def _arns(request: ApiRequest, record: Mapping[str, Any], account: str) -> list[
         kind, arn = "AWS::S3::Bucket", f"arn:aws:s3:::{given['bucketName']}"
     elif request.service == "sts" and given.get("roleArn"):
         kind, arn = "AWS::IAM::Role", str(given["roleArn"])
-    elif request.service == "kms" and str(given.get("keyId", "")).startswith("arn:"):
-        kind, arn = "AWS::KMS::Key", str(given["keyId"])
+    elif kms_key:
+        kind, arn = "AWS::KMS::Key", kms_key
     return [{"accountId": account, "type": kind, "ARN": arn}] if arn else []

@@ -115,6 +115,20 @@ def a_key_is_used_for_what_it_was_made(runtime: Runtime, request: ApiRequest) ->
     return Refusal("InvalidKeyUsageException", text)
 
 
+@rule("kms", "Sign", code="DryRunOperationException")
+def a_dry_run_signs_nothing(runtime: Runtime, request: ApiRequest) -> Refusal | None:
+    """Sign with DryRun never signs: it fails by DryRunOperationException where it would have succeeded.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html
+    """
+    key, given = key_of(request), request.parameters
+    if not given.get("DryRun") or not key or key["KeyState"] != "Enabled" or key["KeyUsage"] != SIGN:
+        return None
+    if given.get("SigningAlgorithm") not in key.get("SigningAlgorithms", ()):
+        return None
+    return Refusal("DryRunOperationException", "The request was rejected because the DryRun parameter was specified.")
+
+
 @rule("kms", "CreateKey", code="ValidationException", stateful=False)
 def usage_fits_the_key_spec(runtime: Runtime, request: ApiRequest) -> Refusal | None:
     """A key of an elliptic curve has to be made for signing: KeyUsage has no default for it.

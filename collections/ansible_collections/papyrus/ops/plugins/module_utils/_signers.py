@@ -10,6 +10,7 @@ A signer is opened before a run creates anything, so that a missing key or permi
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import logging
 import os
@@ -212,6 +213,8 @@ def _private_pem(path: str) -> bytes:
 # -- AWS KMS --------------------------------------------------------------------------------------------------------
 
 _KMS_KEY = "a key with KeyUsage SIGN_VERIFY and KeySpec ECC_NIST_P256"
+# Both a run's opening and its end wait for KMS: half a minute, not minutes.
+_KMS_RETRIES = {"mode": "standard", "max_attempts": 4}
 _KMS_HINTS = {
     "AccessDeniedException": "The role needs kms:GetPublicKey and kms:Sign on this key, in its policy or the key's.",
     "DisabledException": "Enable the key (aws kms enable-key) or give another one.",
@@ -225,14 +228,18 @@ _KMS_HINTS = {
 
 def _kms_signer(key_id: str, region: str) -> OpenSigner:
     library = _library()
-    from botocore.exceptions import BotoCoreError
+    try:
+        from botocore.exceptions import BotoCoreError
+    except ImportError as exc:
+        raise SignerError(f"Signing with KMS needs the Python packages boto3 and botocore: {exc}") from exc
     from cryptography.hazmat.primitives import serialization
 
     try:
-        client = client_factory({"region_name": region} if region else None)("kms")
-        answer = _asked(lambda: client.get_public_key(KeyId=key_id), "KMS GetPublicKey", key_id)
-    except BotoCoreError as exc:  # no region, an unknown profile
+        session = {"region_name": region} if region else None
+        client = client_factory(session, retries=_KMS_RETRIES, read_timeout=10)("kms")
+    except (AwsFailure, BotoCoreError) as exc:  # no region, an unknown profile
         raise SignerError(f"The KMS key {key_id} cannot be asked for: {exc}") from exc
+    answer = _asked(lambda: client.get_public_key(KeyId=key_id), "KMS GetPublicKey", key_id)
     usage, spec = str(answer.get("KeyUsage")), str(answer.get("KeySpec"))
     if usage != "SIGN_VERIFY" or spec not in _KMS_SPECS:
         raise SignerError(
@@ -250,7 +257,7 @@ def _kms_signer(key_id: str, region: str) -> OpenSigner:
         raise SignerError(f"KMS says that {key_id} is {spec}, and its public key is for {key.scheme}.")
     arn = str(answer["KeyId"])  # an alias may lead to another key by the time of the seal
     signer = _aws_signer(library, arn, _library_key(key), client, region)
-    _ask_to_sign(client, arn, signer.aws_algo)
+    _ask_to_sign(client, arn, signer.aws_algo, hashlib.new(signer.public_key.get_hash_algorithm_name()).digest())
 
     def sign(message: bytes) -> Signed:
         signature = _asked(lambda: signer.sign(message), "KMS Sign", arn)
@@ -273,14 +280,14 @@ def _aws_signer(library: Any, arn: str, key: Any, client: Any, region: str) -> A
     return signer
 
 
-def _ask_to_sign(client: Any, arn: str, algorithm: str) -> None:
+def _ask_to_sign(client: Any, arn: str, algorithm: str, digest: bytes) -> None:
     """Asks whether this principal may sign, without a signature.
 
     https://docs.aws.amazon.com/kms/latest/developerguide/testing-permissions.html: DryRun fails with
     DryRunOperationException when everything but the request's own work is in order.
     """
     try:
-        client.sign(KeyId=arn, Message=bytes(32), MessageType="DIGEST", SigningAlgorithm=algorithm, DryRun=True)
+        client.sign(KeyId=arn, Message=digest, MessageType="DIGEST", SigningAlgorithm=algorithm, DryRun=True)
     except Exception as exc:
         if error_code(exc) == "DryRunOperationException":
             return
