@@ -129,6 +129,7 @@ def open_signer(options: Mapping[str, Any], *, region: str = "") -> OpenSigner |
 def _library() -> Any:
     """securesystemslib.signer, imported when it is needed: it brings boto3, a third of a second."""
     try:
+        import cryptography  # noqa: F401
         from securesystemslib import signer
     except ImportError as exc:
         raise SignerError(f"Signing needs the Python package securesystemslib[crypto]: {exc}") from exc
