@@ -147,7 +147,8 @@ def _text(value: Any) -> str:
 
 def _gone(lines: Sequence[Mapping[str, Any]]) -> str:
     """`ok`, `ng`, `missing`, or `not needed` for a run in which no apply began: its phase is there before it does."""
-    checks = [line["status"] for line in lines if line["name"] == GONE_ITEM]
+    # `info`: a file whose writer was killed before it said what it shows (Bundle.recover)
+    checks = [line["status"] for line in lines if line["name"] == GONE_ITEM and line["status"] != "info"]
     if checks:
         return str(checks[-1])
     applied = any(line["name"] == APPLY_ITEM or (line.get("meta") or {}).get("phase") == APPLY_PHASE for line in lines)
