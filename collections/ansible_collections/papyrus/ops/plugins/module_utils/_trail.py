@@ -34,6 +34,7 @@ _TRIES = 7
 class Event:
     """One call as CloudTrail has it. `error` is "" for one that succeeded, `service` begins eventSource."""
 
+    id: str
     name: str
     service: str
     time: dt.datetime
@@ -53,6 +54,7 @@ class Event:
             record = json.loads(listed["CloudTrailEvent"])
             identity = record.get("userIdentity") or {}
             return cls(
+                id=str(record["eventID"]),
                 name=str(record["eventName"]),
                 service=str(record["eventSource"]).partition(".")[0],
                 time=parse_rfc3339(str(record["eventTime"])),

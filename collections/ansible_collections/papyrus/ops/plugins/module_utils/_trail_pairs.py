@@ -77,17 +77,17 @@ class Pairs:
 
     def add(self, events: Iterable[Event]) -> None:
         """Takes creations of the run and ends of anything, each event once however often it is seen."""
-        seen = {one.event.request_id for one in self.created} | {one.request_id for one in self.ends}
+        seen = {one.event.id for one in self.created} | {one.id for one in self.ends}
         for event in events:
-            if event.error or event.read_only or event.request_id in seen:
+            if event.error or event.read_only or event.id in seen:
                 continue
             kind = (event.service, event.name)
             if kind in _ENDS:
                 self.ends.append(event)
-                seen.add(event.request_id)
+                seen.add(event.id)
             elif kind in _CREATES and self._is_of_the_run(event):
                 self.created.extend(_created(event))
-                seen.add(event.request_id)
+                seen.add(event.id)
 
     def pair(self) -> list[Created]:
         """Gives each creation its end where there is one; returns those without."""

@@ -288,7 +288,10 @@ def _is_created(claim: tuple[str, str], created: Sequence[Created]) -> bool:
 
 
 def _is_aws(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
+    try:
+        host = urlsplit(endpoint).hostname or ""
+    except ValueError:
+        return False
     return f".{host}".endswith(_AWS)
 
 
