@@ -2,17 +2,27 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""report.html: the bundle for people, one file that needs no network and runs nothing."""
+"""report.html: the bundle for people, one file that needs no network and runs nothing.
+
+It is made while a bundle is sealed, so it may not fail: a part that cannot be made is left out, and the page says so.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+import itertools
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
+from . import _report_chain, _report_limits, _report_proofs, _report_story, _report_summary, _report_timeline
 from ._bundle_view import BundleView
-from ._report_text import finalize
+from ._report_page import MACROS, PAGE
+from ._report_parts import CONTENTS, PARTS
+from ._report_source import Source
+from ._report_style import STYLE
+from ._report_text import Block, finalize, size
 
 try:
     import jinja2
@@ -21,43 +31,7 @@ try:
 except ImportError as exc:
     JINJA2_IMPORT_ERROR = exc
 
-_STYLE = "body{font-family:system-ui,sans-serif;margin:2rem;line-height:1.5}td,dd{overflow-wrap:anywhere}"
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{{ csp }}">
-<meta name="referrer" content="no-referrer">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ result }}: {{ run.service }}, run {{ run.run_id }}</title>
-<style>{% raw %}STYLE{% endraw %}</style>
-</head>
-<body>
-<main>
-<h1>{{ result }}: {{ run.service }}</h1>
-<dl>
-{% for name in ("run_id", "started_at", "account_id", "region", "endpoint", "caller_arn", "playbook") %}
-<dt>{{ name }}</dt><dd>{{ run[name] | default("not known", true) }}</dd>
-{% endfor %}
-<dt>signature</dt><dd>{{ seal.trust | default("not signed", true) }} {{ seal.keyid | default("") }}</dd>
-</dl>
-{% for failure in failures %}<p>{{ failure }}</p>{% endfor %}
-<table>
-<caption>Items</caption>
-<thead><tr><th scope="col">seq</th><th scope="col">at</th><th scope="col">file</th><th scope="col">status</th>
-<th scope="col">step</th><th scope="col">sha256</th></tr></thead>
-<tbody>
-{% for line in lines %}
-<tr><td>{{ line.seq }}</td><td>{{ line.at }}</td><td>{{ line.path }}</td><td>{{ line.status }}</td>
-<td>{{ line.step }}</td><td>{{ line.sha256 }}</td></tr>
-{% endfor %}
-</tbody>
-</table>
-</main>
-</body>
-</html>
-"""
+T = TypeVar("T")
 
 
 class ReportError(Exception):
@@ -65,19 +39,94 @@ class ReportError(Exception):
 
 
 def report_html(view: BundleView, seal: Mapping[str, Any]) -> bytes:
-    """The whole page, UTF-8. `seal` are the annotations of the statement's seal descriptor, {} when not signed."""
+    """The whole page, UTF-8; the same bundle gives the same bytes.
+
+    `seal` are the annotations of the statement's seal descriptor, {} when the bundle is not signed. ReportError
+    without Jinja2; nothing that a bundle may hold makes it fail.
+    """
     if JINJA2_IMPORT_ERROR is not None:
         raise ReportError("the Python package Jinja2 is not installed where the report is made") from (
             JINJA2_IMPORT_ERROR
         )
-    style = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-    environment = jinja2.Environment(autoescape=True, finalize=finalize, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(_PAGE.replace("STYLE", _STYLE)).render(
-        csp=f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'",
-        run=view.run,
-        lines=view.lines,
-        seal=seal,
-        result=str(view.verdict.get("result") or "NO VERDICT"),
-        failures=[str(failure) for failure in view.verdict.get("failures") or []],
+    return environment().get_template("page").render(model(view, seal)).encode("utf-8", "backslashreplace")
+
+
+def environment() -> jinja2.Environment:
+    """Escapes every value, and makes what could hide or act visible, in one place: no template is exempt."""
+    page = PAGE.replace("STYLE", f"{{% raw %}}{STYLE}{{% endraw %}}")
+    made = jinja2.Environment(
+        autoescape=True,
+        finalize=finalize,
+        loader=jinja2.DictLoader({"page": page.lstrip(), "macros": MACROS, "parts": PARTS}),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return page.encode("utf-8", "backslashreplace")
+    made.filters.update(size=size, block=Block)
+    return made
+
+
+def model(view: BundleView, seal: Mapping[str, Any]) -> dict[str, Any]:
+    """What the templates show, by part; a part that could not be made is None, and named in `broken`."""
+    source = Source(view)
+    broken: list[str] = []
+    summary = _report_summary.summary(source, seal)
+    parts: dict[str, Any] = {
+        name: _made(name, make, broken)
+        for name, make in (
+            ("chain", partial(_report_chain.chain, source)),
+            ("timeline", partial(_report_timeline.timeline, source)),
+            ("preflights", partial(_report_proofs.preflights, source)),
+            ("release", partial(_report_story.release, source)),
+            ("running", partial(_report_proofs.running, source)),
+            ("health", partial(_report_proofs.health, source)),
+            ("probes", partial(_report_proofs.probes, source)),
+            ("database", partial(_report_proofs.database, source)),
+            ("gone", partial(_report_story.gone, source)),
+            ("casts", partial(_report_proofs.casts, source)),
+            ("crash", partial(_report_limits.crash, source, summary)),
+            ("limits", partial(_report_limits.limits, source, summary)),
+            ("items", partial(_report_limits.items, source)),
+            ("missing", partial(_report_limits.missing, source)),
+            ("rest", partial(_report_proofs.unshown, source)),
+        )
+    }
+    number = itertools.count(1)
+    return {
+        "s": summary,
+        **parts,
+        "broken": broken,
+        "contents": _contents(parts),
+        "csp": policy(),
+        "verify_command": f"ansible-playbook papyrus.ops.verify_evidence -e papyrus_bundle={summary.run_id}",
+        "next_id": lambda: f"d{next(number)}",
+    }
+
+
+def policy() -> str:
+    """Content security policy: nothing is loaded, nothing runs, no style but the page's own."""
+    style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
+
+
+def _made(name: str, make: Callable[[], T], broken: list[str]) -> T | None:
+    try:
+        return make()
+    except Exception as exc:  # whatever it is, the rest of the page is worth more than this part
+        broken.append(f"{name}: {type(exc).__name__}: {exc}")
+        return None
+
+
+def _contents(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Links to the parts that are there."""
+    by_id = {
+        "identity": "chain",
+        "preflight": "preflights",
+        "rollout": "release",
+    }
+    always = ("summary", "verify")
+    return [(id, title) for id, title in CONTENTS if id in always or _there(parts[by_id.get(id, id)])]
+
+
+def _there(part: Any) -> bool:
+    return bool(part.proofs or part.tls) if isinstance(part, _report_proofs.Database) else bool(part)

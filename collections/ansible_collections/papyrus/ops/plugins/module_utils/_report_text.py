@@ -36,6 +36,8 @@ def finalize(value: Any) -> Any:
     """What Jinja does to each value before it escapes it; what is no text are numbers of the page's own."""
     if value is None:
         return ""
+    if hasattr(value, "__html__"):
+        return value  # made by a template, each value in it has been here
     if isinstance(value, Block):
         return visible(value)
     if isinstance(value, str):

@@ -1,0 +1,224 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The end of the report: what the bundle does not prove, how it was continued, and the hash of every item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ._evidence import RUN_FILE, VERDICT
+from ._report_proofs import Proof, proof
+from ._report_source import Entry, Source, dict_of, dicts_of, number_of, spread, text_of
+from ._report_summary import Summary
+from ._report_text import Block, clock, size
+
+ITEMS = 10_000
+"""Lines of the manifest in the page's table."""
+
+_READ = (
+    "preflight.json",
+    "secrets_rds_drift.json",
+    "image_push.json",
+    "taskdef_diff.json",
+    "terraform.tfstate",
+    "terraform_outputs.json",
+    "binding.json",
+    "alb_sg_verify_gone.json",
+    "continued.json",
+)
+"""JSON items from which parts of the page are made."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Skip:
+    id: str
+    reason: str
+    allowed: bool
+
+
+@dataclass(frozen=True)
+class Continued:
+    """One `continued.json`: a writer ended in the middle, and the next one named what it found."""
+
+    at: str
+    torn: str
+    files: str
+    line: Block
+    unlisted: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Crash:
+    continued: list[Continued]
+    guard: Proof | None
+
+
+@dataclass(frozen=True)
+class Limits:
+    limits: list[Limit]
+    skips: list[Skip]
+
+
+@dataclass(frozen=True)
+class Item:
+    seq: int
+    at: str
+    path: str
+    name: str
+    status: str
+    step: str
+    size: str
+    sha256: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Items:
+    items: list[Item]
+    left_out: int
+    lead: str
+    head: str
+    problems: int
+    requests: int
+
+
+def limits(source: Source, summary: Summary) -> Limits:
+    return Limits(list(_limits(source, summary)), skips(source))
+
+
+def _limits(source: Source, summary: Summary) -> Iterator[Limit]:
+    if summary.local:
+        yield Limit(
+            "AWS",
+            f"The run spoke to {summary.endpoint}, a stand-in for AWS: account, addresses, identifiers and answers are "
+            "the stand-in's. The bundle shows how the procedure works, nothing about a service on AWS.",
+        )
+    else:
+        yield Limit(
+            "That AWS answered so",
+            "Answers of AWS are as the runner wrote them down. Their request ids can be looked up in CloudTrail with "
+            "credentials of your own: the online verification does that.",
+        )
+    if summary.trust.kind == "none":
+        yield Limit("Who made it", "The bundle is not signed.")
+    elif summary.trust.kind == "self-asserted":
+        yield Limit("That the runner is honest", "The key that signs lies with the runner whose work is to be proved.")
+    else:
+        yield Limit("That the runner is honest", "The signature says who signed, not that what was observed is true.")
+    if any(entry.name == "run_timestamp.tsr" for entry in source.entries):
+        yield Limit(
+            "Times",
+            "They are the runner's clock. The bundle holds a time stamp over the first line of its manifest "
+            "(run_timestamp.tsr): once it is verified, the run began no later than its authority says.",
+        )
+    else:
+        yield Limit("Times", "They are the runner's clock; no time stamping authority has seen this run begin.")
+    yield Limit(
+        "The app's own word",
+        "Status, body and headers of the answers are what the service says of itself. That it is this image is shown "
+        "by ECS, EC2 and the load balancer, link by link, not by the app.",
+    )
+    yield Limit(
+        "More than this moment",
+        "The service was looked at between the times above. It can be changed right after, and the checks are those "
+        "listed here: no load, no other route, no other table.",
+    )
+    if summary.dirty is None:
+        yield Limit("Which source it was run from", "Whether the working tree was clean is not known.")
+    elif summary.dirty:
+        yield Limit("Which source it was run from", "The working tree had changes that no commit holds.")
+    short_values = number_of(source.verdict.get("values_too_short_to_redact"))
+    if short_values:
+        yield Limit(
+            "That no short secret is in it",
+            f"{short_values:.0f} known secret value{' was' if short_values == 1 else 's were'} shorter than six "
+            "characters and not searched for.",
+        )
+
+
+def skips(source: Source) -> list[Skip]:
+    return [
+        Skip(text_of(each.get("id")), text_of(each.get("reason")), each.get("allowed") is True)
+        for each in dicts_of(source.verdict.get("skips"))[:100]
+    ]
+
+
+def continued(source: Source) -> list[Continued]:
+    found = []
+    for entry in source.named("continued.json")[:20]:
+        source.shown.add(entry.seq)
+        content = dict_of(source.value(entry))
+        torn = number_of(content.get("torn_bytes"))
+        unlisted = [
+            (text_of(each.get("path")), text_of(each.get("sha256"))) for each in dicts_of(content.get("unlisted"))[:50]
+        ]
+        text = f"A torn last line of {size(int(torn))}" if torn else "No torn line"
+        line = Block(text_of(content.get("torn_line"))[:2_000])
+        files = f"{len(unlisted)} file{'' if len(unlisted) == 1 else 's'} without a line"
+        found.append(Continued(clock(entry.at, date=True), text, files, line, unlisted))
+    return found
+
+
+def crash(source: Source, summary: Summary) -> Crash | None:
+    """None for a run that went through without an interruption. Its guard's log is there when the controller ended."""
+    found, log = continued(source), source.last("guard.log")
+    guard = proof(source, log) if log is not None else None
+    return Crash(found, guard) if found or guard or summary.trust.after_crash or summary.trust.note else None
+
+
+def items(source: Source) -> Items:
+    shown = [_item(source, entry) for _place, entry in spread(source.entries, ITEMS)]
+    total = sum(max(entry.size, 0) for entry in source.entries)
+    return Items(
+        shown,
+        len(source.entries) - len(shown),
+        f"{len(source.entries):,} lines of the manifest in their order, {size(total)} of items.",
+        source.head(),
+        sum(1 for each in shown if each.problem),
+        len({each for entry in source.entries for each in entry.request_ids}),
+    )
+
+
+def _item(source: Source, entry: Entry) -> Item:
+    found = source.file_size(entry)
+    problem = ""
+    if found is None:
+        problem = "the file is missing"
+    elif found != entry.size:
+        problem = f"the file has {found:,} bytes, its line says {entry.size:,}"
+    return Item(
+        entry.seq,
+        clock(entry.at),
+        entry.path,
+        entry.name,
+        entry.status,
+        entry.step,
+        f"{entry.size:,}" if entry.size >= 0 else "",
+        entry.sha256,
+        problem,
+    )
+
+
+def missing(source: Source) -> list[str]:
+    """What every bundle has and this one does not, or not readably."""
+    said = []
+    if not source.entries:
+        said.append("The manifest has no line.")
+    for name, content in ((RUN_FILE, source.run), (VERDICT, source.verdict)):
+        if source.last(name) is None:
+            said.append(f"There is no {name}.")
+        elif not content:
+            said.append(f"{name} is missing or garbled.")
+    unread = [name for name in _READ if (entry := source.last(name)) is not None and source.value(entry) is None]
+    if unread:
+        said.append(f"Missing, garbled or too long to be shown: {', '.join(unread)}.")
+    return said
