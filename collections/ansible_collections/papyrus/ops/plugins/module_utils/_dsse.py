@@ -174,6 +174,8 @@ def check_keyless(envelope: Envelope, identity: str, issuer: str, *, trusted_roo
         raise DsseError(f"the Sigstore bundle in the envelope cannot be read: {str(exc)[:300]}") from exc
     if not same or bundle.signature != envelope.signature:
         raise DsseError("the Sigstore bundle in the envelope is not in its own form, or not of this signature")
+    if fingerprint(bundle.signing_certificate.public_key()) != envelope.keyid:
+        raise WrongKey(f"the envelope names key {_shown(envelope.keyid)}; its certificate is for another one")
     try:
         root = TrustedRoot.from_file(trusted_root) if trusted_root else None
         verifier = Verifier(trusted_root=root) if root else Verifier.production()
@@ -208,11 +210,17 @@ def public_key(pem: bytes, label: str) -> TrustedKey:
         raise BadKeyFile(f"{label}: not one PEM block PUBLIC KEY (found: {', '.join(labels) or 'none'})")
     try:
         key = serialization.load_pem_public_key(pem)
-        der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        name = fingerprint(key)
         text = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     except (ValueError, UnsupportedAlgorithm) as exc:
         raise BadKeyFile(f"{label}: the public key cannot be read: {exc}") from exc
-    return TrustedKey(hashlib.sha256(der).hexdigest(), text.decode("ascii"), _scheme(key, label))
+    return TrustedKey(name, text.decode("ascii"), _scheme(key, label))
+
+
+def fingerprint(key: Any) -> str:
+    """Of a public key of cryptography's: `openssl pkey -pubin -in FILE -outform DER | sha256sum` says the same."""
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
 
 
 def low_s(signature: bytes, scheme: str) -> bytes:

@@ -28,6 +28,7 @@ from ._dsse import (
     Envelope,
     TrustedKey,
     check_signature,
+    fingerprint,
     low_s,
     pae,
     parse_envelope,
@@ -327,7 +328,8 @@ def _keyless_signer() -> OpenSigner:
             bundle = signer.sign(message).unrecognized_fields["bundle"]
             from sigstore.models import Bundle
 
-            return key.keyid, Bundle.from_json(json.dumps(bundle)).signature, bundle
+            signed = Bundle.from_json(json.dumps(bundle))
+            return fingerprint(signed.signing_certificate.public_key()), signed.signature, bundle
         except Exception as exc:  # sigstore, TUF, requests and OpenSSL each have their own
             raise SignerError(
                 f"Keyless signing as {identity} failed: {type(exc).__name__}: {str(exc)[:500]}. It needs Sigstore's "
