@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -312,7 +313,7 @@ class Bundle:
         if name == RUN_FILE:
             staged.publish(self.folder / RUN_FILE)
             return RUN_FILE
-        stamp, step = file_stamp(moment), 1
+        stamp = file_stamp(moment)
         while True:
             path = f"{stamp}_{name}"
             if not os.path.lexists(self.folder / path):
@@ -320,7 +321,7 @@ class Bundle:
                     staged.publish(self.folder / path)
                     return path
             stamp = moment.astimezone(dt.UTC).strftime("%Y%m%dT%H%M%S%fZ")  # same name, same second
-            moment, step = moment + dt.timedelta(microseconds=step), step * 2  # also when the clock stands still
+            moment = moment.replace(microsecond=secrets.randbelow(1_000_000))  # and same microsecond
 
     # What a crash left
 

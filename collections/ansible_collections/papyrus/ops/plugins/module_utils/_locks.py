@@ -116,6 +116,7 @@ class Staged:
 
     def __init__(self, folder: Path, chunks: Iterable[bytes], mode: int = 0o666) -> None:
         self.size = 0
+        self._temporary = True
         self._digest = hashlib.sha256()
         self._fd, self._path = _new_temporary(folder, mode)
         try:
@@ -136,8 +137,9 @@ class Staged:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)
+        if self._temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
         os.close(self._fd)
 
     def publish(self, path: Path, *, replace: bool = False) -> None:
@@ -146,6 +148,7 @@ class Staged:
             os.replace(self._path, path)
         else:
             _rename_new(self._path, path)
+        self._temporary = False
         try:
             sync_folder(path.parent)
         except BaseException:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 
-def check_chain(folder: Path) -> list[dict[str, Any]]:
-    """Independent of the code under test: every line of EVIDENCE.md's manifest, verified from the bytes."""
+def check_chain(folder: Path, foreign: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Every line in its form, chained, with its bytes; and no file in the folder but those and `foreign`."""
     raw = (folder / "manifest.jsonl").read_bytes()
     assert raw.endswith(b"\n")
     lines = raw[:-1].split(b"\n")
@@ -30,6 +31,6 @@ def check_chain(folder: Path) -> list[dict[str, Any]]:
         prev = hashlib.sha256(line).hexdigest()
         parsed.append(entry)
     assert len({entry["path"] for entry in parsed}) == len(parsed)
-    listed = {entry["path"] for entry in parsed} | {"manifest.jsonl"}
+    listed = {entry["path"] for entry in parsed} | {"manifest.jsonl"} | set(foreign)
     assert {path.name for path in folder.iterdir()} == listed
     return parsed
