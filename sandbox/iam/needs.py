@@ -64,7 +64,13 @@ def of(call: Call) -> list[Need]:
     """Everything that must be allowed for the call, in the order in which a refusal names it."""
     action = action_of(call)
     needs = [Need(action, resources.of(call, action))]
-    for more in (roles_that_are_passed, tags_on_creation, objects_that_are_copied, names_that_are_taken):
+    for more in (
+        roles_that_are_passed,
+        tags_on_creation,
+        objects_that_are_copied,
+        absences_that_are_told,
+        names_that_are_taken,
+    ):
         needs += more(call)
     return needs
 
@@ -136,3 +142,18 @@ def objects_that_are_copied(call: Call) -> list[Need]:
         return []
     path, _, version = source.lstrip("/").partition("?versionId=")
     return [Need("s3:GetObjectVersion" if version else "s3:GetObject", [f"arn:aws:s3:::{path}"])]
+
+
+@behaviour("s3", code="AccessDenied", otherwise=lambda call: [])
+def absences_that_are_told(call: Call) -> list[Need]:
+    """That an object does not exist is told only to who may list the bucket, others are denied.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+    """
+    if call.service != "s3" or call.operation not in ("GetObject", "HeadObject"):
+        return []
+    bucket = call.text("Bucket")
+    known = emulator.service("s3")._buckets.get(bucket)
+    if known is None or call.text("Key") in known["objects"]:
+        return []
+    return [Need("s3:ListBucket", [f"arn:aws:s3:::{bucket}"])]
