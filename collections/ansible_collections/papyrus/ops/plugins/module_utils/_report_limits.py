@@ -197,7 +197,7 @@ def _item(source: Source, entry: Entry) -> Item:
         problem = f"the file has {found:,} bytes, its line says {entry.size:,}"
     return Item(
         entry.seq,
-        clock(entry.at),
+        clock(entry.at).removesuffix(" UTC"),
         entry.path,
         entry.name,
         entry.status,

@@ -49,7 +49,7 @@ MACROS = """
 </details>
 {%- endmacro %}
 
-{% macro proof(p, level="h3") %}
+{% macro proof(p) %}
 <div class="head"><h3>{{ p.title }}</h3>{{ mark(p.entry.status) }} {{ item(p.entry) }}</div>
 {% if p.rows %}
 {% for row in p.rows %}
@@ -122,6 +122,12 @@ PAGE = """
 {%- else %}<path d="M5 12h14"/>{% endif %}</svg>{{ s.result }}</span>
 <span>{{ s.service or "unknown service" }}</span></h1>
 <p class="answer"><span class="question">{{ s.question }}</span> {{ s.answer }}</p>
+<ul class="chips">
+{% for css, text in s.chips %}<li class="chip {{ css }}">{{ text }}</li>{% endfor %}
+</ul>
+{% if s.image %}
+<p class="image"><span class="muted">Image</span> <code class="digest">{{ s.image.digest }}</code></p>
+{% endif %}
 </div>
 </header>
 <div class="wrap page">
@@ -172,17 +178,31 @@ bundle have all of it.</p>
 <section id="summary" aria-labelledby="summary-h" tabindex="-1">
 <h2 id="summary-h">Summary</h2>
 <div class="columns">
+<div>
+<h3 class="first">What proves it</h3>
+<ul class="claims">
+{% for c in s.claims %}
+<li>{{ mark(c.status) }}<div><a href="#{{ c.anchor }}">{{ c.title }}</a><p class="said">{{ c.text }}</p></div></li>
+{% endfor %}
+</ul>
+{% for text in s.warnings[:20] %}
+<p class="box skip said"><strong>Warning:</strong> {{ text }}</p>
+{% endfor %}
+</div>
 <dl class="facts">
 <dt>Image</dt>
-<dd>{% if s.image %}<code class="digest">{{ s.image.digest }}</code><small>{{ s.image.name }}
-{%- if s.image.platform %}; platform <code>{{ s.image.platform }}</code>{% endif %}</small>
+<dd>{% if s.image %}<code>{{ s.image.name }}</code>
+{%- if s.image.platform %}<small>platform <code>{{ s.image.platform }}</code></small>{% endif %}
 {%- else %}The bundle ties the run to no image.{% endif %}</dd>
 {% if s.task_definition %}<dt>Task definition</dt><dd><code>{{ s.task_definition }}</code></dd>{% endif %}
 <dt>When</dt>
-<dd>{{ s.started or "not known" }}{% if s.ended %}<small>until {{ s.ended }}, {{ s.took }}</small>{% endif %}</dd>
+<dd>{{ s.started or "not known" }}
+{%- if s.ended %}<small>until {{ s.ended }}, <span class="nowrap">{{ s.took }}</span></small>{% endif %}</dd>
+<dt>Checks</dt><dd>{{ s.counts }}</dd>
 <dt>Who</dt>
 <dd>{% if s.caller %}<code>{{ s.caller }}</code>{% else %}not known{% endif %}
-<small>account {{ s.account or "not known" }}, region {{ s.region or "not known" }}</small></dd>
+<small>account {{ s.account or "not known" }},
+<span class="nowrap">{{ s.region or "region not known" }}</span></small></dd>
 <dt>Where</dt>
 <dd>{% if s.local %}<strong>Not AWS:</strong> a local stand-in<small><code>{{ s.endpoint }}</code></small>
 {%- elif s.endpoint %}AWS<small>through <code>{{ s.endpoint }}</code></small>{% else %}AWS{% endif %}</dd>
@@ -195,17 +215,6 @@ bundle have all of it.</p>
 {% if s.trust.identity %}<small>{{ s.trust.identity }}</small>{% endif %}
 <small>This page cannot check itself: <a href="#verify">how to verify</a></small></dd>
 </dl>
-<div>
-<h3 class="first">What proves it</h3>
-<ul class="claims">
-{% for c in s.claims %}
-<li>{{ mark(c.status) }}<div><a href="#{{ c.anchor }}">{{ c.title }}</a><p class="said">{{ c.text }}</p></div></li>
-{% endfor %}
-</ul>
-{% for text in s.warnings[:20] %}
-<p class="box skip said"><strong>Warning:</strong> {{ text }}</p>
-{% endfor %}
-</div>
 </div>
 </section>
 {% include "parts" %}

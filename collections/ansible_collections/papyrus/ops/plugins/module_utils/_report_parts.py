@@ -108,7 +108,7 @@ PARTS = """
 {% if p.more %}<p class="muted">{{ p.more }} more rows are in {{ p.entry.path }}.</p>{% endif %}
 {% endmacro %}
 {% if preflights %}
-{% call section("preflight", "Preflight", "Asked before anything was created; one NG ends the run.") %}
+{% call section("preflight", "Preflight", "Asked before anything is created, of a release again after its rollout; one NG ends the run.") %}
 {{ preflight(preflights[0]) }}
 {% for p in preflights[1:] %}
 <details><summary>The same, asked earlier in the run</summary>{{ preflight(p) }}</details>
@@ -125,7 +125,9 @@ PARTS = """
 {% for title, facts in (("Image", release.image), ("Task definition", release.revision)) %}
 {% if facts %}
 <div><h3>{{ title }}</h3><dl class="facts">
-{% for name, value in facts %}<dt>{{ name }}</dt><dd>{{ value }}</dd>{% endfor %}
+{% for name, value in facts %}
+<dt>{{ name }}</dt><dd>{% if " " in value %}{{ value }}{% else %}<code>{{ value }}</code>{% endif %}</dd>
+{% endfor %}
 </dl></div>
 {% endif %}
 {% endfor %}
@@ -158,7 +160,7 @@ PARTS = """
 
 {% if running %}
 {% call section("running", "Running tasks", "Seen inside the containers through ECS Exec.") %}
-{% for p in running %}<div class="card">{{ proof(p) }}</div>{% endfor %}
+<div class="stack">{% for p in running %}<div>{{ proof(p) }}</div>{% endfor %}</div>
 {% endcall %}
 {% endif %}
 
@@ -190,8 +192,9 @@ PARTS = """
 
 {% if probes %}
 {% call section("probes", "Probes", "Requests through the temporary load balancer, answers as they came.") %}
+<div class="stack">
 {% for p in probes %}
-<div class="card">
+<div>
 <div class="head"><h3>{{ p.name }}</h3>{{ mark(p.proof.entry.status) }} {{ item(p.proof.entry) }}</div>
 <p class="said">{{ p.proof.entry.reason or p.url }}</p>
 {% if p.timings %}
@@ -206,6 +209,7 @@ PARTS = """
 {{ transcript(p.proof.excerpt, "The answer as it came") }}
 </div>
 {% endfor %}
+</div>
 {% endcall %}
 {% endif %}
 
@@ -220,12 +224,12 @@ PARTS = """
 {% endfor %}
 {% endcall %}
 {% endif %}
-{% for p in database.proofs %}<div class="card">{{ proof(p) }}</div>{% endfor %}
+<div class="stack">{% for p in database.proofs %}<div>{{ proof(p) }}</div>{% endfor %}</div>
 {% if database.tls %}
 {% call table("Encryption of the database's sessions", "How sessions were encrypted, and which item says so",
   ["Session or setting", "Seen", "Item"]) %}
 {% for who, what, where in database.tls %}
-<tr><th scope="row">{{ who }}</th><td>{{ what }}</td><td>{{ where }}</td></tr>
+<tr><th scope="row">{{ who }}</th><td>{{ what }}</td><td class="nowrap">{{ where }}</td></tr>
 {% endfor %}
 {% endcall %}
 {% endif %}
@@ -237,10 +241,10 @@ PARTS = """
   "What Terraform created for the proof, and what shows that each of it is gone.") %}
 {% if gone.note %}<p class="box {{ "ng" if gone.created or gone.left else "info" }} said">{{ gone.note }}</p>{% endif %}
 {% if gone.created %}
-{% call table("Resources that were created", gone.caption, ["Gone", "Resource", "Id", "Proof"]) %}
+{% call table("Resources that were created", gone.caption, ["Gone", "Resource", "Proof"]) %}
 {% for r in gone.created %}
-<tr{% if r.status == "ng" %} class="ng"{% endif %}><td>{{ mark(r.status) }}</td><th scope="row">{{ r.address }}</th>
-<td><code>{{ r.id }}</code></td><td>{{ r.proof }}
+<tr{% if r.status == "ng" %} class="ng"{% endif %}><td>{{ mark(r.status) }}</td>
+<th scope="row">{{ r.address }}<br><code class="muted">{{ r.id }}</code></th><td>{{ r.proof }}
 {% if r.request_ids %}<br><span class="muted small">request {{ r.request_ids }}</span>{% endif %}</td></tr>
 {% endfor %}
 {% endcall %}
@@ -263,7 +267,7 @@ attempt {{ number }} {{ outcome }} after {{ seconds }}{{ "." if loop.last else "
 {% endcall %}
 </details>
 {% endif %}
-{% for p in gone.proofs %}{{ transcript(p.excerpt, p.title) }}{% endfor %}
+<div class="files">{% for p in gone.proofs %}{{ transcript(p.excerpt, p.title) }}{% endfor %}</div>
 {% endcall %}
 {% endif %}
 
@@ -344,12 +348,13 @@ them up in CloudTrail with the auditor's credentials.</p>
 {% if items.problems %}<p class="box ng">{{ items.problems }} items are not as the manifest says.</p>{% endif %}
 {% if items.left_out %}<p class="muted">{{ items.left_out }} lines in the middle are in manifest.jsonl.</p>{% endif %}
 {% call table("Items of the bundle", "SHA-256 of each item, as its manifest line has it",
-  [">No.", "File", "Status", "Step", "At", ">Bytes", "SHA-256"], "hashes") %}
+  [">No.", "File and SHA-256", "Status", "Step", "At (UTC)", ">Bytes"], "hashes") %}
 {% for i in items.items %}
 <tr id="i{{ i.seq }}"{% if i.problem %} class="ng"{% endif %}><td class="num">{{ i.seq }}</td>
-<th scope="row">{{ i.path or i.name }}{% if i.problem %}<br>{{ i.problem }}{% endif %}</th>
+<th scope="row">{{ i.path or i.name }}{% if i.problem %}<br>{{ i.problem }}{% endif %}
+<br><code class="sha">{{ i.sha256 }}</code></th>
 <td>{{ i.status | upper }}</td><td>{{ i.step }}</td><td class="nowrap">{{ i.at }}</td>
-<td class="num">{{ i.size }}</td><td class="sha mono">{{ i.sha256 }}</td></tr>
+<td class="num">{{ i.size }}</td></tr>
 {% endfor %}
 {% endcall %}
 {% endcall %}
@@ -357,7 +362,7 @@ them up in CloudTrail with the auditor's credentials.</p>
 
 {% if rest %}
 {% call section("rest", "Other items", "Items that no part above has shown.") %}
-{% for p in rest.proofs %}{{ transcript(p.excerpt, p.title) }}{% endfor %}
+<div class="files">{% for p in rest.proofs %}{{ transcript(p.excerpt, p.title) }}{% endfor %}</div>
 {% if rest.more %}<p class="muted">{{ rest.more }} more items are in the folder.</p>{% endif %}
 {% endcall %}
 {% endif %}

@@ -33,6 +33,10 @@ SAME = 12
 """Items of one kind that are shown; a run has a handful, a hostile bundle any number."""
 
 
+CELLS = 120
+"""Polls that have a cell of their own in the strip of a target."""
+
+
 @dataclass(frozen=True)
 class Row:
     id: str
@@ -253,20 +257,27 @@ _STATES = ("healthy", "initial", "draining", "unused", "unhealthy")
 
 
 def _strip(name: str, seen: Sequence[tuple[Mapping[str, Any], str, str]]) -> Drawing:
-    """Polls side by side, equal ones in a row as one part."""
+    """Polls side by side; when they are many, equal ones in a row as one part."""
     parts: list[tuple[str, int, int]] = []
     for i, (_poll, state, _reason) in enumerate(seen):
-        if parts and parts[-1][0] == state:
+        if parts and parts[-1][0] == state and len(seen) > CELLS:
             parts[-1] = (state, parts[-1][1], i + 1)
         else:
             parts.append((state, i, i + 1))
-    width = 100 / max(len(seen), 1)
+    width = min(100 / max(len(seen), 1), 2.5)
     bars = [
-        Bar(first * width, last * width, state if state in _STATES else "unknown", f"{state}: {_polls(first, last)}")
+        Bar(first * width, last * width, state if state in _STATES else "unknown", f"{_polls(first, last)}: {state}")
         for state, first, last in parts[:300]
     ]
-    words = "; ".join(f"{state} in {_polls(first, last)}" for state, first, last in parts[:20])
-    return strip(f"Health of {name}", words, bars)
+    return strip(f"Health of {name}", "; ".join(_in_words(seen)), bars)
+
+
+def _in_words(seen: Sequence[tuple[Mapping[str, Any], str, str]]) -> Iterator[str]:
+    start = 0
+    for i in range(1, len(seen) + 1):
+        if i == len(seen) or seen[i][1] != seen[start][1]:
+            yield f"{_polls(start, i)}: {seen[start][1]}"
+            start = i
 
 
 def _polls(first: int, last: int) -> str:

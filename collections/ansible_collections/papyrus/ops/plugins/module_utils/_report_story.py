@@ -64,7 +64,7 @@ def release(source: Source) -> Release | None:
     if not (pushed or revision or entries):
         return None
     image = [
-        (title, text_of(pushed.get(key)))
+        (title, _plain(pushed.get(key)))
         for title, key in (
             ("Image", "image"),
             ("Outcome", "outcome"),
@@ -97,9 +97,19 @@ def release(source: Source) -> Release | None:
     return Release(image, made, differences, [_rollout(source, entry) for entry in entries[-6:]])
 
 
+def _plain(value: Any) -> str:
+    """A list's members, an image by its reference."""
+    if isinstance(value, Mapping):
+        return text_of(value.get("reference")) or text_of(value)
+    return ", ".join(text_of(each) for each in value) if isinstance(value, list) else text_of(value)
+
+
 def _rollout(source: Source, entry: Entry) -> Rollout:
     records = source.records(entry)
     said = text_of(dict_of(entry.meta.get("release")).get("result")).replace("_", " ")
+    first = text_of(records[0].get("event")) if records else ""
+    if first.startswith("about to"):  # a note from before, in case that nothing comes after it
+        said = first
     events = [_event(record) for _place, record in spread(records, EVENTS)]
     left_out = len(records) - len(events)
     caption = (

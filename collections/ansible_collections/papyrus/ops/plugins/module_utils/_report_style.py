@@ -65,6 +65,11 @@ a { color: var(--link); text-underline-offset: .15em; }
 .none .verdict { color: var(--info); background: var(--info-bg); }
 .answer { font-size: 1.15rem; max-width: 62rem; }
 .answer .question { color: var(--muted); }
+.chips { list-style: none; display: flex; flex-wrap: wrap; gap: .4rem .6rem; margin-top: .8rem; }
+.chip { border: 1px solid var(--strong); border-radius: 1rem; padding: .05rem .75rem; font-size: .875rem; }
+.chip.skip { color: var(--skip); background: var(--skip-bg); border-color: currentColor; font-weight: 650; }
+.image { margin-top: .8rem; }
+.image code { font-size: .95rem; }
 
 /* Page */
 .page { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 2.5rem; }
@@ -84,16 +89,20 @@ section > h2 { padding-bottom: .5rem; border-bottom: 1px solid var(--line); marg
 section > h2 + .lead { margin-top: -.25rem; }
 .lead { color: var(--muted); max-width: 60rem; margin-bottom: 1rem; }
 section h3 { margin: 1.6rem 0 .5rem; }
+section h3.first { margin-top: 0; }
 .columns { display: grid; gap: 1.25rem 2.5rem; grid-template-columns: minmax(0, 1fr); }
-@media (min-width: 60rem) { .columns { grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); } }
+@media (min-width: 60rem) { .columns { grid-template-columns: minmax(0, 6fr) minmax(0, 5fr); } }
 
 /* Facts */
-.facts { display: grid; grid-template-columns: 8.5rem minmax(0, 1fr); gap: .55rem 1rem; }
+.facts { display: grid; grid-template-columns: 8.5rem minmax(0, 1fr); gap: .55rem 1rem; align-content: start; }
+#summary .facts { grid-template-columns: 6.5rem minmax(0, 1fr); }
 .facts dt { color: var(--muted); }
+.facts code, td code, th code { word-break: break-all; }
 .facts dd small { display: block; color: var(--muted); font-size: .875rem; }
 .digest { user-select: all; }
 .claims { list-style: none; display: grid; gap: .9rem; align-content: start; }
-.claims li { display: grid; grid-template-columns: 4.4rem minmax(0, 1fr); gap: 0 .75rem; }
+.claims li { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: 0 .75rem; align-items: start; }
+.claims .st { margin-top: .15rem; }
 .claims p { color: var(--muted); font-size: .9rem; }
 .claims a { font-weight: 600; }
 
@@ -109,6 +118,7 @@ section h3 { margin: 1.6rem 0 .5rem; }
 .box { border: 1px solid var(--line); border-left: .35rem solid var(--strong); border-radius: .4rem;
   padding: 1rem 1.25rem; margin-top: 1rem; background: var(--raised); }
 .box h2, .box h3 { margin: 0 0 .35rem; font-size: 1.1rem; }
+section > p, section > .scroll + p { margin-top: .6rem; }
 .box p + p, .box p + ul, .box ul + p, .box p + pre, .box pre + p { margin-top: .5rem; }
 .box.ng { border-left-color: var(--ng); }
 .box.skip { border-left-color: var(--skip); }
@@ -121,12 +131,18 @@ section h3 { margin: 1.6rem 0 .5rem; }
 .card .head { display: flex; flex-wrap: wrap; align-items: baseline; gap: .25rem .75rem; }
 .card .head h3 { margin: 0; }
 .card p { margin-top: .4rem; }
-.plain { list-style: none; }
-.plain li + li { margin-top: .4rem; }
+.stack > div { padding: .9rem 0 1rem; border-bottom: 1px solid var(--line); }
+.stack > div:first-child { padding-top: .2rem; }
+.stack .head { display: flex; flex-wrap: wrap; align-items: baseline; gap: .25rem .75rem; }
+.stack .head h3 { margin: 0; }
+.stack p { margin-top: .25rem; }
+.stack details { margin-top: .25rem; }
 
 /* Transcripts */
 details { margin-top: .75rem; }
-summary { cursor: pointer; padding: .3rem .2rem; }
+.files { margin-top: .75rem; }
+.files details { margin-top: 0; }
+summary { cursor: pointer; padding: .25rem .2rem; font-size: .95rem; }
 summary .file { color: var(--muted); font-size: .875rem; margin-left: .4rem; }
 summary:hover { background: var(--shade); }
 pre { background: var(--raised); border: 1px solid var(--line); border-radius: .3rem; padding: .75rem .9rem;
@@ -148,9 +164,10 @@ tbody th { font-weight: 600; }
 td.num, th.num { text-align: right; white-space: nowrap; }
 .narrow { width: auto; }
 .wide { min-width: 46rem; }
-.hashes { min-width: 72rem; font-size: .8rem; }
-.hashes td, .hashes th { padding-top: .22rem; padding-bottom: .22rem; }
-.hashes .sha { white-space: nowrap; user-select: all; }
+.hashes { min-width: 44rem; font-size: .85rem; }
+.sha { user-select: all; color: var(--muted); font-weight: 400; }
+th code { font-weight: 400; }
+td.lines { white-space: pre-wrap; }
 .nowrap { white-space: nowrap; }
 tr.ng td, tr.ng th { background: var(--ng-bg); }
 
@@ -180,6 +197,8 @@ svg .sign.none { fill: var(--info); }
 .lanes { list-style: none; }
 .lanes li { display: grid; grid-template-columns: 13rem minmax(0, 1fr) 5.5rem; gap: 0 .9rem; align-items: center;
   font-size: .875rem; }
+.lanes svg { height: 100%; min-height: 30px; }
+.lanes .scale svg { min-height: 18px; }
 .lanes .took { text-align: right; color: var(--muted); white-space: nowrap; }
 .lanes .scale { color: var(--muted); }
 @media screen and (max-width: 48rem) {
@@ -210,7 +229,7 @@ footer { border-top: 1px solid var(--line); padding: 1.25rem 0 3rem; color: var(
 @media screen and (max-width: 30rem) {
   .wrap { padding: 0 1rem; }
   h1 { font-size: 1.5rem; }
-  .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
+  .facts, #summary .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
   .facts dd { margin-bottom: .7rem; }
   .box, .card { padding: .85rem .9rem; }
   .frames { grid-template-columns: minmax(0, 1fr); }
@@ -226,8 +245,6 @@ footer { border-top: 1px solid var(--line); padding: 1.25rem 0 3rem; color: var(
   .page { display: block; }
   .scroll { overflow: visible; }
   .wide, .hashes { min-width: 0; }
-  .hashes { font-size: 6.5pt; }
-  .hashes .sha { white-space: normal; }
   section > h2, h3, summary, caption, thead { break-after: avoid; }
   .box, .card .head, figure, tr, .claims li, .facts dd { break-inside: avoid; }
   details::details-content { content-visibility: visible; block-size: auto; display: block; }

@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from ._report_source import Source, dict_of, dicts_of, list_of, text_of
-from ._report_text import clock, duration, moment
+from ._report_text import clock, cut, duration, moment
 from ._statement import Image, image_of, task_definition_of
 from ._verdict import GONE_ITEM, release_line
 
@@ -110,6 +110,7 @@ class Summary:
     image: Image | None
     task_definition: str
     playbook: str
+    counts: str
     started: str
     ended: str
     took: str
@@ -129,6 +130,7 @@ class Summary:
     release_proven: bool
     left: Left
     warnings: list[str]
+    chips: list[tuple[str, str]]
     claims: list[Claim]
     trust: Trust
 
@@ -143,7 +145,8 @@ def summary(source: Source, seal: Mapping[str, Any]) -> Summary:
     times = [at for at in (moment(run.get("started_at")), *(entry.at for entry in source.entries)) if at is not None]
     first, destroy = failure_of(verdict.get("first_failure")), failure_of(verdict.get("failed_destroy"))
     every = [failure for item in list_of(verdict.get("failures")) if (failure := failure_of(item)) is not None]
-    question, answer = _answer(source, result, first, is_local(endpoint), image)
+    local, said_trust = is_local(endpoint), trust(seal)
+    question, answer = _answer(source, result, first, local, image)
     return Summary(
         result=result if result in RESULTS else "NO VERDICT",
         tone=RESULTS.get(result, "none"),
@@ -154,6 +157,7 @@ def summary(source: Source, seal: Mapping[str, Any]) -> Summary:
         image=image,
         task_definition=task_definition_of(source.view),
         playbook=text_of(run.get("playbook")),
+        counts=_counts(verdict),
         started=clock(times[0], date=True) if times else "",
         ended=clock(times[-1], date=True) if len(times) > 1 else "",
         took=duration((times[-1] - times[0]).total_seconds()) if len(times) > 1 else "",
@@ -161,7 +165,7 @@ def summary(source: Source, seal: Mapping[str, Any]) -> Summary:
         account=text_of(run.get("account_id")),
         region=text_of(run.get("region")),
         endpoint=endpoint,
-        local=is_local(endpoint),
+        local=local,
         commit=text_of(git.get("commit")),
         dirty=dirty,
         tree=_TREES[dirty],
@@ -175,9 +179,22 @@ def summary(source: Source, seal: Mapping[str, Any]) -> Summary:
         release_proven=dict_of(verdict.get("release")).get("proven") is True,
         left=left_behind(source),
         warnings=[text_of(warning) for warning in list_of(verdict.get("warnings"))],
+        chips=_chips(local, said_trust),
         claims=claims(source),
-        trust=trust(seal),
+        trust=said_trust,
     )
+
+
+def _chips(local: bool, trust: Trust) -> list[tuple[str, str]]:
+    """What limits the verdict, beside it."""
+    where = ("skip", "Not AWS: a local stand-in") if local else ("plain", "AWS")
+    signed = {
+        "none": ("skip", "Not signed"),
+        "self-asserted": ("plain", "Signed, self-asserted"),
+        "kms": ("plain", "Signed by KMS"),
+        "keyless": ("plain", "Signed keyless"),
+    }
+    return [where, signed.get(trust.kind, ("skip", "Signed, unknown class"))]
 
 
 def is_local(endpoint: str) -> bool:
@@ -204,13 +221,13 @@ def _answer(source: Source, result: str, first: Failure | None, local: bool, ima
     question = "Did the run succeed?" if image is None else "May this image be released?"
     counts = dict_of(source.verdict.get("counts"))
     checks = f"all {text_of(counts.get('ok'))} checks passed" if counts.get("ok") else "every check passed"
-    gone = {"ok": ", and everything that the run created is gone", "not needed": "; the run created nothing temporary"}
+    gone = {"ok": " and everything that was created is gone", "not needed": "; the run created nothing temporary"}
     checks += gone.get(text_of(source.verdict.get("gone")), "")
     warned = len(list_of(source.verdict.get("warnings")))
     warnings = f", with {warned} warning{'' if warned == 1 else 's'}" if result == "WARNED" else ""
     if result in ("PASSED", "WARNED"):
         if local:
-            return question, f"Rehearsed, not proven on AWS: {checks}{warnings}, but against a local stand-in for AWS."
+            return question, f"Rehearsed, not proven on AWS{warnings}: {checks}, but AWS was a local stand-in."
         return question, f"Yes{warnings}: {checks}."
     if result == "FAILED":
         where = f" at {first.step} ({first.title})" if first and first.step and first.title else ""
@@ -219,6 +236,12 @@ def _answer(source: Source, result: str, first: Failure | None, local: bool, ima
         question,
         "Not known. The bundle has no verdict: the run has not ended, or nobody was left to say how it did.",
     )
+
+
+def _counts(verdict: Mapping[str, Any]) -> str:
+    counts = dict_of(verdict.get("counts"))
+    words = {"ok": "OK", "ng": "NG", "skip": "skipped"}
+    return ", ".join(f"{text_of(counts[key])} {word}" for key, word in words.items() if key in counts) or "not known"
 
 
 def _release(verdict: Mapping[str, Any]) -> str:
@@ -261,7 +284,7 @@ def claims(source: Source) -> list[Claim]:
         _database(source, smoke),
         _by_item(source, GONE_ITEM, "Everything created is gone", "gone", smoke),
     ]
-    return [claim for claim in found if claim is not None]
+    return [replace(claim, text=cut(claim.text, 260)) for claim in found if claim is not None]
 
 
 def _by_item(source: Source, name: str, title: str, anchor: str, expected: bool) -> Claim | None:

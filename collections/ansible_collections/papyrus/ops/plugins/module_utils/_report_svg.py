@@ -156,7 +156,7 @@ class Tick:
 
 
 def lane(title: str, text: str, bars: Sequence[Bar], ticks: Sequence[Tick], grid: Sequence[float]) -> Drawing:
-    shapes = [shape("line", "grid", x1=percent(x), y1=0, x2=percent(x), y2=30) for x in grid]
+    shapes = [shape("line", "grid", x1=percent(x), y1=0, x2=percent(x), y2="100%") for x in grid]
     for bar in bars:
         width = max(bar.end - bar.start, 0.35)
         shapes.append(
@@ -171,7 +171,7 @@ def lane(title: str, text: str, bars: Sequence[Bar], ticks: Sequence[Tick], grid
 def axis(marks: Sequence[tuple[float, str]]) -> Drawing:
     shapes = []
     for x, text in marks:
-        anchor = "start" if x < 4 else "end" if x > 96 else "middle"
+        anchor = "start" if x < 4 else "end" if x > 90 else "middle"
         shapes.append(shape("text", "mark", x=percent(x), y=13, text_anchor=anchor, text=text))
     return Drawing("axis", 18, "", "", tuple(shapes))
 

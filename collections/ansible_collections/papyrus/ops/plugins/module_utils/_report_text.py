@@ -46,6 +46,7 @@ def finalize(value: Any) -> Any:
 
 
 def cut(text: str, limit: int = VALUE_LIMIT) -> str:
+    """The beginning of a text, and how much is missing."""
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit:,} more characters)"
 
 
@@ -71,10 +72,10 @@ def clock(at: dt.datetime | None, *, date: bool = False) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.2 s`, `14.3 s`, `1 min 02 s`, `2 h 03 min`; shorter than 0.1 s in milliseconds."""
+    """`4.7 ms`, `114 ms`, `14.3 s`, `1 min 02 s`, `2 h 03 min`."""
     if seconds < 0:
         return f"−{duration(-seconds)}"
-    if seconds < 0.0995:
+    if seconds < 0.9995:
         return f"{seconds * 1000:.1f} ms" if seconds < 0.00995 else f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"

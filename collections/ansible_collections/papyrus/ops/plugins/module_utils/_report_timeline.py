@@ -34,7 +34,7 @@ _WORK = (
     ("Inside the running tasks", re.compile(r"F3")),
     ("Database, from inside", re.compile(r"E1")),
     ("Target and its health", re.compile(r"C[45]")),
-    ("Answers through the load balancer", re.compile(r"D1|E2")),
+    ("Probes", re.compile(r"D1|E2")),
     ("Database, read back", re.compile(r"E3")),
     ("Identity chain", re.compile(r"N2")),
     ("terraform destroy", re.compile(r"C[67]")),
