@@ -13,13 +13,13 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ._aws import Clients
 from ._evidence import RUN_FILE, VERDICT, Bundle, content_bytes
-from ._guard_processes import send
+from ._guard_processes import Process, send
 from ._ledger import Ledger, LedgerError
 from ._locks import LockTimeout
 from ._names import parse_rfc3339
@@ -35,7 +35,7 @@ _SIGINT, _SIGKILL = 2, 9
 
 def finish(
     bundle: Bundle,
-    ledger: Ledger,
+    ledger: Ledger | None,
     run_id: str,
     failure: Mapping[str, Any] | None = None,
     allowed_skips: Iterable[str] = (),
@@ -88,19 +88,20 @@ def finish(
     if before is None:
         sealed, problem = _seal_now(bundle, signing, by, note, after_crash)
         changed = changed or sealed is not None
-    if not problem:
+    if not problem and ledger is not None:
         try:
-            changed = _close_in(ledger, run_id, result["result"], bundle, sealed) or changed
+            changed = close_in(ledger, run_id, result["result"], bundle, sealed) or changed
         except (LedgerError, OSError) as exc:
             problem = f"the run could not be closed in the ledger {ledger.where}: {exc}"
     if problem:
-        problem += f". When that is mended: {seal_command(bundle.folder, ledger.where, signing)}"
-    said = [_seal_line(sealed, bundle.folder)] if sealed else [f"NOT SEALED: {problem}"] if problem else []
+        problem += f". When that is mended: {seal_command(bundle.folder, ledger.where if ledger else '', signing)}"
+    said = [_seal_line(sealed, bundle.folder)] if sealed else []
+    said += [f"{'NOT CLOSED' if sealed else 'NOT SEALED'}: {problem}"] if problem else []
     return {
         "verdict": result,
         "text": verdict_text(result, lines, str(bundle.folder), said),
         "changed": changed,
-        "sealed": _shown(sealed, bundle.folder) if sealed else {},
+        "sealed": shown(sealed, bundle.folder) if sealed else {},
         "problem": problem,
     }
 
@@ -133,8 +134,8 @@ def _seal_now(bundle: Bundle, signing: Signing, by: str, note: str, after_crash:
         return None, str(exc) if known else f"{type(exc).__name__}: {exc}"
 
 
-def _close_in(ledger: Ledger, run_id: str, result: str, bundle: Bundle, sealed: Sealed | None) -> bool:
-    """Whether the ledger had to be closed."""
+def close_in(ledger: Ledger, run_id: str, result: str, bundle: Bundle, sealed: Sealed | None) -> bool:
+    """Closes the run in the ledger, if it is open there; says whether it was."""
     if ledger.opened(run_id) is None or ledger.closed(run_id) is not None:
         return False
     with contextlib.suppress(FileExistsError):  # by somebody else, just now
@@ -151,7 +152,8 @@ def seal_command(folder: Path, ledger: str, signing: Signing) -> str:
     return f"ansible localhost -m papyrus.ops.evidence_seal -a {shlex.quote(json.dumps(given))}"
 
 
-def _shown(sealed: Sealed, folder: Path) -> dict[str, str]:
+def shown(sealed: Sealed, folder: Path) -> dict[str, str]:
+    """A seal as the modules return it."""
     return {
         "attestation": str(folder / ATTESTATION),
         "sha256": sealed.attestation_sha256,
@@ -200,22 +202,33 @@ def remove_private(private: str | Path) -> None:
 PRIVATE_PREFIX = "papyrus-"
 
 
+def private_folders(root: str | Path) -> Iterator[Settings]:
+    """Settings of the runs of this user that have a private folder in `root`."""
+    for folder in Path(root).glob(f"{PRIVATE_PREFIX}*-*"):
+        try:
+            settings = Settings.load(folder)
+            ours = folder.stat().st_uid == os.getuid() and settings.private == str(folder)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not one of ours, or still being made
+        if ours:
+            yield settings
+
+
+def alive(settings: Settings) -> list[Process]:
+    """Guard and controller of a run, as far as they live."""
+    return [each for each in (guard_process(settings.private), settings.controller) if each and each.alive()]
+
+
 def purge_stale(root: str | Path, now: dt.datetime) -> list[str]:
     """Removes private folders which a run left when everything of it was killed at once: they hold secrets.
 
     Only those of this user, whose lease has expired, and whose guard and controller are dead. Returns their names.
     """
     removed = []
-    for folder in Path(root).glob(f"{PRIVATE_PREFIX}*-*"):
-        try:
-            settings = Settings.load(folder)
-            stale = folder.stat().st_uid == os.getuid() and parse_rfc3339(settings.expires_at) < now
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # not one of ours, or still being made
-        alive = [each for each in (guard_process(folder), settings.controller) if each is not None and each.alive()]
-        if stale and not alive and settings.private == str(folder):
-            remove_private(folder)
-            removed.append(folder.name)
+    for settings in private_folders(root):
+        if parse_rfc3339(settings.expires_at) < now and not alive(settings):
+            remove_private(settings.private)
+            removed.append(Path(settings.private).name)
     return removed
 
 

@@ -10,36 +10,41 @@ sealers one wins, and a sealer that is killed leaves a bundle that the next one 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ._bundle_view import BundleView
 from ._dsse import DsseError, parse_envelope
-from ._evidence import FIRST_PREV, MANIFEST, RUN_FILE, SEALED_FILES, VERDICT, Bundle, BundleError, canonical
+from ._evidence import FIRST_PREV, MANIFEST, RUN_FILE, SEALED_FILES, STATUSES, VERDICT, Bundle, BundleError, canonical
 from ._junit import junit_xml
-from ._locks import TEMPORARY_PREFIX, locked_file, write_durable
+from ._locks import TEMPORARY_PREFIX, LockTimeout, locked_file, remove_stale, write_durable
 from ._names import rfc3339, utc_now
 from ._report import report_html
 from ._signers import OpenSigner
 from ._statement import SUMS, image_of, statement
 from ._timestamps import TimestampError, request_timestamp
+from ._verdict import check_rows
 
 JUNIT = "junit.xml"
 REPORT = "report.html"
 ATTESTATION = "attestation.dsse.json"
 CONTINUED = "continued.json"
+RESULTS = ("PASSED", "WARNED", "FAILED")
 
 TIMESTAMP_SECONDS = 10.0
 """For the time stamp at sealing, which is also done in a teardown and may be left out."""
 
-_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -93,6 +98,7 @@ def seal(
     """
     with _locked(bundle, lock_timeout) as fd:
         _require_unsealed(bundle.folder)
+        remove_stale(bundle.folder)
         checked = _check(bundle.folder, fd)
         token, problem = _timestamp(timestamp_url, checked.manifest)
         says = {
@@ -131,9 +137,23 @@ def summarise(bundle: Bundle, *, lock_timeout: float = 60.0) -> tuple[str, ...]:
     """junit.xml, report.html and SHA256SUMS of a run without signer. They say that nothing is signed; SealError."""
     with _locked(bundle, lock_timeout) as fd:
         _require_unsealed(bundle.folder)
+        remove_stale(bundle.folder)
         files = _summaries(_check(bundle.folder, fd), {})
         _write(bundle.folder, files)
     return tuple(files)
+
+
+def check(bundle: Bundle, *, ended: bool, lock_timeout: float = 60.0) -> None:
+    """Whether the bundle could be sealed; SealError says why not. Changes nothing.
+
+    Of one that has not `ended` (no verdict, perhaps a torn last line) it is only whether it can be completed.
+    """
+    with _locked(bundle, lock_timeout) as fd:
+        _require_unsealed(bundle.folder)
+        if ended:
+            _check(bundle.folder, fd)
+        else:
+            _lines(_contents(fd).rpartition(b"\n")[0] + b"\n", bundle.folder, ended=False)
 
 
 def sealed_before(folder: Path) -> Sealed | None:
@@ -163,10 +183,30 @@ def sealed_before(folder: Path) -> Sealed | None:
         raise SealError(f"{folder / ATTESTATION} is no attestation of a run: {exc}") from exc
 
 
-def _locked(bundle: Bundle, timeout: float) -> Any:
+@contextlib.contextmanager
+def _locked(bundle: Bundle, timeout: float) -> Iterator[int]:
+    """The manifest, locked against writers and against other sealers. LockTimeout, SealError.
+
+    The writers' lock goes away when anything in this process reads the manifest (fcntl(2)), as a maker of a report may;
+    by then the verdict keeps writers out. That of flock(2), which belongs to this one opening, keeps sealers apart.
+    """
     if not bundle.manifest.is_file():
         raise SealError(f"{bundle.folder} is no bundle: it has no {MANIFEST}")
-    return locked_file(bundle.manifest, timeout=timeout)
+    deadline = time.monotonic() + timeout
+    with locked_file(bundle.manifest, timeout=timeout) as fd:
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise LockTimeout(
+                        f"{bundle.folder} is being sealed by another process since {timeout:g} s"
+                    ) from None
+                time.sleep(0.02)
+            except OSError:
+                break  # a file system without such locks
+        yield fd
 
 
 def _require_unsealed(folder: Path) -> None:
@@ -193,6 +233,8 @@ def _check(folder: Path, fd: int) -> _Checked:
             raise SealError(f"{path} {what}: whoever seals this would sign something false")
         sums[path] = line["sha256"]
     view = BundleView.over(folder, lines)
+    if view.verdict.get("result") not in RESULTS:
+        raise SealError(f"{lines[-1]['path']} gives no result, one of {', '.join(RESULTS)}")
     sums |= _strays(folder, view, set(sums))
     return _Checked(view, manifest, sums, any(os.path.lexists(folder / name) for name in SEALED_FILES))
 
@@ -206,7 +248,7 @@ def _contents(fd: int) -> bytes:
     return b"".join(parts)
 
 
-def _lines(manifest: bytes, folder: Path) -> list[dict[str, Any]]:
+def _lines(manifest: bytes, folder: Path, *, ended: bool = True) -> list[dict[str, Any]]:
     """The lines of a manifest that begins with run.json, is chained without holes and ends with the verdict."""
     if not manifest.endswith(b"\n"):
         raise SealError(f"the manifest of {folder} is empty or its last line is torn: a writer was killed")
@@ -220,7 +262,7 @@ def _lines(manifest: bytes, folder: Path) -> list[dict[str, Any]]:
         lines.append(line)
     if lines[0]["path"] != RUN_FILE:
         raise SealError(f"the manifest of {folder} does not begin with {RUN_FILE}")
-    if lines[-1]["name"] != VERDICT:
+    if ended and lines[-1]["name"] != VERDICT:
         raise SealError(f"{folder} has no verdict yet: its last item is {lines[-1]['name']}")
     return lines
 
@@ -231,7 +273,8 @@ def _line(raw: bytes, number: int) -> dict[str, Any]:
         texts = all(isinstance(line[key], str) for key in ("prev", "at", "name", "path", "sha256", "status", "step"))
         whole = texts and line["seq"] == number and type(line["bytes"]) is int and isinstance(line["meta"], dict)
         good = whole and _SHA256.fullmatch(line["sha256"]) is not None and canonical(line) == raw
-    except (ValueError, KeyError, TypeError, RecursionError):
+        good = good and all(row["status"] in STATUSES for row in check_rows(line))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BundleError):
         good = False
     if not good:
         raise SealError(f"line {number} of the manifest is none that a run has written")
@@ -265,9 +308,8 @@ def _strays(folder: Path, view: BundleView, listed: set[str]) -> dict[str, str]:
                 named[str(entry.get("path"))] = str(entry.get("sha256"))
     found: dict[str, str] = {}
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
-        if entry.name.startswith(TEMPORARY_PREFIX):
-            os.unlink(entry.path)  # of a writer that was killed: who writes holds the lock
-        elif entry.name not in listed | SEALED_FILES:
+        staged = entry.name.startswith(TEMPORARY_PREFIX)  # of a living writer, which is refused and drops it
+        if not staged and entry.name not in listed | SEALED_FILES:
             sha256 = named.get(entry.name, "")
             if not _PATH.fullmatch(entry.name) or not sha256 or (_hash(folder, entry.name) or ("", 0))[0] != sha256:
                 raise SealError(f"{entry.name!r} in {folder} is no item of the bundle: take it out of the folder")

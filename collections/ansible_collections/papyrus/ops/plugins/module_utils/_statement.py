@@ -230,16 +230,17 @@ def tests(view: BundleView) -> dict[str, list[str]]:
         step, item = _text(failure.get("step")), _text(failure.get("name"))
         if (step, item) not in shown:
             checks.append(("ng", f"{step or 'all'} {item or 'run'} {step or 'all'}", (step, item)))
+    counts: dict[str, int] = {}
+    named: list[tuple[str, str, tuple[str, str]]] = []
+    for status, name, key in checks:
+        counts[name] = counts.get(name, 0) + 1
+        named.append((status, name if counts[name] == 1 else f"{name} #{counts[name]}", key))
     first = view.verdict.get("first_failure")
     if isinstance(first, Mapping):
         its = (_text(first.get("step")), _text(first.get("name")))
-        checks.sort(key=lambda check: (check[0], check[2]) != ("ng", its))  # stable: the others keep their order
-    names: dict[str, list[str]] = {"ok": [], "skip": [], "ng": []}
-    counts: dict[str, int] = {}
-    for status, name, _key in checks:
-        counts[name] = counts.get(name, 0) + 1
-        names[status].append(name if counts[name] == 1 else f"{name} #{counts[name]}")
-    return {"passedTests": names["ok"], "warnedTests": names["skip"], "failedTests": names["ng"]}
+        named.sort(key=lambda check: (check[0], check[2]) != ("ng", its))  # stable: the others keep their order
+    lists = {"passedTests": "ok", "warnedTests": "skip", "failedTests": "ng"}
+    return {key: [name for status, name, _key in named if status == wanted] for key, wanted in lists.items()}
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:

@@ -199,16 +199,16 @@ def verdict_text(
         reason = " ".join(reason.split())
         row = f"{step:<{widths[0]}}  {status:<4}  {name:<{widths[2]}}  {reason}"
         text.append(row.rstrip() if len(row) <= 200 else row[:199] + "…")
-    first = result["first_failure"]
-    if first:
-        task = f" (task: {first['task']})" if first["task"] else ""
-        text.append(f"First failure: {first['step']} {first['cause']}{task}".replace("  ", " "))
-    failed_destroy = result["failed_destroy"]
-    if failed_destroy and failed_destroy is not first and failed_destroy != first:
-        text.append(f"Failed destroy: {failed_destroy['cause']}")
-    if result.get("release"):
+    first = result.get("first_failure")
+    if isinstance(first, Mapping):
+        task = f" (task: {first['task']})" if first.get("task") else ""
+        text.append(f"First failure: {first.get('step')} {first.get('cause')}{task}".replace("  ", " "))
+    failed_destroy = result.get("failed_destroy")
+    if isinstance(failed_destroy, Mapping) and failed_destroy != first:
+        text.append(f"Failed destroy: {failed_destroy.get('cause')}")
+    if isinstance(result.get("release"), Mapping):
         text.append(release_line(result["release"]))
-    text += [f"Warning: {warning}" for warning in result["warnings"]]
+    text += [f"Warning: {warning}" for warning in result.get("warnings") or []]
     text += sealed
     text.append(f"{result['result']}  evidence: {folder}")
     return printable("\n".join(text))
