@@ -1,13 +1,21 @@
 # papyrus.ops: the commands of the checkout. `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-.PHONY: help smoke test soak lint sandbox-up sandbox-down sandbox-status sandbox-env stacks lock clean
+.PHONY: help smoke verify test soak lint sandbox-up sandbox-down sandbox-status sandbox-env stacks lock clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 smoke: ## local AWS up, base stacks applied, image pushed, the smoke run, its evidence printed
 	@scripts/bootstrap product && scripts/smoke
+
+# Make's own exit code is 2 for every failure; scripts/verify tells tampered (2), incomplete (3) and mismatch (4) apart.
+verify: ## verify evidence: BUNDLE=docs/evidence/runs/… KEY=public.pem (of the local AWS by default) ARGS="--image …"
+	@test -n "$(BUNDLE)" || { echo 'usage: make verify BUNDLE=docs/evidence/runs/RUN [KEY=PUBLIC.pem] [ARGS="--help"]' >&2; exit 1; }
+	@scripts/bootstrap product
+	@key="$(KEY)"; own=$${PAPYRUS_SANDBOX_ROOT:-.}/.sandbox/evidence/signing-key.pub.pem; \
+	if [ -z "$$key" ] && [ -f "$$own" ]; then key=$$own; echo "No KEY given: taking the public key of the local AWS, $$own" >&2; fi; \
+	scripts/verify $(BUNDLE) $${key:+--key "$$key"} $(ARGS)
 
 test: ## everything that CI checks: lint, unit, local AWS, end to end, molecule
 	@scripts/bootstrap dev && scripts/test

@@ -63,24 +63,31 @@ def verify(
     Returns `bundle`, `run_id`, `result` (ok, tampered, incomplete, mismatch), `exit_code`, `findings` (`class`, `path`,
     `seq`, `reason`), `items` (`seq`, `name`, `path`, `class`), `counts` by class, `signature` (`class`, `keyid`,
     `trust`, `identity`, `reason`), `verdict`, `image`, `sealed` (the seal's own words), `timestamps`, `sha256` (of
-    `run`, `manifest`, `attestation`), `ledger` and `online` (None: not asked). Raises VerifyError when there is no
-    bundle, or it cannot be read; ValueError for a wrong `image` or `results`.
+    `run`, `manifest`, its last line `head`, `attestation`), `ledger` and `online` (None: not asked).
+
+    Raises VerifyError when there is no bundle, or it cannot be read; ValueError as check_question.
     """
-    if image and not _DIGEST.fullmatch(image):
-        raise ValueError(f"{image!r} is not the digest of an image: sha256: and 64 hexadecimal digits")
-    if unknown := sorted(set(results) - set(RESULTS)):
-        raise ValueError(f"{unknown[0]!r} is not a verdict; these are {', '.join(RESULTS)}")
+    check_question(image, results)
     if RFC8785_IMPORT_ERROR is not None:
         raise VerifyError("the Python package rfc8785 is not installed here; without it no bundle can be verified")
     try:
         opened = Folder(folder)
-    except OSError as exc:
-        raise VerifyError(f"{folder} is no evidence bundle: {exc.strerror or exc}") from exc
+    except (OSError, ValueError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else exc
+        raise VerifyError(f"{folder} is no evidence bundle: {why}") from exc
     with opened as place:
         case = Case(place, read_seal(place, keys, identity, issuer))
         case.answer(image, results)
         timestamps = check_times(case, timestamp_roots)
         return _said(case, timestamps)
+
+
+def check_question(image: str, results: Collection[str]) -> None:
+    """ValueError when nothing could be about this image, or have one of these verdicts."""
+    if image and not _DIGEST.fullmatch(image):
+        raise ValueError(f"{image!r} is not the digest of an image: sha256: and 64 hexadecimal digits")
+    if unknown := sorted(set(results) - set(RESULTS)):
+        raise ValueError(f"{unknown[0]!r} is not a verdict; these are {', '.join(RESULTS)}")
 
 
 def weight(case: Case, finding: Finding) -> str:
@@ -128,6 +135,7 @@ def _said(case: Case, timestamps: list[dict[str, Any]]) -> dict[str, Any]:
         "sha256": {
             "run": case.folder.sha256(RUN_FILE),
             "manifest": case.chain.sha256,
+            "head": case.chain.head,
             "attestation": seal.sha256,
         },
         "ledger": None,

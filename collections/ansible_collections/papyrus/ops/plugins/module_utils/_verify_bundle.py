@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._bundle_view import BundleView
-from ._evidence import MANIFEST, RUN_FILE, VERDICT
+from ._evidence import CONTINUED, MANIFEST, RUN_FILE, VERDICT
 from ._statement import image_of
-from ._verify_chain import CONTINUED, Chain, Line, judge, read_chain
+from ._verify_chain import Chain, Line, judge, read_chain
 from ._verify_files import (
     ATTESTATION,
     JUNIT,
     MAX_FILES,
     MAX_SUMS,
+    PLAIN_NAME,
     REPORT,
     SUMS,
     Finding,
@@ -192,13 +193,14 @@ class Case:
         return ("invalid", difference) if difference else ("ok", "")
 
     def _judge_strays(self) -> dict[str, str]:
-        """Files without a line that a `continued.json` names: their writer was killed before it wrote the line."""
+        """Files that were in the folder when a run went on after a crash, of which a `continued.json` has the hash."""
         strays: dict[str, str] = {}
         for item in list(self.items.values()):
             entries = self._json(item.path).get("unlisted") if item.name == CONTINUED and item.kind == "ok" else None
             for entry in entries if isinstance(entries, list) else []:
-                if isinstance(entry, dict) and isinstance(entry.get("path"), str):
-                    strays[entry["path"]] = str(entry.get("sha256"))
+                path = str(entry.get("path")) if isinstance(entry, dict) else ""
+                if PLAIN_NAME.fullmatch(path) and path not in OWN:
+                    strays[path] = str(entry.get("sha256"))
         for path, sha256 in strays.items():
             kind, reason = ("ok", "") if path in self.items else self._compare(Item(path, "", sha256))
             if reason:
@@ -230,8 +232,7 @@ class Case:
         absent = set(self.sums) - OWN - {line.path for line in self.chain.lines} - set(self._strays)
         if self.chain.torn:
             return len(absent) > 1, len(absent) - 1
-        late = not ended or all(_name_of(path) == CONTINUED for path in absent)
-        return bool(absent) and late, len(absent)
+        return bool(absent) and not ended, len(absent)
 
     def _judge_sums(self) -> None:
         if self.sums is None:

@@ -27,8 +27,6 @@ MAX_LINE = 64 * 1024
 MAX_LINES = 100_000
 """Bounds of what is read; a hundred times what a run writes, and each line four times its largest."""
 
-CONTINUED = "continued.json"
-
 _FIELDS = {"seq", "prev", "at", "name", "path", "media_type", "bytes", "sha256", "status", "step", "meta"}
 _HASH = re.compile(r"[0-9a-f]{64}")
 _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
@@ -56,6 +54,7 @@ class Chain:
     """`bad`: number of the line → what is wrong with it. `torn` bytes follow the last line end.
 
     `sha256` is that of the whole file; "" when a line was too long, or there were too many: the rest was not read.
+    `first` are the bytes of line 1 when it is in valid form, `head` is the hash of the last line with an end.
     """
 
     lines: list[Line] = field(default_factory=list)
@@ -64,13 +63,11 @@ class Chain:
     size: int = 0
     sha256: str = ""
     first: bytes = b""
+    head: str = ""
 
     @property
     def count(self) -> int:
         return len(self.lines) + len(self.bad)
-
-    def named(self, name: str) -> list[Line]:
-        return [line for line in self.lines if line.name == name]
 
 
 def read_chain(folder: Folder, see: Callable[[Line, dict[str, Any]], None] = lambda line, value: None) -> Chain:
@@ -90,6 +87,7 @@ def read_chain(folder: Folder, see: Callable[[Line, dict[str, Any]], None] = lam
             if not raw.endswith(b"\n"):
                 chain.torn = len(raw)
                 break
+            chain.head = hashlib.sha256(raw[:-1]).hexdigest()
             try:
                 line, value = parse_line(raw[:-1], number)
             except ValueError as exc:
@@ -280,9 +278,9 @@ def _missing(first: int, last: int) -> str:
 
 
 def _after_verdict(lines: Sequence[Line]) -> Iterator[Finding]:
-    """Nothing is added to a bundle that has its verdict, but that a writer had died in the middle of it."""
+    """The verdict is the last item of every bundle."""
     ended = False
     for line in lines:
-        if ended and line.name != CONTINUED:
+        if ended:
             yield _invalid(line.number, f"({shown(line.name)}) comes after the verdict", line.seq)
         ended = ended or line.name == VERDICT

@@ -72,7 +72,8 @@ def run_bundle(
 ) -> Bundle:
     """A bundle as a run leaves it before its seal; what is not given is drawn.
 
-    `crash`: `torn` (a line, taken over by the next writer), `stray` (a file without its line), "" for none.
+    `crash`: `torn` (a line, taken over by the next writer), `stray` (an item without its line, and a file that is none,
+    both found by who goes on), "" for none.
     """
     now = clock or _clock(rng)
     run_id = new_run_id(NOON, "".join(rng.choice("abcdefgh234567") for _position in range(6))).text
@@ -94,7 +95,8 @@ def run_bundle(
             file.write(b'{"at":"2026-01-31T12:00:00.')
         _append(bundle, rng)
     if crash == "stray":
-        (bundle.folder / "20260131T120000Z_unfinished.log").write_bytes(rng.randbytes(rng.randrange(1, 50)))
+        for name in ("20260131T120000Z_unfinished.log", "notes.txt"):
+            (bundle.folder / name).write_bytes(rng.randbytes(rng.randrange(1, 50)))
         bundle.recover()
     if ended:
         failure = {"step": "D1", "task": "Ask", "cause": "it answered 503"} if rng.random() < 0.3 else None
