@@ -98,7 +98,7 @@ def model(view: BundleView, seal: Mapping[str, Any]) -> dict[str, Any]:
         "broken": broken,
         "contents": _contents(parts),
         "csp": policy(),
-        "verify_command": f"ansible-playbook papyrus.ops.verify_evidence -e papyrus_bundle={summary.run_id}",
+        "verify": _report_limits.verification(source, summary),
         "next_id": lambda: f"d{next(number)}",
     }
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -66,6 +67,12 @@ class Crash:
 class Limits:
     limits: list[Limit]
     skips: list[Skip]
+
+
+@dataclass(frozen=True)
+class Verification:
+    files: str
+    signature: str
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,17 @@ def _limits(source: Source, summary: Summary) -> Iterator[Limit]:
             f"{short_values:.0f} known secret value{' was' if short_values == 1 else 's were'} shorter than six "
             "characters and not searched for.",
         )
+
+
+def verification(source: Source, summary: Summary) -> Verification:
+    """Commands for a shell: what the bundle says of itself is quoted in them."""
+    folder = shlex.quote(source.view.folder.name)
+    trusted = "papyrus_verify_key=PUBLIC_KEY.pem"
+    if summary.trust.kind == "keyless":
+        trusted = "papyrus_verify_identity=WHO -e papyrus_verify_issuer=ISSUER"
+    image = f" -e papyrus_verify_image={shlex.quote(summary.image.digest)}" if summary.image else ""
+    verify = f"ansible-playbook papyrus.ops.verify_evidence -e papyrus_verify_bundle={folder}"
+    return Verification(f"cd {folder} && sha256sum --check --strict SHA256SUMS", f"{verify} -e {trusted}{image}")
 
 
 def skips(source: Source) -> list[Skip]:

@@ -157,8 +157,9 @@ bundle have all of it.</p>
 <p class="said">{{ s.release }}</p></div>
 {% endif %}
 <div class="box {{ "ok" if s.left.known and not s.left.resources else "ng" }}"><h2>What is left behind in AWS</h2>
+{% if not s.left.resources %}
 <p class="said">{{ s.left.text }}</p>
-{% if s.left.resources %}
+{% else %}
 <ul>{% for kind, id in s.left.resources %}<li>{{ kind }} <code>{{ id }}</code></li>{% endfor %}</ul>
 {% endif %}
 {% if s.left.commands %}

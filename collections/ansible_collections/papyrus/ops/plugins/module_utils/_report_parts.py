@@ -99,7 +99,7 @@ PARTS = """
 
 {% macro preflight(p) %}
 {% call table("Preflight rows, item " ~ p.entry.seq, p.rows | length ~ " rows of preflight.json, item " ~ p.entry.seq,
-  ["Result", "Row", "Question", "Answer"]) %}
+  ["Result", "Row", "Question", "Answer"], "wide rows") %}
 {% for row in p.rows %}
 <tr{% if row.status == "ng" %} class="ng"{% endif %}><td>{{ mark(row.status) }}</td><th scope="row">{{ row.id }}</th>
 <td>{{ row.title }}</td><td>{{ row.reason }}</td></tr>
@@ -108,7 +108,8 @@ PARTS = """
 {% if p.more %}<p class="muted">{{ p.more }} more rows are in {{ p.entry.path }}.</p>{% endif %}
 {% endmacro %}
 {% if preflights %}
-{% call section("preflight", "Preflight", "Asked before anything is created, of a release again after its rollout; one NG ends the run.") %}
+{% call section("preflight", "Preflight",
+  "Asked before anything is created, of a release again after its rollout; one NG ends the run.") %}
 {{ preflight(preflights[0]) }}
 {% for p in preflights[1:] %}
 <details><summary>The same, asked earlier in the run</summary>{{ preflight(p) }}</details>
@@ -329,10 +330,12 @@ attempt {{ number }} {{ outcome }} after {{ seconds }}{{ "." if loop.last else "
 <p><strong>{{ s.trust.title }}.</strong> {{ s.trust.text }} {{ s.trust.sealed }}</p>
 <h3>That no file has changed since it was sealed</h3>
 <pre>
-cd {{ s.run_id }} &amp;&amp; sha256sum --check --strict SHA256SUMS</pre>
+{{ verify.files }}</pre>
 <h3>That nothing is missing, and who signed: with a public key from elsewhere than this bundle</h3>
 <pre>
-{{ verify_command }}</pre>
+{{ verify.signature }}</pre>
+<p class="small muted">Any DSSE verifier reads attestation.dsse.json as well. A ledger (papyrus_verify_ledger) shows runs
+that were opened and never shown; papyrus_verify_online asks CloudTrail whether AWS saw this run.</p>
 {% if items %}
 {% if items.requests %}
 <p class="small muted">The manifest names {{ items.requests }} request ids of AWS calls; the online verification looks

@@ -101,8 +101,8 @@ section h3.first { margin-top: 0; }
 .facts dd small { display: block; color: var(--muted); font-size: .875rem; }
 .digest { user-select: all; }
 .claims { list-style: none; display: grid; gap: .9rem; align-content: start; }
-.claims li { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: 0 .75rem; align-items: start; }
-.claims .st { margin-top: .15rem; }
+.claims li { display: grid; grid-template-columns: 4.5rem minmax(0, 1fr); gap: 0 .75rem; align-items: start; }
+.claims .st { margin-top: .15rem; padding-left: 0; padding-right: 0; }
 .claims p { color: var(--muted); font-size: .9rem; }
 .claims a { font-weight: 600; }
 
@@ -234,6 +234,17 @@ footer { border-top: 1px solid var(--line); padding: 1.25rem 0 3rem; color: var(
   .box, .card { padding: .85rem .9rem; }
   .frames { grid-template-columns: minmax(0, 1fr); }
   .frames dt { text-align: left; }
+}
+@media screen and (max-width: 40rem) {
+  .rows, .hashes { min-width: 0; }
+  .rows thead, .hashes thead { position: absolute; left: -100rem; }
+  .rows tr { display: grid; grid-template-columns: 4.4rem 3rem minmax(0, 1fr); border-bottom: 1px solid var(--line); }
+  .rows td:last-child { grid-column: 2 / -1; }
+  .rows td, .rows th { border: 0; padding: .2rem .5rem .2rem 0; }
+  .hashes tr { display: flex; flex-wrap: wrap; gap: 0 .75rem; border-bottom: 1px solid var(--line); }
+  .hashes td, .hashes th { border: 0; padding: .1rem 0; }
+  .hashes th { flex: 1 0 calc(100% - 3rem); }
+  .hashes td:first-child { width: 2rem; }
 }
 @page { margin: 16mm 14mm; }
 @media print {

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from ._report_source import Source, dict_of, dicts_of, list_of, text_of
+from ._leftovers import KINDS, by_hand
+from ._report_source import Source, dict_of, dicts_of, list_of, short, text_of
 from ._report_text import clock, cut, duration, moment
 from ._statement import Image, image_of, task_definition_of
 from ._verdict import GONE_ITEM, release_line
@@ -41,7 +42,7 @@ STEPS = {
     "E3": "Read-back from the database",
     "F1": "Image",
     "F2": "Task definition",
-    "F3": "What runs",
+    "F3": "Rollout and running tasks",
     "G1": "Schema",
     "I1": "Monitoring",
     "J1": "Evidence",
@@ -146,7 +147,8 @@ def summary(source: Source, seal: Mapping[str, Any]) -> Summary:
     first, destroy = failure_of(verdict.get("first_failure")), failure_of(verdict.get("failed_destroy"))
     every = [failure for item in list_of(verdict.get("failures")) if (failure := failure_of(item)) is not None]
     local, said_trust = is_local(endpoint), trust(seal)
-    question, answer = _answer(source, result, first, local, image)
+    left = left_behind(source)
+    question, answer = _answer(source, result, first, local, image, left)
     return Summary(
         result=result if result in RESULTS else "NO VERDICT",
         tone=RESULTS.get(result, "none"),
@@ -177,15 +179,15 @@ def summary(source: Source, seal: Mapping[str, Any]) -> Summary:
         destroy=destroy if destroy != first else None,
         release=_release(verdict),
         release_proven=dict_of(verdict.get("release")).get("proven") is True,
-        left=left_behind(source),
+        left=left,
         warnings=[text_of(warning) for warning in list_of(verdict.get("warnings"))],
-        chips=_chips(local, said_trust),
+        chips=_chips(source, local, said_trust),
         claims=claims(source),
         trust=said_trust,
     )
 
 
-def _chips(local: bool, trust: Trust) -> list[tuple[str, str]]:
+def _chips(source: Source, local: bool, trust: Trust) -> list[tuple[str, str]]:
     """What limits the verdict, beside it."""
     where = ("skip", "Not AWS: a local stand-in") if local else ("plain", "AWS")
     signed = {
@@ -194,7 +196,14 @@ def _chips(local: bool, trust: Trust) -> list[tuple[str, str]]:
         "kms": ("plain", "Signed by KMS"),
         "keyless": ("plain", "Signed keyless"),
     }
-    return [where, signed.get(trust.kind, ("skip", "Signed, unknown class"))]
+    found = [where, signed.get(trust.kind, ("skip", "Signed, unknown class"))]
+    if source.last("continued.json") is not None:
+        found.append(("skip", "Continued after a crash"))
+    if trust.after_crash:
+        found.append(("skip", "Sealed after a crash"))
+    if source.last("guard.log") is not None:
+        found.append(("skip", "Completed by its guard"))
+    return found
 
 
 def is_local(endpoint: str) -> bool:
@@ -216,7 +225,9 @@ def failure_of(value: Any) -> Failure | None:
                    text_of(value.get("name")))  # fmt: skip
 
 
-def _answer(source: Source, result: str, first: Failure | None, local: bool, image: Image | None) -> tuple[str, str]:
+def _answer(
+    source: Source, result: str, first: Failure | None, local: bool, image: Image | None, left: Left
+) -> tuple[str, str]:
     """The question that the reader has, and what this bundle answers."""
     question = "Did the run succeed?" if image is None else "May this image be released?"
     counts = dict_of(source.verdict.get("counts"))
@@ -231,11 +242,19 @@ def _answer(source: Source, result: str, first: Failure | None, local: bool, ima
         return question, f"Yes{warnings}: {checks}."
     if result == "FAILED":
         where = f" at {first.step} ({first.title})" if first and first.step and first.title else ""
-        return question, f"No. The run failed{where}."
+        serving = text_of(dict_of(source.verdict.get("release")).get("serving"))
+        serves = f" {short(serving)} serves." if serving else ""
+        return question, f"No. The run failed{where}.{serves}{_left_words(left)}"
     return (
         question,
         "Not known. The bundle has no verdict: the run has not ended, or nobody was left to say how it did.",
     )
+
+
+def _left_words(left: Left) -> str:
+    if left.resources:
+        return f" {len(left.resources)} resources are left behind in AWS."
+    return "" if left.known else " What is left behind in AWS is not known."
 
 
 def _counts(verdict: Mapping[str, Any]) -> str:
@@ -260,7 +279,7 @@ def left_behind(source: Source) -> Left:
         (text_of(each.get("kind")).replace("_", " "), text_of(each.get("id")))
         for each in dicts_of(found.get("resources"))
     ]
-    commands = [text_of(command) for command in list_of(found.get("delete_by_hand"))]
+    commands = _by_hand(dicts_of(found.get("resources")), text_of(source.run.get("region")))
     if entry is None:
         if gone == "not needed":
             return Left(True, "Nothing: the run ended before it created anything.")
@@ -268,6 +287,14 @@ def left_behind(source: Source) -> Left:
     if entry.status == "ok" and not resources:
         return Left(True, f"Nothing: {entry.reason or 'the gone-check is ok'}.")
     return Left(bool(resources), entry.reason or "What is left is not known.", resources, commands)
+
+
+def _by_hand(resources: list[Mapping[str, Any]], region: str) -> list[str]:
+    """Made anew from kinds and ids, quoted: a command of the bundle's own is for nobody's shell."""
+    try:
+        return by_hand([each for each in resources if each.get("kind") in KINDS], region)
+    except (KeyError, TypeError, ValueError):
+        return []
 
 
 # What proves it

@@ -476,9 +476,9 @@ def crashed_and_continued(folder: Path) -> Bundle:
     (folder / "20260131T120005Z_papyrus_psql_insert_cli.log").write_text("command:    python -m papyrus.mark_cli\n")
     world.wait(20)
     world.bundle.recover()
+    last = world.bundle.lines()[-1]["seq"]
     world.end_apply("interrupted")
     world.destroy()
-    last = world.bundle.lines()[-1]["seq"]
     cause = "the controller (ansible-playbook) ended without closing the run during: terraform apply"
     world.guard(cause)
     return world.close({"step": "C6", "task": "", "cause": cause, "after_seq": last})
