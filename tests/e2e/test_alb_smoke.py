@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+
+from tests.sandbox.support import Sandbox, open_folder
 
 from . import harness
 from .harness import RunningSmoke, left_behind, processes_of, run_smoke
 from .services import Services
+
+sys.path.insert(0, str(harness.CHECKOUT / "collections"))
+
+from ansible_collections.papyrus.ops.plugins.module_utils._bundle_view import BundleView  # noqa: E402
+from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle  # noqa: E402
+from ansible_collections.papyrus.ops.plugins.module_utils._verify_online import online  # noqa: E402
 
 SMOKE_ITEMS = {
     "preflight.json", "routes.log", "secrets_rds_drift.json", "rds_sg_inbound_after.json", "rds_parameters.json",
@@ -38,9 +53,24 @@ def tree_is_dirty() -> bool:
 
 
 @pytest.fixture(scope="module")
-def passed(tmp_path_factory: pytest.TempPathFactory) -> harness.Smoke:
+def ledger() -> Iterator[str]:
+    """A ledger in S3: a bucket whose entries are kept by Object Lock."""
+    s3, name = harness.client("s3"), f"ledger-{secrets.token_hex(6)}"
+    here = {"LocationConstraint": harness.facts()["region"]}
+    s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True, CreateBucketConfiguration=here)
+    kept = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
+    s3.put_object_lock_configuration(Bucket=name, ObjectLockConfiguration=kept)
+    yield f"s3://{name}/smoke"
+    for one in s3.list_object_versions(Bucket=name)["Versions"]:
+        version = {"Key": one["Key"], "VersionId": one["VersionId"]}
+        s3.delete_object(Bucket=name, **version, BypassGovernanceRetention=True)
+    s3.delete_bucket(Bucket=name)
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory: pytest.TempPathFactory, ledger: str) -> harness.Smoke:
     """One run at the highest verbosity that ought to pass, with a watch on every process's arguments meanwhile."""
-    running = RunningSmoke(tmp_path_factory.mktemp("passed"), {}, ("-vvv",))
+    running = RunningSmoke(tmp_path_factory.mktemp("passed"), {"papyrus_ledger": ledger}, ("-vvv",))
     secret, seen = password().encode(), []
     while running.process.poll() is None:
         for command in Path("/proc").glob("[0-9]*/cmdline"):
@@ -69,6 +99,49 @@ def test_J1_the_run_says_who_asked_with_what_and_from_which_commit(passed: harne
     assert run["git"] == {"commit": commit.stdout.strip(), "dirty": tree_is_dirty()}
     assert run["endpoint"] == harness.facts()["endpoint"]
     assert run["versions"]["terraform"]
+
+
+def test_J1_the_ledger_in_s3_holds_the_run_and_gives_nothing_back(passed: harness.Smoke, ledger: str) -> None:
+    bucket = ledger.split("/")[2]
+    s3 = harness.client("s3")
+    listed = s3.list_object_versions(Bucket=bucket)["Versions"]
+    assert [one["Key"] for one in listed] == [f"smoke/{passed.run_id}.{what}.json" for what in ("closed", "opened")]
+    closed, opened = (json.loads(s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()) for one in listed)
+    assert opened["run_sha256"] == sha256((passed.bundle / "run.json").read_bytes()).hexdigest()
+    attestation = (passed.bundle / "attestation.dsse.json").read_bytes()
+    assert closed["attestation_sha256"] == sha256(attestation).hexdigest()
+    assert closed["result"] == passed.verdict["result"]
+    for one in listed:
+        with pytest.raises(ClientError, match="protected by object lock"):
+            s3.delete_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
+
+
+def look_up(bundle: Path, clients: Callable[[str], Any], minutes: int = 0, **pace: Any) -> dict[str, Any]:
+    now = datetime.now(UTC) + timedelta(minutes=minutes)
+    return online(BundleView.of(Bundle(bundle)), clients, now=now, **pace)
+
+
+def test_J1_cloudtrail_saw_the_run_in_its_own_account_and_in_no_other(passed: harness.Smoke) -> None:
+    """What was created is paired with its deletion. Another local AWS, with the same account number, saw nothing."""
+    answer = look_up(passed.bundle, harness.client)
+    assert answer["result"] == "ok" and not answer["findings"] and not answer["aws"], answer["findings"]
+    ids = answer["request_ids"]
+    assert ids["asked"] == ids["found"] > 50 and not ids["not_logged"]
+    assert list(answer["principal"]["seen"]) == [f"arn:aws:iam::{harness.facts()['account_id']}:root"]
+    assert len(answer["created"]) == 8 and all(one["deleted_at"] for one in answer["created"])
+    assert answer["looked_up"] < 20
+    with open_folder() as root:
+        other = Sandbox(root)
+        try:
+            other.up()
+            with other.switched(lookup_events_rate=0):
+                fast = {"sleep": lambda seconds: None}
+                young, old = (look_up(passed.bundle, other.client, minutes, **fast) for minutes in (0, 20))
+        finally:
+            other.down()
+    assert young["result"] == "incomplete" and {one["class"] for one in young["findings"]} == {"too-young"}
+    assert old["result"] == "tampered" and old["request_ids"]["found"] == 0
+    assert {one["class"] for one in old["findings"]} == {"not-in-cloudtrail", "not-created"}
 
 
 def test_D1_answers_are_kept_as_curl_prints_them(passed: harness.Smoke) -> None:
