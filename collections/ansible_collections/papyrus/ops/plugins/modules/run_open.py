@@ -40,7 +40,9 @@ options:
     type: path
     required: true
   ledger:
-    description: Folder of the ledger.
+    description:
+      - Folder of the ledger, or C(s3://bucket/prefix). The bucket must have Object Lock with a default retention, and
+        be O(account_id)'s unless C(?owner=<account id>) behind the prefix names another; else nothing is begun.
     type: path
     required: true
   service:
@@ -215,7 +217,7 @@ run:
       type: str
       sample: /run/user/1000/papyrus-abc234-k2x9q1v_/guard.sock
     ledger:
-      description: Folder of the ledger.
+      description: Folder of the ledger, or its C(s3://) address.
       type: str
       sample: /srv/checkout/docs/evidence/ledger
     service:
