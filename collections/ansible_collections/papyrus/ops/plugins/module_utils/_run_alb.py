@@ -14,9 +14,9 @@ from . import _leftovers
 from ._aws import AwsFailure, Clients, client_factory
 from ._guard_socket import Client, GuardError, GuardGone
 from ._redaction import Redactor
-from ._run_end import destroy_without_guard
 from ._run_plan import planned
 from ._run_settings import Settings
+from ._run_unguarded import destroy_without_guard
 from ._terraform import TerraformError
 
 _LOG_LINES = 40

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The end of a run: its verdict, its ledger entry, the private folder gone; and its teardown when the guard is dead."""
+"""The end of a run: its verdict, its seal, its ledger entry, and the private folder gone."""
 
 from __future__ import annotations
 
@@ -12,25 +12,20 @@ import json
 import os
 import shlex
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ._aws import Clients
-from ._evidence import RUN_FILE, VERDICT, Bundle, content_bytes
-from ._guard_processes import Process, send
+from ._evidence import RUN_FILE, VERDICT, Bundle, BundleError, content_bytes
+from ._guard_processes import Process
 from ._ledger import Ledger, LedgerError
 from ._locks import LockTimeout
 from ._names import parse_rfc3339
 from ._redaction import Redactor
-from ._run_settings import ChildFile, Settings, Signing, guard_process
-from ._run_stack import StackRun
+from ._run_settings import Settings, Signing, guard_process
 from ._seal import ATTESTATION, AlreadySealed, Sealed, SealError, seal, sealed_before, summarise
 from ._signers import SignerError, open_signer
 from ._verdict import verdict, verdict_text
-
-_SIGINT, _SIGKILL = 2, 9
 
 
 def finish(
@@ -58,6 +53,8 @@ def finish(
         bundle.recover()
     lines = bundle.lines()
     changed = False
+    if any(line["name"] == VERDICT for line in lines[:-1]):
+        raise BundleError(f"{bundle.manifest} goes on behind the verdict: it was changed by something else")
     if lines and lines[-1]["name"] == VERDICT:
         result = json.loads(bundle.data(lines[-1]))
         lines = lines[:-1]
@@ -66,7 +63,7 @@ def finish(
             "run_id": run_id,
             **verdict(
                 lines,
-                failure or _failed_before(bundle, lines),
+                failure,
                 allowed_skips,
                 tree_dirty(bundle.folder),
                 short_values=short_values,
@@ -104,15 +101,6 @@ def finish(
         "sealed": shown(sealed, bundle.folder) if sealed else {},
         "problem": problem,
     }
-
-
-def _failed_before(bundle: Bundle, lines: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The first failure of a verdict that is no more the last item, as a crash was named behind it."""
-    for line in lines:
-        if line["name"] == VERDICT:
-            first = json.loads(bundle.data(line)).get("first_failure")
-            return first if isinstance(first, Mapping) else None
-    return None
 
 
 def _seal_now(bundle: Bundle, signing: Signing, by: str, note: str, after_crash: bool) -> tuple[Sealed | None, str]:
@@ -163,15 +151,18 @@ def shown(sealed: Sealed, folder: Path) -> dict[str, str]:
     }
 
 
-_TRUST = {"self-asserted": "the runner's own key file", "kms": "a key in KMS", "keyless": "keyless"}
-
-
 def _seal_line(sealed: Sealed, folder: Path) -> str:
-    who = f"{_TRUST.get(sealed.trust, sealed.trust)} {sealed.identity}".strip()
-    return (
-        f"Sealed: key {sealed.keyid[:16]} ({who}). With its public key: "
-        f"ansible localhost -m papyrus.ops.evidence_verify -a 'bundle={folder} public_keys=FILE'"
+    """How it was sealed and how to verify that, for a terminal. The key has to come from elsewhere than the bundle."""
+    who = {
+        "self-asserted": f"with the runner's own key file, key {sealed.keyid[:16]}",
+        "kms": f"by {sealed.identity}, key {sealed.keyid[:16]}",
+        "keyless": f"keyless, by {sealed.identity}",
+    }.get(sealed.trust, f"{sealed.trust} {sealed.keyid[:16]}")
+    key = (
+        "papyrus_verify_identity=… -e papyrus_verify_issuer=…" if sealed.trust == "keyless" else "papyrus_verify_key=…"
     )
+    verify = f"ansible-playbook papyrus.ops.verify_evidence -e papyrus_verify_bundle={folder} -e {key}"
+    return f"Sealed {who}. Verify: {verify}"
 
 
 def tree_dirty(folder: Path) -> bool | None:
@@ -247,42 +238,3 @@ def last_phase(lines: Iterable[Mapping[str, Any]]) -> str:
             under_way = [other for other in under_way if other != name]
             last = name
     return ", ".join(under_way) if under_way else f"after {last}" if last else "before its first phase"
-
-
-def destroy_without_guard(
-    settings: Settings,
-    clients: Callable[[], Clients],
-    *,
-    log: Callable[[str], None] = lambda text: None,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-    environ: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """The guard's destroy in this process, for when the guard was killed. A Terraform which it left ends first."""
-    wait_for_orphan(ChildFile(settings.private), settings.limits.interrupt_grace, log=log, clock=clock, sleep=sleep)
-    return StackRun(settings, clients, log=log, clock=clock, sleep=sleep, environ=environ).destroy()
-
-
-def wait_for_orphan(
-    file: ChildFile,
-    grace: float,
-    *,
-    log: Callable[[str], None],
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Ends a Terraform whose guard is dead: one SIGINT if it had none yet, then as long as it needs within `grace`."""
-    found = file.read()
-    if found is None:
-        return
-    child, interrupted = found
-    if child.alive() and not interrupted:
-        file.write(child, True)  # before the signal: a second one would lose what the first one saves
-        send(child, _SIGINT)
-    deadline = clock() + grace
-    while child.alive() and clock() < deadline:
-        sleep(0.2)
-    if child.alive():
-        log(f"Terraform (pid {child.pid}) did not end within {grace:g} s of its SIGINT and was killed")
-        send(child, _SIGKILL)
-    file.remove()

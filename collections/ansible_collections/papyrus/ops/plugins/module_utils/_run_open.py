@@ -96,21 +96,6 @@ def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.dat
     }
 
 
-def stack_of(options: Mapping[str, Any], name: str) -> Stack | None:
-    given = options.get("stack")
-    if not given:
-        return None
-    return Stack(
-        source=str(Path(str(given["source"])).absolute()),
-        name=name,
-        variables=dict(given.get("variables") or {}),
-        override_files=tuple(str(Path(str(path)).absolute()) for path in given.get("override_files") or []),
-        backend=dict(given.get("backend") or {}),
-        binary=str(given.get("binary") or "terraform"),
-        environment={str(key): str(value) for key, value in (given.get("environment") or {}).items()},
-    )
-
-
 def check_open(options: Mapping[str, Any]) -> tuple[dict[str, Any], OpenSigner | None, Ledger]:
     """What `plan` returns, the signer ready to sign and the ledger that can be written; nothing is changed by it.
 
@@ -137,7 +122,7 @@ def open_run(
     folder. OpenError when the guard does not come up: then the bundle is finished and sealed as FAILED.
     """
     run, signer, ledger = check_open(options)
-    stack = stack_of(options, run["name"])
+    stack = Stack.of(options, run["name"])
     limits = Limits.of((options.get("stack") or {}).get("limits") or {})
     root = private_root(environ)
     purge_stale(root or tempfile.gettempdir(), utc_now())

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ._run_open import stack_of
+from ._run_settings import Stack
 from ._run_stack import stage
 from ._terraform import ProcessRunner, Runner, Terraform, TerraformError, environment, why_failed
 
@@ -24,7 +24,7 @@ def planned(run: Mapping[str, Any], options: Mapping[str, Any], runner: Runner |
 
     `run` is the prediction of run_open, `options` has `stack` as run_open takes it. TerraformError names what failed.
     """
-    stack = stack_of(options, str(run.get("name") or ""))
+    stack = Stack.of(options, str(run.get("name") or ""))
     if stack is None:
         return ""
     problems = [str(problem) for problem in run.get("problems") or []]

@@ -65,6 +65,22 @@ class Stack:
     binary: str = "terraform"
     environment: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any], name: str) -> Stack | None:
+        """The `stack` of run_open's options; None without one."""
+        given = options.get("stack")
+        if not given:
+            return None
+        return cls(
+            source=str(Path(str(given["source"])).absolute()),
+            name=name,
+            variables=dict(given.get("variables") or {}),
+            override_files=tuple(str(Path(str(path)).absolute()) for path in given.get("override_files") or []),
+            backend=dict(given.get("backend") or {}),
+            binary=str(given.get("binary") or "terraform"),
+            environment={str(key): str(value) for key, value in (given.get("environment") or {}).items()},
+        )
+
 
 @dataclass(frozen=True)
 class Signing:

@@ -262,6 +262,8 @@ def _lines(manifest: bytes, folder: Path, *, ended: bool = True) -> list[dict[st
         lines.append(line)
     if lines[0]["path"] != RUN_FILE:
         raise SealError(f"the manifest of {folder} does not begin with {RUN_FILE}")
+    if any(line["name"] == VERDICT for line in lines[:-1]):
+        raise SealError(f"the manifest of {folder} goes on behind the verdict")
     if ended and lines[-1]["name"] != VERDICT:
         raise SealError(f"{folder} has no verdict yet: its last item is {lines[-1]['name']}")
     return lines

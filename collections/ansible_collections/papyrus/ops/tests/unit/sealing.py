@@ -2,18 +2,25 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A signing key of the tests, a bundle to be sealed with it, and a check of the seal that shares no code with it."""
+"""A signing key of the tests, a bundle to be sealed with it, sealers that are killed, and a check of the seal that
+shares no code with it."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.papyrus.ops.plugins.module_utils import _locks
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle, content_bytes
+from ansible_collections.papyrus.ops.plugins.module_utils._seal import AlreadySealed, seal
+from ansible_collections.papyrus.ops.plugins.module_utils._signers import open_signer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -60,6 +67,32 @@ def with_verdict(bundle: Bundle, result: str = "PASSED", **more: Any) -> Bundle:
     content = {"run_id": RUN, "result": result, "first_failure": None, "failures": [], "skips": [], **more}
     bundle.append("verdict.json", content_bytes(content), status="ok", step="all", meta={"result": result})
     return bundle
+
+
+def seal_as_process(folder: str, signer: dict[str, str], start: Any = None, step: int = -1) -> None:
+    """Target of a process that seals: exit code 0, or 3 when it was sealed before.
+
+    Waits for the barrier `start`, and is killed before its flush or rename number `step`.
+    """
+    left = [step]
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+
+        def stop(*arguments: Any, real: Any = real, **options: Any) -> Any:
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            return real(*arguments, **options)
+
+        setattr(_locks.os, name, stop)
+    opened = open_signer(signer)
+    assert opened is not None
+    if start is not None:
+        start.wait()
+    try:
+        seal(Bundle(folder), opened, by="run")
+    except AlreadySealed:
+        sys.exit(3)
 
 
 def check_seal(folder: Path, public_key: Path) -> dict[str, Any]:
