@@ -13,7 +13,7 @@ import base64
 import hashlib
 import itertools
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from . import _report_chain, _report_limits, _report_proofs, _report_story, _report_summary, _report_timeline
@@ -51,6 +51,7 @@ def report_html(view: BundleView, seal: Mapping[str, Any]) -> bytes:
     return environment().get_template("page").render(model(view, seal)).encode("utf-8", "backslashreplace")
 
 
+@cache
 def environment() -> jinja2.Environment:
     """Escapes every value, and makes what could hide or act visible, in one place: no template is exempt."""
     page = PAGE.replace("STYLE", f"{{% raw %}}{STYLE}{{% endraw %}}")
@@ -91,12 +92,13 @@ def model(view: BundleView, seal: Mapping[str, Any]) -> dict[str, Any]:
             ("rest", partial(_report_proofs.unshown, source)),
         )
     }
-    number = itertools.count(1)
+    number, contents = itertools.count(1), _contents(parts)
     return {
         "s": summary,
         **parts,
         "broken": broken,
-        "contents": _contents(parts),
+        "contents": contents,
+        "anchors": {id for id, _title in contents},
         "csp": policy(),
         "verify": _report_limits.verification(source, summary),
         "next_id": lambda: f"d{next(number)}",

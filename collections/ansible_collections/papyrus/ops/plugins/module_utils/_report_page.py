@@ -183,7 +183,9 @@ bundle have all of it.</p>
 <h3 class="first">What proves it</h3>
 <ul class="claims">
 {% for c in s.claims %}
-<li>{{ mark(c.status) }}<div><a href="#{{ c.anchor }}">{{ c.title }}</a><p class="said">{{ c.text }}</p></div></li>
+<li>{{ mark(c.status) }}<div>
+{% if c.anchor in anchors %}<a href="#{{ c.anchor }}">{{ c.title }}</a>{% else %}<strong>{{ c.title }}</strong>{% endif %}
+<p class="said">{{ c.text }}</p></div></li>
 {% endfor %}
 </ul>
 {% for text in s.warnings[:20] %}

@@ -334,8 +334,8 @@ attempt {{ number }} {{ outcome }} after {{ seconds }}{{ "." if loop.last else "
 <h3>That nothing is missing, and who signed: with a public key from elsewhere than this bundle</h3>
 <pre>
 {{ verify.signature }}</pre>
-<p class="small muted">Any DSSE verifier reads attestation.dsse.json as well. A ledger (papyrus_verify_ledger) shows runs
-that were opened and never shown; papyrus_verify_online asks CloudTrail whether AWS saw this run.</p>
+<p class="small muted">Any DSSE verifier reads attestation.dsse.json as well. A ledger (papyrus_verify_ledger) shows
+runs that were opened and never shown; papyrus_verify_online asks CloudTrail whether AWS saw this run.</p>
 {% if items %}
 {% if items.requests %}
 <p class="small muted">The manifest names {{ items.requests }} request ids of AWS calls; the online verification looks

@@ -206,7 +206,11 @@ def _marks(whole: float) -> Iterator[tuple[float, str]]:
 
 
 def _mark(seconds: float) -> str:
-    return f"{seconds:g} s" if seconds < 60 else duration(seconds).replace(" 00 s", "").replace(" 00 min", "")
+    """`15 s`, from a minute on `1:15` and `2:03:00`: there is little room on a phone."""
+    if seconds < 60:
+        return f"{seconds:g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _title(span: Span, begin: dt.datetime) -> str:

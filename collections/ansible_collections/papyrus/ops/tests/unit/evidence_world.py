@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle, content_bytes
-from ansible_collections.papyrus.ops.plugins.module_utils._evidence_items import capture, item, phase_item
+from ansible_collections.papyrus.ops.plugins.module_utils._evidence_items import capture, item
 from ansible_collections.papyrus.ops.plugins.module_utils._names import rfc3339
 from ansible_collections.papyrus.ops.plugins.module_utils._verdict import verdict
 from ansible_collections.papyrus.ops.tests.unit.evidence_shapes import (
@@ -83,8 +83,7 @@ class World:
         capture(self.bundle, [item(spec)])
 
     def phase(self, name: str, event: str) -> None:
-        made = phase_item({"name": name, "event": event})
-        self.bundle.append(made.name, made.data, status="info", step="all", meta=made.meta)
+        self.keep("phase.json", {"phase": name, "event": event}, "info", "all", phase=name, event=event)
 
     def at(self, ago: float = 0) -> str:
         return rfc3339(self.now - dt.timedelta(seconds=ago), microseconds=True)
