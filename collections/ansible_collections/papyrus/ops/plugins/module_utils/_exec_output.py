@@ -100,28 +100,12 @@ class Recorder:
 
 
 def redacted(pieces: Sequence[Piece], redactor: Redactor) -> list[Piece]:
-    """The pieces without secrets, also without one that was cut between pieces: such pieces become one.
+    """The pieces without secrets, also without one that was cut between pieces.
 
-    Joined they are what redacting the whole at once gives.
+    Joined they are what redacting the whole at once gives; a piece may be left without a byte.
     """
-    if not pieces:
-        return []
-    whole = redactor.redact(b"".join(piece.data for piece in pieces))
-    single = [Piece(piece.at, redactor.redact(piece.data)) for piece in pieces]
-    if b"".join(piece.data for piece in single) == whole:
-        return single
-    if len(pieces) == 2:
-        return [Piece(pieces[0].at, whole)]
-    middle = len(pieces) // 2
-    left, right = list(pieces[:middle]), list(pieces[middle:])
-    if _whole(left, redactor) + _whole(right, redactor) == whole:
-        return redacted(left, redactor) + redacted(right, redactor)
-    joined = Piece(left[-1].at, left[-1].data + right[0].data)
-    return redacted([*left[:-1], joined, *right[1:]], redactor)
-
-
-def _whole(pieces: Sequence[Piece], redactor: Redactor) -> bytes:
-    return redactor.redact(b"".join(piece.data for piece in pieces))
+    clean = redactor.redact_pieces([piece.data for piece in pieces])
+    return [Piece(piece.at, data) for piece, data in zip(pieces, clean, strict=True) if data]
 
 
 def _first(pieces: Sequence[Piece], length: int) -> list[Piece]:

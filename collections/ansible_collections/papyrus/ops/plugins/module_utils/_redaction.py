@@ -22,14 +22,12 @@ from . import _redaction_shapes
 from ._locks import locked_file
 from ._redaction_blocks import Blocks, merged, moved, replaced
 from ._redaction_known import MIN_LENGTH, Known
-from ._redaction_shapes import TOKEN
 
 KEY_FILE = "redaction.key"
 KNOWN_FILE = "redaction.known"
 
 _CHUNK = 1024 * 1024
 _KIND = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_TOKEN = re.compile(TOKEN)
 _SENSITIVE_KEY = re.compile(
     r"(?:.*(?:password|passwd|passphrase)|secretaccesskey|.*secret_?access_?key|.*sessiontoken|.*session_token"
     r"|tokenvalue|authorizationtoken|authorization|proxy-authorization|cookie|set-cookie|x-amz-security-token)",
@@ -68,7 +66,7 @@ class Redactor:
         """
         if not _KIND.fullmatch(kind):
             raise ValueError(f"the kind {kind!r} of a secret must be lower-case letters, digits and hyphens")
-        raw = value.encode("utf-8") if isinstance(value, str) else value
+        raw = _raw(value)
         searched = len(raw.decode("utf-8", "replace")) >= MIN_LENGTH
         record = {"kind": kind, "value": base64.b64encode(raw).decode() if searched else None}
         line = json.dumps(record).encode() + b"\n"
@@ -81,7 +79,7 @@ class Redactor:
 
     def add(self, kind: str, value: str | bytes) -> bool:
         """Like `register`, for this object alone."""
-        raw = value.encode("utf-8") if isinstance(value, str) else value
+        raw = _raw(value)
         if len(raw.decode("utf-8", "replace")) < MIN_LENGTH:
             self.short_values += 1
             return False
@@ -150,7 +148,7 @@ class Redactor:
             return [self.redact_object(item, key) for item in value]
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             text = self.redact_text(str(value))
-            if _SENSITIVE_KEY.fullmatch(key) and text and not _TOKEN.search(text.encode("utf-8", "replace")):
+            if _SENSITIVE_KEY.fullmatch(key) and text and not _redaction_shapes.says_nothing(text):
                 return self.token("password" if "pass" in key.lower() else "secret", text.encode()).decode()
             return text if isinstance(value, str) or text != str(value) else value
         return value
@@ -179,6 +177,10 @@ class Redactor:
             else:
                 self._values.setdefault(base64.b64decode(record["value"]), str(record["kind"]))
         self._known = None
+
+
+def _raw(value: str | bytes) -> bytes:
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
 
 
 def _named(value: Mapping[Any, Any]) -> str:

@@ -28,7 +28,7 @@ from ._redaction_blocks import Span
 MIN_LENGTH = 6
 """Known values with fewer characters are not searched for: they would match by chance. So for views of a value."""
 
-_PASSES = 4
+_LAYERS = 4
 """How many layers of escapes are undone."""
 
 _MIN_PLAIN = 8
@@ -50,13 +50,17 @@ _BASE64_SAME = bytes.maketrans(b"_", b"/")
 # Backslash runs are looked at from their beginning and as a whole, so that a text full of them costs no square.
 _ESCAPE = re.compile(
     rb"(?<!\\)\\++(?:u[dD][89abAB][0-9a-fA-F]{2}\\++u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}"
-    rb"|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[0-3][0-7]{2}|[nrtbf])"
+    rb"|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[0-3][0-7]{2}|[nrtbf]|(?=[%&]))"
     rb"|%[0-9a-fA-F]{2}"
     rb"|&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});"
-    rb"|\x1b\[[0-?]{0,32}[ -/]{0,4}[@-~]"  # colours: ECMA-48, CSI
-    rb"|\xe2\x94[\x80-\xbf]"  # the box which Terraform draws around its errors
 )
-_ESCAPED = (b"\\", b"%", b"&", b"\x1b", b"\xe2\x94")
+_ESCAPED = (b"\\", b"%", b"&")
+# What may stand in the middle of an escape: line breaks with indentation, the box which Terraform draws around errors,
+# colours (ECMA-48, CSI).
+_WRAP = re.compile(
+    rb"\r?\n[ \t]{0,200}+(?:\xe2\x94[\x80-\xbf][ +]?)?|\xe2\x94[\x80-\xbf]|\x1b\[[0-?]{0,32}[ -/]{0,4}[@-~]|\r"
+)
+_WRAPPED = (b"\n", b"\x1b", b"\xe2\x94", b"\r")
 _HEX = re.compile(rb"[0-9a-fA-F]{2,8}")
 
 
@@ -67,10 +71,8 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
         return bytes([int(text[1:], 16)])
     if first == 0x26:
         return _entity(text)
-    if first in (0x1B, 0xE2):
-        return b""
     name = text.lstrip(b"\\")
-    if name in (b"n", b"r", b"t", b"b", b"f"):
+    if name in (b"", b"n", b"r", b"t", b"b", b"f"):
         return b""
     digits = [int(found, 16) for found in _HEX.findall(name)]
     if name[:1] in (b"u", b"U"):
@@ -128,6 +130,14 @@ def _unescaped_pieces(source: bytes) -> Iterator[tuple[int, int, int]]:
         yield out, last, -1
 
 
+def _unwrapped_pieces(source: bytes) -> Iterator[tuple[int, int, int]]:
+    out = last = 0
+    for match in _WRAP.finditer(source):
+        out += match.start() - last
+        last = match.end()
+        yield out, last, -1
+
+
 def _kept_pieces(kept: re.Pattern[bytes]) -> Callable[[bytes], Iterator[tuple[int, int, int]]]:
     def pieces(source: bytes) -> Iterator[tuple[int, int, int]]:
         out = 0
@@ -140,6 +150,14 @@ def _kept_pieces(kept: re.Pattern[bytes]) -> Callable[[bytes], Iterator[tuple[in
 
 _plain_pieces = _kept_pieces(_KEPT)
 _base64_pieces = _kept_pieces(_BASE64_KEPT)
+
+
+_UNDO: tuple[
+    tuple[tuple[bytes, ...], Callable[[bytes], bytes], Callable[[bytes], Iterator[tuple[int, int, int]]]], ...
+] = (
+    (_WRAPPED, lambda data: _WRAP.sub(b"", data), _unwrapped_pieces),
+    (_ESCAPED, lambda data: _ESCAPE.sub(_unescaped, data), _unescaped_pieces),
+)
 
 
 class _View:
@@ -158,14 +176,13 @@ class _View:
 
     def plain(self) -> _View:
         data, steps = self.data, list(self._steps)
-        for _pass in range(_PASSES):
-            if not any(mark in data for mark in _ESCAPED):
+        for _layer in range(_LAYERS):
+            for marks, undone, pieces in _UNDO:
+                if any(mark in data for mark in marks):
+                    steps.append(_Step(data, pieces))
+                    data = undone(data)
+            if not any(mark in data for marks, _undone, _pieces in _UNDO for mark in marks):
                 break
-            result = _ESCAPE.sub(_unescaped, data)
-            if result == data:
-                break
-            steps.append(_Step(data, _unescaped_pieces))
-            data = result
         steps.append(_Step(data, _plain_pieces))
         return _View(data.translate(None, _DROPPED), tuple(steps))
 
@@ -187,12 +204,12 @@ def _variants(value: bytes) -> set[bytes]:
     found = {value}
     with contextlib.suppress(UnicodeDecodeError):
         text = value.decode("utf-8")
+        found |= {text.encode("utf-16-le"), text.encode("utf-16-be")}
         if not text.isascii():
-            found |= {text.encode("utf-16-le"), text.encode("utf-16-be")}  # of ASCII the plain view drops the NULs
             found |= {unicodedata.normalize(form, text).encode("utf-8") for form in ("NFC", "NFD")}
+            # As Python writes it: an escape of two digits is a byte for one reader and a character for another.
+            found.add(b"".join(char.encode("latin-1" if char < "\u0100" else "utf-8") for char in text))
             found.add(value.decode("latin-1").encode("utf-8"))  # UTF-8 that was taken for Latin-1, as HTTP headers are
-            with contextlib.suppress(UnicodeEncodeError):
-                found.add(text.encode("latin-1"))
     return found
 
 
@@ -201,7 +218,8 @@ def _escaped(value: bytes) -> set[bytes]:
     found = {value}
     with contextlib.suppress(UnicodeDecodeError):
         text = value.decode("utf-8")
-        made = [escape(text), urllib.parse.quote(text, safe=""), urllib.parse.quote_plus(text)]
+        made = [escape(text), urllib.parse.quote(text, safe=""), urllib.parse.quote_plus(text), repr(text)[1:-1]]
+        made += [text.replace("'", "''"), text.replace("'", "'\"'\"'"), text.replace("'", "'\\''")]
         found |= {form.encode("utf-8") for form in made} | _in_json(text)
     return found
 
@@ -247,7 +265,8 @@ class Known:
         for variant in _variants(value):
             self._needle("text", variant, value)
             self._needle("lower", variant.hex().encode(), value)
-            self._plain_needle(variant, value)
+            if b"\0" not in variant:  # of UTF-16 the plain view drops the NULs
+                self._plain_needle(variant, value)
         for form in _before_base64(value):
             for core in _cores(form):
                 self._needle("base64", _base64_needle(core), value, MIN_LENGTH - 1)

@@ -22,6 +22,9 @@ _MAX_LOGIN = 1500
 
 TOKEN = rb"\[redacted:[a-z0-9-]+:[0-9a-f]{8}\]"
 _TOKEN = re.compile(TOKEN)
+_LEFT_OUT = re.compile(
+    rb"(?:null|none|true|false)$|\(sensitive|\(known after|\*\*\*|VALUE_SPECIFIED_IN_NO_LOG", re.IGNORECASE
+)
 _LONGEST_TOKEN = len("[redacted:") + 32 + len(":01234567]")
 
 # What stands in the place of a value and says that there is none, or that it was left out.
@@ -39,7 +42,7 @@ _VALUE = (  # a quoted value up to its own quote, else up to white space or a de
     rb"(?:(?P<q>\\{1,31}+)\"(?P<v1>(?!" + _NOTHING + rb")(?:[^\"\\\r\n]|(?!(?P=q)\")\\++\"?){1,8192}+)"
     rb"|\"(?P<v2>(?!" + _NOTHING + rb")(?:[^\"\\\r\n]|\\[^\r\n]){1,8192}+)"
     rb"|\\{0,31}'(?P<v3>(?!" + _NOTHING + rb")(?:[^'\r\n]|''){1,8192}+)"
-    rb"|(?:" + _QUOTE + rb")?(?P<v4>(?!" + _NOTHING + rb")[^\s\"'\\,;&<>}\]\)]{1,8192}+))"
+    rb"|(?:" + _QUOTE + rb")?(?P<v4>(?!" + _NOTHING + rb")(?:" + TOKEN + rb"|[^\s\"'\\,;&<>}\]\)]){1,8192}+))"
 )
 _REST = rb"(?:\\{0,31}[\"'])?(?P<v1>(?!" + _NOTHING + rb")[^\s\"'\\][^\"'\\\r\n]{0,16384}+)"
 """The rest of a header's line, or of the quoted string in which it stands."""
@@ -120,6 +123,12 @@ _LOGIN = re.compile(
 _BEGIN = re.compile(rb"-----BEGIN(?:(?: |\+|%20)[A-Z0-9]{1,20}){0,3}(?: |\+|%20)PRIVATE(?: |\+|%20)KEY-----")
 _END = re.compile(rb"-----END(?:(?: |\+|%20)[A-Z0-9]{1,20}){0,3}(?: |\+|%20)PRIVATE(?: |\+|%20)KEY-----")
 _KEY_BODY = re.compile(rb"[A-Za-z0-9+/=\s\\,:-]{0,%d}+" % _MAX_KEY)
+
+
+def says_nothing(value: str) -> bool:
+    """Whether the value of a secret was left out already."""
+    raw = value.encode("utf-8", "replace")
+    return _LEFT_OUT.match(raw) is not None or _TOKEN.search(raw) is not None
 
 
 def spans(data: bytes, context: int = 0) -> list[Span]:

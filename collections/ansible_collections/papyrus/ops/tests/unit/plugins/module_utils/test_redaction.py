@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 import urllib.parse
 from html import escape
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 SECRET = "p\"ä/s+w=\\ö rd&'9"
 FORMS = {
@@ -93,7 +96,27 @@ SHAPES = [
     ("password", '{\\"db_password\\": \\"hunter22\\"}', "hunter22"),
     ("password", "password: hunter22", "hunter22"),
     ("password", "postgresql://papyrus_app:hun%40ter22@db.example:5432/papyrus", "hun%40ter22"),
-    ("password", "postgresql://papyrus_app:hunter@22@db/papyrus", "hunter"),
+    ("password", "postgresql://papyrus_app:hunter@22@db/papyrus", "22@"),
+    ("password", "postgresql://papyrus_app:hun/ter22@db/papyrus", "ter22"),
+    ("password", '{"password": "hun\\"ter22"}', "ter22"),
+    ("password", '"{\\"password\\": \\"hun\\\\\\"ter22\\"}"', "ter22"),
+    ("password", "{'password': 'hunter22'}", "hunter22"),
+    ("password", "&quot;password&quot;: &quot;hunter22&quot;", "hunter22"),
+    ("password", "db_password%3Dhunter22%26x", "hunter22"),
+    ("password", "<MasterUserPassword>hunter22</MasterUserPassword>", "hunter22"),
+    ("password", '{"name": "PGPASSWORD", "value": "hunter22"}', "hunter22"),
+    ("password", "- name: PGPASSWORD\n  value: hunter22", "hunter22"),
+    ("password", "CREATE ROLE papyrus_app LOGIN PASSWORD 'hun''ter22'", "ter22"),
+    ("password", "aws rds create-db-instance --master-user-password hunter22", "hunter22"),
+    ("password", '{"auths": {"x": {"auth": "QVdTOmh1bnRlcjIy"}}}', "QVdTOmh1bnRlcjIy"),
+    ("cookie", '{"name": "Set-Cookie", "value": "session=hunter22"}', "hunter22"),
+    ("aws-secret-key", "<SecretAccessKey>wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY</SecretAccessKey>", "wJalrXUtnFEMI"),
+    ("aws-session-token", "<SessionToken>abcdefghijklmnopqrstuvwxyz==</SessionToken>", "abcdefghijklmnop"),
+    ("aws-session-token", "https://b/k?X-Amz-Security-Token=abcdefghijk%2Flmnop&x", "abcdefghijk"),
+    ("token", '{"authorizationToken": "QVdTOmh1bnRlcjIy"}', "QVdTOmh1bnRlcjIy"),
+    ("token", '"refresh_token": "abcdefghijklmnopqrst"', "abcdefghijklmnop"),
+    ("token", "curl: Bearer abcdefghijklmnopqrst", "abcdefghijklmnop"),
+    ("token", "got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl", "c2lnbmF0dXJl"),
     ("aws-secret-key", "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "wJalrXUtnFEMI"),
     ("aws-secret-key", '"SecretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"', "wJalrXUtnFEMI"),
     ("aws-session-token", "AWS_SESSION_TOKEN=IQoJb3JpZ2luX2VjEXAMPLE1234567890abcdefghijkl", "EXAMPLE1234567890"),
@@ -125,6 +148,16 @@ def test_J1_shapes_of_secrets(kind: str, text: str, secret: str) -> None:
         "arn:aws:secretsmanager:us-west-2:123456789012:secret:papyrus/prd/db-AbCdEf",
         "https://127.0.0.1:5000/healthz http://user@host/ ssh://git@github.com:22/x",
         "X-Amzn-RequestId: 7a1b2c3d-0000-4000-8000-9e8d7c6b5a40",
+        '"password": "(sensitive value)", "header_value": "(sensitive value)"',
+        "master_password = (known after apply)",
+        '{"secret_access_key": "********", "password": "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"}',
+        '{"changes": {"password": "generated"}, "password_asked": true}',
+        '{"nextToken": "abcdefghijklmnopqrstuvwxyz", "clientToken": "abcdefghijklmnopqrst"}',
+        "http://127.0.0.1:8080/a@b https://papyrus.example/x?mail=a@b.example",
+        "token bucket, bearer of bad news, cookie policy, signature v4, basic authentication",
+        "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+        "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----",
+        "arn:aws:iam::123456789012:role/papyrus-secret-access-key-rotation",
     ],
 )
 def test_J1_what_is_no_secret_stays(text: str) -> None:
@@ -135,6 +168,27 @@ def test_J1_values_by_key_alone() -> None:
     said = Redactor().redact_object({"password": 12345678, "user": "x", "deep": [{"SecretAccessKey": "abc"}], "n": 7})
     assert said["n"] == 7 and said["user"] == "x"
     assert "12345678" not in json.dumps(said) and said["deep"][0]["SecretAccessKey"].startswith("[redacted:")
+
+
+def test_J1_values_that_a_name_beside_them_betrays() -> None:
+    said = Redactor().redact_object([{"name": "PGPASSWORD", "value": "x y"}, {"name": "PGHOST", "value": "db"}])
+    assert said[0]["value"].startswith("[redacted:") and said[1] == {"name": "PGHOST", "value": "db"}
+    assert Redactor().redact_object({"password": "(sensitive value)"}) == {"password": "(sensitive value)"}
+
+
+def test_J1_a_number_in_json_becomes_a_string() -> None:
+    said = json.loads(Redactor().redact(b'{"db_password": 12345678, "n": 1}'))
+    assert said["db_password"].startswith("[redacted:password:") and said["n"] == 1
+
+
+def test_J1_a_token_is_never_cut() -> None:
+    redactor = Redactor()
+    redactor.add("db-password", SECRET)
+    login = base64.b64encode(b"papyrus_app:" + SECRET.encode()).decode()
+    for text in (f"password={login}", f'password="{login}"', f"x://u:{login}@h", f"Authorization: Basic {login}"):
+        said = redactor.redact_text(text)
+        assert re.sub(r"\[redacted:[a-z-]+:[0-9a-f]{8}\]", "", said).count("]") == 0
+        assert redactor.redact_text(said) == said
 
 
 def test_J1_registered_values_reach_every_writer_and_short_ones_are_counted(tmp_path: Path) -> None:
@@ -166,10 +220,60 @@ def test_J1_bytes_that_are_no_text() -> None:
     assert b"secret" not in redactor.redact(b"\x00\xff\xfe\x00secret\xff")
 
 
-@pytest.mark.parametrize("char", ["y", "a.", "\\", "'", ":", "://", "[redacted:", "password=", "-----BEGIN "])
-def test_J1_time_grows_with_the_text_and_no_faster(char: str) -> None:
+HOSTILE = [
+    "y", "a.", "\\", "'", '"', ":", " ", "\n", "\0", "%", "&", "\x1b[", "│", "://", "://a:b", "[redacted:",
+    "[redacted:password:", "password=", 'password="', "password \\\\\\\" ", "password name, ", "password value=",
+    "--a-b-c-", "token", "authorization: a\n", "secret_access_key=", "eyJabcdefgh.", "-----BEGIN ",
+    "-----BEGIN PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----!", f"-----BEGIN PRIVATE KEY-----{'a' * 900}!",
+    "-----END PRIVATE KEY-----", "%25", "\\u00e4", "&amp;", "\\x41", f"://{'a' * 1000}@ ",
+    SECRET, urllib.parse.quote(SECRET), base64.b64encode(SECRET.encode()).decode(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_J1_time_grows_with_the_text_and_no_faster(text: str) -> None:
+    """What patterns dislike, with 20 known values: 10 MB of it take some seconds."""
     redactor = Redactor()
     redactor.add("db-password", SECRET)
+    for number in range(19):
+        redactor.add("db-password", f"{number}{SECRET}{number}")
+    data = text * (400_000 // len(text))
     start = time.process_time()
-    redactor.redact_text(char * (200_000 // len(char)))
-    assert time.process_time() - start < 3
+    redactor.redact_text(data)
+    assert time.process_time() - start < 4
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    evidence=st.lists(
+        st.one_of(
+            st.uuids().map(str),
+            st.binary(min_size=32, max_size=32).map(bytes.hex),
+            st.binary(min_size=20, max_size=20).map(bytes.hex),
+            st.binary(min_size=32, max_size=32).map(lambda raw: base64.b64encode(raw).decode()),
+            st.datetimes().map(lambda at: at.isoformat() + "Z"),
+            st.integers(0, 10**12).map(lambda n: f"arn:aws:ecs:us-west-2:{n:012}:task/papyrus-ecs-prd/{n:032x}"),
+            st.sampled_from(
+                ["password", "token", "cookie", "authorization", "secret", "key", "://", "null", "true", "="]
+            ),
+            st.text("abcdefghijklmnopqrstuvwxyz -._/", max_size=30),
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    known=st.lists(
+        st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!$%", min_size=12, max_size=40)
+    ),
+)
+def test_J1_evidence_is_not_destroyed(evidence: list[str], known: list[str]) -> None:
+    """Digests, ids, ARNs, times and words of prose stay, whatever values are known."""
+    text = " ".join(evidence) + "\n" + json.dumps([{"id": word, "value_of": None} for word in evidence])
+    redactor = Redactor()
+    for value in known:
+        redactor.add("k", value)
+    assume(not any(value in text for value in known))
+    for words in (" = ", " : "):  # a label with a value after it is not meant here
+        assume(words not in text)
+    said = redactor.redact_text(text)
+    changed = [word for word in evidence if word not in said]
+    assert not changed or re.search(r"(password|token|cookie|authorization|secret|://)[a-z-]*\"?[\s]*[:=>]", text)
