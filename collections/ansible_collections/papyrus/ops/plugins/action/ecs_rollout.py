@@ -113,6 +113,8 @@ class Follower:
         self._thread.join(5)
 
     def _follow(self) -> None:
+        # A signal that this thread got would wait for the main thread, which sleeps until the module ends.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         rest = b""
         with self._path.open("rb") as file:
             while True:
