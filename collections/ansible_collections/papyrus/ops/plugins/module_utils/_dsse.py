@@ -160,35 +160,49 @@ def check_keyless(envelope: Envelope, identity: str, issuer: str, *, trusted_roo
     """
     if envelope.bundle is None:
         raise WrongKey("the envelope is signed with a key, not keyless: give the public key")
+    _check_bundle_fields(envelope.bundle)
     try:
-        from sigstore.errors import Error
-        from sigstore.errors import VerificationError as NotVerified
-        from sigstore.models import Bundle, TrustedRoot
-        from sigstore.verify import Verifier, policy
+        _verify_keyless(envelope, identity, issuer, trusted_root)
+    except (DsseError, WrongKey):
+        raise
     except ImportError as exc:
         raise DsseError(f"a keyless signature needs the Python package sigstore to be verified: {exc}") from exc
-    try:
-        bundle = Bundle.from_json(json.dumps(envelope.bundle))
-        same = canonical(json.loads(bundle.to_json())) == canonical(dict(envelope.bundle))
-    except (Error, ValueError, TypeError) as exc:
-        raise DsseError(f"the Sigstore bundle in the envelope cannot be read: {str(exc)[:300]}") from exc
-    if not same or bundle.signature != envelope.signature:
-        raise DsseError("the Sigstore bundle in the envelope is not in its own form, or not of this signature")
-    if fingerprint(bundle.signing_certificate.public_key()) != envelope.keyid:
-        raise WrongKey(f"the envelope names key {_shown(envelope.keyid)}; its certificate is for another one")
-    try:
-        root = TrustedRoot.from_file(trusted_root) if trusted_root else None
-        verifier = Verifier(trusted_root=root) if root else Verifier.production()
-        verifier.verify_artifact(envelope.signed_bytes, bundle, policy.UnsafeNoOp())
-    except NotVerified as exc:
-        raise BadSignature(f"the keyless signature does not verify: {exc}") from exc
-    except Exception as exc:
+    except Exception as exc:  # of sigstore, TUF, requests, or a parser that a hostile certificate has tripped
         raise DsseError(f"the keyless signature could not be verified: {type(exc).__name__}: {str(exc)[:300]}") from exc
-    try:
-        policy.Identity(identity=identity, issuer=issuer).verify(bundle.signing_certificate)
-    except NotVerified as exc:
-        raise WrongKey(f"the keyless signature is by another identity: {exc}") from exc
     return identity
+
+
+def _verify_keyless(envelope: Envelope, identity: str, issuer: str, trusted_root: str) -> None:
+    from sigstore.errors import VerificationError
+    from sigstore.models import Bundle, TrustedRoot
+    from sigstore.verify import Verifier, policy
+
+    bundle = Bundle.from_json(json.dumps(envelope.bundle))
+    if canonical(json.loads(bundle.to_json())) != canonical(envelope.bundle) or bundle.signature != envelope.signature:
+        raise DsseError("the Sigstore bundle in the envelope is not in its own form, or not of this signature")
+    certificate = bundle.signing_certificate
+    if fingerprint(certificate.public_key()) != envelope.keyid:
+        raise WrongKey(f"the envelope names key {_shown(envelope.keyid)}; its certificate is for another one")
+    wanted = policy.Identity(identity=identity, issuer=issuer)
+    try:
+        wanted.verify(certificate)
+    except VerificationError as exc:
+        raise WrongKey(f"the keyless signature is by another identity: {exc}") from exc
+    root = TrustedRoot.from_file(trusted_root) if trusted_root else None
+    try:
+        verifier = Verifier(trusted_root=root) if root else Verifier.production()
+        verifier.verify_artifact(envelope.signed_bytes, bundle, wanted)
+    except VerificationError as exc:
+        raise BadSignature(f"the keyless signature does not verify: {exc}") from exc
+
+
+def _check_bundle_fields(bundle: Mapping[str, Any]) -> None:
+    """Sigstore takes a bundle without some of its parts as well; here it has all that sigstore-python writes."""
+    _fields(bundle, "the Sigstore bundle", {"mediaType", "messageSignature", "verificationMaterial"})
+    _fields(bundle["messageSignature"], "its signature", {"messageDigest", "signature"})
+    material = bundle["verificationMaterial"]
+    _fields(material, "its material", {"certificate", "timestampVerificationData", "tlogEntries"})
+    _fields(material["timestampVerificationData"], "its time stamps", {"rfc3161Timestamps"})
 
 
 def load_public_keys(paths: Sequence[str]) -> list[TrustedKey]:

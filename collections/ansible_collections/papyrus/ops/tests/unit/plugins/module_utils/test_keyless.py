@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,46 +117,48 @@ def test_j2_a_keyless_signature_is_of_one_identity_and_one_root(sigstore: Sigsto
         check_keyless(envelope, IDENTITY, GITHUB, trusted_root=str(tmp_path / "none.json"))
 
 
-def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    if isinstance(value, dict | list):
-        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from leaves(child, (*path, key))
-    else:
-        yield path
+def nodes(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*path, key)
+        if isinstance(child, dict | list):
+            yield from nodes(child, (*path, key))
 
 
-def test_j2_every_changed_field_of_a_keyless_envelope_is_refused(sigstore: Sigstore, root: str) -> None:
+def changes(document: dict[str, Any], path: tuple[Any, ...], rng: random.Random) -> Iterator[dict[str, Any]]:
+    """The document with what is at `path` longer, with other characters, gone, and there twice."""
+    for kind in ("gone", "twice", "longer", *["other"] * 8):
+        changed = copy.deepcopy(document)
+        within = changed
+        for step in path[:-1]:
+            within = within[step]
+        value = within[path[-1]]
+        if kind == "gone":
+            del within[path[-1]]
+        elif kind == "twice" and isinstance(within, dict):
+            within["another"] = value
+        elif kind == "twice":
+            within.append(value)
+        elif not isinstance(value, str):
+            continue
+        elif kind == "longer":
+            within[path[-1]] = "0" + value if value.isdigit() else value + "A"
+        else:
+            place = rng.randrange(len(value))
+            other = "10" if value[place].isdigit() else "AB"
+            within[path[-1]] = value[:place] + other[value[place] == other[0]] + value[place + 1 :]
+        yield changed
+
+
+def test_j2_every_changed_part_of_a_keyless_envelope_is_refused(sigstore: Sigstore, root: str) -> None:
     document = json.loads(opened().envelope(STATEMENT))
-
-    def refused(changed: dict[str, Any], what: object) -> None:
-        try:
-            check_keyless(parse_envelope(bytes(rfc8785.dumps(changed))), IDENTITY, GITHUB, trusted_root=root)
-        except (DsseError, WrongKey):
-            return
-        raise AssertionError(f"{what}: accepted")
-
-    paths = list(leaves(document))
-    assert len(paths) > 15
-    for path in paths:
-        for change in ("longer", "other", "gone", "beside"):
-            changed = copy.deepcopy(document)
-            within = changed
-            for step in path[:-1]:
-                within = within[step]
-            value = within[path[-1]]
-            if change == "longer":
-                within[path[-1]] = value + "A" if isinstance(value, str) else value + 1
-            elif change == "other":
-                place = len(str(value)) // 2
-                text = str(value)[:place] + chr(ord(str(value)[place]) ^ 1) + str(value)[place + 1 :]
-                within[path[-1]] = text
-            elif change == "gone":
-                del within[path[-1]]
-            elif isinstance(within, dict):
-                within["another"] = value
-            else:
-                within.append(value)
-            refused(changed, (path, change))
+    rng, tried = random.Random(7), 0
+    for path in nodes(document):
+        for changed in changes(document, path, rng):
+            tried += 1
+            with pytest.raises((DsseError, WrongKey)):
+                check_keyless(parse_envelope(bytes(rfc8785.dumps(changed))), IDENTITY, GITHUB, trusted_root=root)
+                pytest.fail(f"accepted with another {path}: {changed}")
+    assert tried > 200
 
 
 def test_j2_a_keyless_signature_of_another_statement_is_bad(sigstore: Sigstore, root: str) -> None:
@@ -203,7 +206,7 @@ def test_j2_an_identity_that_changes_its_issuer_during_the_run_does_not_sign(sig
 
 
 def test_j2_a_token_of_another_issuer_has_the_identity_of_its_subject(sigstore: Sigstore) -> None:
-    sigstore.issuer, sigstore.claims = "https://gitlab.com", {}
+    sigstore.issuer = "https://gitlab.com"  # and a claim of GitHub's, which means nothing there
     assert opened().identity == "repo:octo/shop"
 
 
