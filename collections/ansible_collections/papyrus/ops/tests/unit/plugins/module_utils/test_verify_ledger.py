@@ -148,6 +148,13 @@ def test_J1_a_run_whose_opening_vanished_or_is_garbled_is_named(tmp_path: Path) 
     assert {one["run_id"] for one in answer["findings"] if one["class"] == "ledger-entry"} == {FIRST, SECOND}
 
 
+def test_J1_an_end_that_is_garbled_is_not_a_run_under_way(tmp_path: Path) -> None:
+    ledger = ledger_of(tmp_path, FIRST)
+    (tmp_path / f"{FIRST}.closed.json").write_text("[")
+    answer = against_ledger(ledger, [shown(FIRST)])
+    assert answer["result"] == "tampered" and ("ledger-entry", "tampered", FIRST) in classes(answer)
+
+
 def test_J1_all_runs_of_one_service_since_a_time(tmp_path: Path) -> None:
     ledger_of(tmp_path, FIRST, SECOND)
     ledger_of(tmp_path, THIRD, service="other")

@@ -258,6 +258,15 @@ def test_J1_calls_of_somebody_else_are_not_the_runs(tmp_path: Path, who: str) ->
     assert ROLE in answer["findings"][0]["reason"]
 
 
+@pytest.mark.parametrize("begins", ["Describe", "Create"])
+def test_J1_nor_are_only_its_reads_or_only_its_creations(tmp_path: Path, trail: Trail, begins: str) -> None:
+    for record in trail.records:
+        if record["eventName"].startswith(begins):
+            record["userIdentity"] = {"arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/other/ci-7"}
+    answer = look(bundle(tmp_path), trail)
+    assert answer["result"] == "tampered" and {kind for kind, _result in classes(answer)} == {"other-principal"}
+
+
 def test_J1_each_process_may_have_a_session_of_its_own(tmp_path: Path) -> None:
     trail = Trail()
     smoke(trail, ROLE.replace("ci-7", "botocore-session-1"))
@@ -332,6 +341,20 @@ def test_J1_a_creation_without_its_deletion_is_tampered(
     answer = look(bundle(tmp_path), trail)
     assert answer["result"] == "tampered" and {kind for kind, _result in classes(answer)} == {"not-deleted"}
     assert [one["resource"] for one in answer["created"] if one["deleted_at"] is None] == left[::-1]
+
+
+def test_J1_the_deletion_of_something_else_is_not_its_own(tmp_path: Path, trail: Trail) -> None:
+    for record in trail.records:
+        if record["eventName"] == "DeleteTargetGroup":
+            record["requestParameters"] = {"targetGroupArn": GROUP.replace("abc234", "zzz234")}
+    assert classes(look(bundle(tmp_path), trail)) == [("not-deleted", "tampered")]
+
+
+def test_J1_a_deletion_before_the_creation_is_not_its_own(tmp_path: Path, trail: Trail) -> None:
+    for record in trail.records:
+        if record["eventName"] == "DeleteTargetGroup":
+            record["eventTime"] = minute(0).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert classes(look(bundle(tmp_path), trail)) == [("not-deleted", "tampered")]
 
 
 def test_J1_a_deletion_that_failed_is_none(tmp_path: Path, trail: Trail) -> None:
