@@ -73,6 +73,7 @@ class _Look:
         self.caller = str(view.run.get("caller_arn") or "")
         self.account = str(view.run.get("account_id") or "")
         self.region = str(view.run.get("region") or "")
+        self.failed = view.verdict.get("result") == "FAILED"
         self.ids, self.not_logged = _request_ids(view)
         self.found: dict[str, Event] = {}
         self.callers: Counter[str] = Counter()
@@ -111,7 +112,9 @@ class _Look:
             self._note("no-caller", "incomplete", "run.json does not say who called AWS: nobody to look for")
         elif claimed != {account}:
             said = " and ".join(sorted(claimed))
-            self._note("other-account", "tampered", f"the run says account {said}, the auditor's is {account}")
+            # A run that failed as its credentials were of another account than the inventory's says the truth.
+            result = "incomplete" if len(claimed) > 1 and self.failed else "tampered"
+            self._note("other-account", result, f"the run says account {said}, the auditor's is {account}")
         if self.region and self.region != region:
             why = f"the run was in {self.region}, the auditor's client is in {region}: look there"
             self._note("other-region", "incomplete", why)
@@ -204,12 +207,11 @@ class _Look:
     def _judge_ends(self, left: list[Created], young: bool) -> None:
         gone = self.view.last(_GONE)
         claimed = gone is not None and gone.get("status") == "ok"
-        failed = self.view.verdict.get("result") == "FAILED"
         for one in left:
             why = (
                 f"{one.resource} was created at {rfc3339(one.event.time)}, CloudTrail has no {ENDED_BY[one.event.name]}"
             )
-            if failed and not claimed:
+            if self.failed and not claimed:
                 self._note("left-behind", "ok", f"{why}; the run failed and does not claim that it is gone")
             else:
                 self._accuse("not-deleted", young, why, gone)
@@ -266,7 +268,8 @@ def _names(view: BundleView) -> dict[str, str]:
     suffix = parse_run_id(str(view.run["run_id"])).suffix
     if not isinstance(names, Mapping):
         return {}
-    return {kind: name for kind, name in names.items() if isinstance(name, str) and name.endswith(f"-{suffix}")}
+    own = {kind: names.get(kind) for kind in _NAMED}
+    return {kind: name for kind, name in own.items() if isinstance(name, str) and name.endswith(f"-{suffix}")}
 
 
 def _claims(view: BundleView) -> Iterator[tuple[str, str]]:
@@ -275,8 +278,7 @@ def _claims(view: BundleView) -> Iterator[tuple[str, str]]:
     if applied is None or applied.get("status") != "ok":
         return
     for kind, name in _names(view).items():
-        if kind in _NAMED:
-            yield _NAMED[kind], name
+        yield _NAMED[kind], name
     outputs = view.json("terraform_outputs.json") or {}
     for output, operation in _OUTPUTS.items():
         if isinstance(outputs.get(output), str) and outputs[output]:

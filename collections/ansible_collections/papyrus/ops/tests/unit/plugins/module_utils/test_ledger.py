@@ -183,7 +183,7 @@ def test_J1_a_writer_killed_between_leaves_no_half_entry(tmp_path: Path) -> None
     assert [entry.run_id for entry in ledger.runs()] == [RUN]
 
 
-@pytest.mark.parametrize("what", ["[]", "{", '{"a": "' + "x" * 70_000 + '"}', "[" * 60_000, "\udcff"])
+@pytest.mark.parametrize("what", ["[]", "{", '{"a": 1}' + " " * 70_000, "[" * 60_000, "\udcff"])
 def test_J1_what_is_no_entry_is_named(tmp_path: Path, what: str) -> None:
     (tmp_path / f"{RUN}.opened.json").write_bytes(what.encode("utf-8", "surrogateescape"))
     (tmp_path / "notes.opened.json").write_text("{}")

@@ -283,6 +283,9 @@ def test_J1_another_account_is_said(tmp_path: Path) -> None:
     assert classes(answer) == [("other-account", "tampered")] and answer["looked_up"] == 0
     forged = look(bundle(tmp_path / "forged", account_id="210987654321"), trail)
     assert classes(forged) == [("other-account", "tampered")]
+    # A run that failed for that reason is honest; it has to be looked up elsewhere.
+    wrong = look(bundle(tmp_path / "wrong", account_id="210987654321", result="FAILED"), trail)
+    assert classes(wrong) == [("other-account", "incomplete")]
 
 
 def test_J1_another_region_is_said(tmp_path: Path, trail: Trail) -> None:
