@@ -156,30 +156,43 @@ def check_keyless(envelope: Envelope, identity: str, issuer: str, *, trusted_roo
     """The identity that signed, as Fulcio's certificate says it. WrongKey for another one, else BadSignature.
 
     `trusted_root` is the path of Sigstore's trusted_root.json, from elsewhere than the bundle; without it the public
-    good instance's is fetched (TUF, needs the network). DsseError when the package sigstore is not installed.
+    good instance's is fetched (TUF, needs the network). DsseError says why nothing could be verified: the package
+    sigstore is not installed, or there is no such root.
     """
     if envelope.bundle is None:
         raise WrongKey("the envelope is signed with a key, not keyless: give the public key")
-    _check_bundle_fields(envelope.bundle)
     try:
-        _verify_keyless(envelope, identity, issuer, trusted_root)
-    except (DsseError, WrongKey):
-        raise
+        from sigstore.models import TrustedRoot
+        from sigstore.verify import Verifier
     except ImportError as exc:
         raise DsseError(f"a keyless signature needs the Python package sigstore to be verified: {exc}") from exc
-    except Exception as exc:  # of sigstore, TUF, requests, or a parser that a hostile certificate has tripped
-        raise DsseError(f"the keyless signature could not be verified: {type(exc).__name__}: {str(exc)[:300]}") from exc
+    try:
+        root = TrustedRoot.from_file(trusted_root) if trusted_root else None
+        verifier = Verifier(trusted_root=root) if root else Verifier.production()
+    except Exception as exc:  # of sigstore, TUF, requests, pydantic
+        where = trusted_root or "the public one"
+        raise DsseError(
+            f"Sigstore's trusted root ({where}) cannot be had: {type(exc).__name__}: {str(exc)[:300]}"
+        ) from exc
+    try:
+        _verify_keyless(envelope, verifier, identity, issuer)
+    except WrongKey:
+        raise
+    except Exception as exc:  # of sigstore, or a parser that a hostile certificate has tripped
+        raise BadSignature(f"the keyless signature does not verify: {str(exc)[:500] or type(exc).__name__}") from exc
     return identity
 
 
-def _verify_keyless(envelope: Envelope, identity: str, issuer: str, trusted_root: str) -> None:
+def _verify_keyless(envelope: Envelope, verifier: Any, identity: str, issuer: str) -> None:
     from sigstore.errors import VerificationError
-    from sigstore.models import Bundle, TrustedRoot
-    from sigstore.verify import Verifier, policy
+    from sigstore.models import Bundle
+    from sigstore.verify import policy
 
-    bundle = Bundle.from_json(json.dumps(envelope.bundle))
-    if canonical(json.loads(bundle.to_json())) != canonical(envelope.bundle) or bundle.signature != envelope.signature:
-        raise DsseError("the Sigstore bundle in the envelope is not in its own form, or not of this signature")
+    given = envelope.bundle or {}
+    _check_bundle_fields(given)
+    bundle = Bundle.from_json(json.dumps(given))
+    if canonical(json.loads(bundle.to_json())) != canonical(given) or bundle.signature != envelope.signature:
+        raise DsseError("its Sigstore bundle is not in its own form, or not of this signature")
     certificate = bundle.signing_certificate
     if fingerprint(certificate.public_key()) != envelope.keyid:
         raise WrongKey(f"the envelope names key {_shown(envelope.keyid)}; its certificate is for another one")
@@ -188,12 +201,7 @@ def _verify_keyless(envelope: Envelope, identity: str, issuer: str, trusted_root
         wanted.verify(certificate)
     except VerificationError as exc:
         raise WrongKey(f"the keyless signature is by another identity: {exc}") from exc
-    root = TrustedRoot.from_file(trusted_root) if trusted_root else None
-    try:
-        verifier = Verifier(trusted_root=root) if root else Verifier.production()
-        verifier.verify_artifact(envelope.signed_bytes, bundle, wanted)
-    except VerificationError as exc:
-        raise BadSignature(f"the keyless signature does not verify: {exc}") from exc
+    verifier.verify_artifact(envelope.signed_bytes, bundle, wanted)
 
 
 def _check_bundle_fields(bundle: Mapping[str, Any]) -> None:

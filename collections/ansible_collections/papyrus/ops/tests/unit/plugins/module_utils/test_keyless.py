@@ -111,9 +111,10 @@ def test_j2_a_keyless_signature_is_of_one_identity_and_one_root(sigstore: Sigsto
         check_keyless(envelope, IDENTITY, GITHUB, trusted_root=write(tmp_path / "other.json", Sigstore()))
     for content in ("", "{}", "[]", '{"mediaType":"x"}'):
         (tmp_path / "broken.json").write_text(content)
-        with pytest.raises(DsseError, match="could not be verified"):
+        with pytest.raises(DsseError, match=r"trusted root \(.*broken\.json\) cannot be had") as caught:
             check_keyless(envelope, IDENTITY, GITHUB, trusted_root=str(tmp_path / "broken.json"))
-    with pytest.raises(DsseError, match="could not be verified: FileNotFoundError"):
+        assert caught.type is DsseError  # nothing is said about the signature
+    with pytest.raises(DsseError, match="cannot be had: FileNotFoundError"):
         check_keyless(envelope, IDENTITY, GITHUB, trusted_root=str(tmp_path / "none.json"))
 
 
@@ -155,8 +156,12 @@ def test_j2_every_changed_part_of_a_keyless_envelope_is_refused(sigstore: Sigsto
     for path in nodes(document):
         for changed in changes(document, path, rng):
             tried += 1
-            with pytest.raises((DsseError, WrongKey)):
-                check_keyless(parse_envelope(bytes(rfc8785.dumps(changed))), IDENTITY, GITHUB, trusted_root=root)
+            try:
+                envelope = parse_envelope(bytes(rfc8785.dumps(changed)))
+            except DsseError:
+                continue
+            with pytest.raises((BadSignature, WrongKey)):
+                check_keyless(envelope, IDENTITY, GITHUB, trusted_root=root)
                 pytest.fail(f"accepted with another {path}: {changed}")
     assert tried > 200
 
