@@ -48,13 +48,15 @@ class Skip:
 
 @dataclass(frozen=True)
 class Continued:
-    """One `continued.json`: a writer ended in the middle, and the next one named what it found."""
+    """One `continued.json`: a writer ended in the middle, and the next one named what it found.
+
+    `files` are path, SHA-256 and what became of each: adopted (whole, listed now) or unlisted.
+    """
 
     at: str
     torn: str
-    files: str
     line: Block
-    unlisted: list[tuple[str, str]]
+    files: list[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Item:
     size: str
     sha256: str
     problem: str
+    note: str
 
 
 @dataclass(frozen=True)
@@ -164,10 +167,11 @@ def verification(source: Source, summary: Summary) -> Verification:
 
 
 def skips(source: Source) -> list[Skip]:
-    return [
+    found = [
         Skip(text_of(each.get("id")), text_of(each.get("reason")), each.get("allowed") is True)
-        for each in dicts_of(source.verdict.get("skips"))[:100]
+        for each in dicts_of(source.verdict.get("skips"))
     ]
+    return list(dict.fromkeys(found))[:100]
 
 
 def continued(source: Source) -> list[Continued]:
@@ -176,13 +180,14 @@ def continued(source: Source) -> list[Continued]:
         source.shown.add(entry.seq)
         content = dict_of(source.value(entry))
         torn = number_of(content.get("torn_bytes"))
-        unlisted = [
-            (text_of(each.get("path")), text_of(each.get("sha256"))) for each in dicts_of(content.get("unlisted"))[:50]
+        files = [
+            (text_of(each.get("path")), text_of(each.get("sha256")), word)
+            for key, word in (("adopted", "whole, listed since then"), ("unlisted", "not listed"))
+            for each in dicts_of(content.get(key))[:50]
         ]
         text = f"A torn last line of {size(int(torn))}" if torn else "No torn line"
         line = Block(text_of(content.get("torn_line"))[:2_000])
-        files = f"{len(unlisted)} file{'' if len(unlisted) == 1 else 's'} without a line"
-        found.append(Continued(clock(entry.at, date=True), text, files, line, unlisted))
+        found.append(Continued(clock(entry.at, date=True), text, line, files))
     return found
 
 
@@ -223,6 +228,7 @@ def _item(source: Source, entry: Entry) -> Item:
         f"{entry.size:,}" if entry.size >= 0 else "",
         entry.sha256,
         problem,
+        "listed after a crash of its writer" if entry.meta.get("recovered") else "",
     )
 
 

@@ -184,7 +184,8 @@ bundle have all of it.</p>
 <ul class="claims">
 {% for c in s.claims %}
 <li>{{ mark(c.status) }}<div>
-{% if c.anchor in anchors %}<a href="#{{ c.anchor }}">{{ c.title }}</a>{% else %}<strong>{{ c.title }}</strong>{% endif %}
+{% if c.anchor in anchors %}<a href="#{{ c.anchor }}">{{ c.title }}</a>
+{%- else %}<strong>{{ c.title }}</strong>{% endif %}
 <p class="said">{{ c.text }}</p></div></li>
 {% endfor %}
 </ul>

@@ -298,11 +298,12 @@ attempt {{ number }} {{ outcome }} after {{ seconds }}{{ "." if loop.last else "
 {% if s.trust.note %}<p class="said">Note of the seal: {{ s.trust.note }}</p>{% endif %}
 {% for c in crash.continued %}
 <div class="card"><h3>Continued {{ c.at }}</h3>
-<p>A writer ended in the middle of an append, and the next one went on here. {{ c.torn }}; {{ c.files }}.</p>
+<p>A writer ended in the middle of an append, and the next one went on here.
+{{ c.torn }}{% if c.files %}, and files without a line:{% else %}, and no file without a line.{% endif %}</p>
 {% if c.line %}<pre>
 {{ c.line }}</pre>{% endif %}
-{% for path, sha in c.unlisted %}
-<p><code>{{ path }}</code> <span class="small muted">sha256 {{ sha }}</span></p>
+{% for path, sha, word in c.files %}
+<p><code>{{ path }}</code> {{ word }}<br><span class="small muted">sha256 {{ sha }}</span></p>
 {% endfor %}
 </div>
 {% endfor %}
@@ -355,6 +356,7 @@ them up in CloudTrail with the auditor's credentials.</p>
 {% for i in items.items %}
 <tr id="i{{ i.seq }}"{% if i.problem %} class="ng"{% endif %}><td class="num">{{ i.seq }}</td>
 <th scope="row">{{ i.path or i.name }}{% if i.problem %}<br>{{ i.problem }}{% endif %}
+{% if i.note %}<span class="muted"> {{ i.note }}</span>{% endif %}
 <br><code class="sha">{{ i.sha256 }}</code></th>
 <td>{{ i.status | upper }}</td><td>{{ i.step }}</td><td class="nowrap">{{ i.at }}</td>
 <td class="num">{{ i.size }}</td></tr>

@@ -180,7 +180,7 @@ def summary(source: Source, seal: Mapping[str, Any]) -> Summary:
         release=_release(verdict),
         release_proven=dict_of(verdict.get("release")).get("proven") is True,
         left=left,
-        warnings=[text_of(warning) for warning in list_of(verdict.get("warnings"))],
+        warnings=warnings_of(verdict),
         chips=_chips(source, local, said_trust),
         claims=claims(source),
         trust=said_trust,
@@ -234,7 +234,7 @@ def _answer(
     checks = f"all {text_of(counts.get('ok'))} checks passed" if counts.get("ok") else "every check passed"
     gone = {"ok": " and everything that was created is gone", "not needed": "; the run created nothing temporary"}
     checks += gone.get(text_of(source.verdict.get("gone")), "")
-    warned = len(list_of(source.verdict.get("warnings")))
+    warned = len(warnings_of(source.verdict))
     warnings = f", with {warned} warning{'' if warned == 1 else 's'}" if result == "WARNED" else ""
     if result in ("PASSED", "WARNED"):
         if local:
@@ -261,6 +261,11 @@ def _counts(verdict: Mapping[str, Any]) -> str:
     counts = dict_of(verdict.get("counts"))
     words = {"ok": "OK", "ng": "NG", "skip": "skipped"}
     return ", ".join(f"{text_of(counts[key])} {word}" for key, word in words.items() if key in counts) or "not known"
+
+
+def warnings_of(verdict: Mapping[str, Any]) -> list[str]:
+    """Each once: a release asks its preflight twice."""
+    return list(dict.fromkeys(text_of(warning) for warning in list_of(verdict.get("warnings"))))
 
 
 def _release(verdict: Mapping[str, Any]) -> str:
