@@ -195,12 +195,15 @@ class Case:
     def _judge_strays(self) -> dict[str, str]:
         """Files that were in the folder when a run went on after a crash, of which a `continued.json` has the hash."""
         strays: dict[str, str] = {}
-        for item in list(self.items.values()):
-            entries = self._json(item.path).get("unlisted") if item.name == CONTINUED and item.kind == "ok" else None
+        tellers = [item for item in self.items.values() if item.name == CONTINUED]
+        for item in tellers:
+            entries = self._json(item.path).get("unlisted") if item.kind == "ok" else None
             for entry in entries if isinstance(entries, list) else []:
                 path = str(entry.get("path")) if isinstance(entry, dict) else ""
                 if PLAIN_NAME.fullmatch(path) and path not in OWN:
                     strays[path] = str(entry.get("sha256"))
+        if self.sums_sealed and any(item.kind != "ok" for item in tellers):
+            strays |= {path: sha256 for path, sha256 in (self.sums or {}).items() if path not in OWN | set(self.items)}
         for path, sha256 in strays.items():
             kind, reason = ("ok", "") if path in self.items else self._compare(Item(path, "", sha256))
             if reason:

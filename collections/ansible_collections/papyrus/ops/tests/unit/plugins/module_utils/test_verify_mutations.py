@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._verify import verify
-from bundle_mutations import MUTATIONS, NotThisOne, Scene
-from sealed_bundles import Key, copy_by_links, make_key, sealed_bundle
+from ansible_collections.papyrus.ops.tests.unit.bundle_mutations import MUTATIONS, NotThisOne, Scene
+from ansible_collections.papyrus.ops.tests.unit.sealed_bundles import Key, copy_by_links, make_key, sealed_bundle
 
 SEED = int(os.environ.get("PAPYRUS_SEED", "20260131"))
 
@@ -32,12 +32,12 @@ def not_for_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def key(tmp_path: Path) -> Key:
-    return make_key(tmp_path)
+    return make_key(tmp_path / "key")
 
 
 @pytest.fixture
 def stranger(tmp_path: Path) -> Key:
-    return make_key(tmp_path, "stranger")
+    return make_key(tmp_path / "stranger")
 
 
 def mutate(folders: list[Path], key: Key, stranger: Key, work: Path, count: int) -> Counter[str]:

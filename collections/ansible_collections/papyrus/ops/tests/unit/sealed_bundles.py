@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import random
 import shutil
@@ -22,11 +21,9 @@ from ansible_collections.papyrus.ops.plugins.module_utils._names import new_run_
 from ansible_collections.papyrus.ops.plugins.module_utils._seal import seal
 from ansible_collections.papyrus.ops.plugins.module_utils._signers import OpenSigner, open_signer
 from ansible_collections.papyrus.ops.plugins.module_utils._verdict import verdict
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from ansible_collections.papyrus.ops.tests.unit.sealing import DIGEST, REPOSITORY, signing_key
 
 NOON = dt.datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=dt.UTC)
-DIGEST = "sha256:" + "ab" * 32
 PLATFORM = "sha256:" + "cd" * 32
 
 _NAMES = ("healthz.log", "dbcheck.log", "target_health.jsonl", "terraform_outputs.json", "routes.log", "ecs_task.json")
@@ -42,19 +39,11 @@ class Key:
     trusted: TrustedKey
 
 
-def make_key(folder: Path, name: str = "signing-key") -> Key:
-    private = Ed25519PrivateKey.generate()
-    path, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
-    path.touch(0o600)
-    path.write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    public.write_bytes(
-        private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    signer = open_signer({"type": "file", "private_key": str(path)})
+def make_key(folder: Path) -> Key:
+    """A new one in `folder`."""
+    folder.mkdir(exist_ok=True)
+    options = signing_key(folder)
+    path, public, signer = folder / "key.pem", folder / "key.pub.pem", open_signer(options)
     if signer is None:
         raise ValueError("no signer")
     return Key(path, public, signer, public_key(public.read_bytes(), str(public)))
@@ -69,11 +58,12 @@ def run_bundle(
     image: bool | None = None,
     crash: str | None = None,
     ended: bool = True,
+    good: bool = False,
 ) -> Bundle:
     """A bundle as a run leaves it before its seal; what is not given is drawn.
 
     `crash`: `torn` (a line, taken over by the next writer), `stray` (an item without its line, and a file that is none,
-    both found by who goes on), "" for none.
+    both found by who goes on), "" for none. `good`: its verdict is PASSED, else that is drawn too.
     """
     now = clock or _clock(rng)
     run_id = new_run_id(NOON, "".join(rng.choice("abcdefgh234567") for _position in range(6))).text
@@ -84,22 +74,22 @@ def run_bundle(
     }  # fmt: skip
     bundle = Bundle.create(root / run_id, run, now=now)
     for _number in range(rng.randrange(3, 9) if items is None else items):
-        _append(bundle, rng)
+        _append(bundle, rng, good)
     if rng.random() < 0.5 if image is None else image:
-        reference = f"123456789012.dkr.ecr.us-west-2.amazonaws.com/papyrus:{run_id}"
-        binding = {"image": {"reference": reference, "digest": DIGEST, "platform": PLATFORM}, "chains": []}
+        found = {"reference": f"{REPOSITORY}:{run_id}", "digest": DIGEST, "platform": PLATFORM}
+        binding = {"image": found, "chains": []}
         bundle.append("binding.json", content_bytes(binding), status="ok", step="N2")
     crash = rng.choice(("", "", "torn", "stray")) if crash is None else crash
     if crash == "torn":
         with bundle.manifest.open("ab") as file:
             file.write(b'{"at":"2026-01-31T12:00:00.')
-        _append(bundle, rng)
+        _append(bundle, rng, good)
     if crash == "stray":
         for name in ("20260131T120000Z_unfinished.log", "notes.txt"):
             (bundle.folder / name).write_bytes(rng.randbytes(rng.randrange(1, 50)))
         bundle.recover()
     if ended:
-        failure = {"step": "D1", "task": "Ask", "cause": "it answered 503"} if rng.random() < 0.3 else None
+        failure = {"step": "D1", "task": "Ask", "cause": "it answered 503"} if rng.random() < 0.3 and not good else None
         said = {"run_id": run_id, **verdict(bundle.lines(), failure)}
         status = "ng" if said["result"] == "FAILED" else "ok"
         bundle.append(
@@ -137,13 +127,14 @@ def manifest_lines(folder: Path) -> list[bytes]:
     return (folder / "manifest.jsonl").read_bytes().splitlines(keepends=True)
 
 
-def items_of(folder: Path) -> list[str]:
-    return [json.loads(line)["path"] for line in manifest_lines(folder)]
+def listed_in(folder: Path) -> list[str]:
+    """Every file that SHA256SUMS has."""
+    return [line[66:] for line in (folder / "SHA256SUMS").read_text("ascii").splitlines()]
 
 
-def _append(bundle: Bundle, rng: random.Random) -> None:
+def _append(bundle: Bundle, rng: random.Random, good: bool) -> None:
     name = rng.choice(_NAMES)
-    status = rng.choice(("ok", "ok", "ok", "info", "ng"))
+    status = "ok" if good else rng.choice(("ok", "ok", "ok", "info", "ng"))
     meta: dict[str, Any] = {"request_ids": [f"{rng.getrandbits(64):016x}"]} if rng.random() < 0.4 else {}
     if rng.random() < 0.3:
         meta["rows"] = [{"id": "D1", "status": status, "reason": f"näher <b>{rng.random()}</b>"}]

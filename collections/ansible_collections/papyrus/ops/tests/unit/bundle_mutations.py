@@ -19,7 +19,7 @@ from typing import Any
 
 from ansible_collections.papyrus.ops.plugins.module_utils._dsse import PAYLOAD_TYPE, Envelope
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import FIRST_PREV, canonical
-from sealed_bundles import Key, items_of, manifest_lines, write
+from ansible_collections.papyrus.ops.tests.unit.sealed_bundles import Key, listed_in, manifest_lines, write
 
 MANIFEST, SUMS, ATTESTATION = "manifest.jsonl", "SHA256SUMS", "attestation.dsse.json"
 SUMMARIES = ("junit.xml", "report.html")
@@ -51,8 +51,10 @@ class Scene:
     rng: random.Random
 
     def item(self, at_least: int = 0) -> str:
-        paths = [path for path in items_of(self.folder) if (self.folder / path).stat().st_size >= at_least]
-        return self.rng.choice(paths)
+        """Something that a line lists, or a `continued.json`."""
+        own = (MANIFEST, *SUMMARIES)
+        paths = [path for path in listed_in(self.folder) if path not in own]
+        return self.rng.choice([path for path in paths if (self.folder / path).stat().st_size >= at_least])
 
     def read(self, path: str) -> bytes:
         return (self.folder / path).read_bytes()
@@ -133,7 +135,7 @@ def items_swapped(scene: Scene) -> Right:
 
 @mutation
 def file_removed(scene: Scene) -> Right:
-    path = scene.rng.choice([*items_of(scene.folder), *SUMMARIES, SUMS, MANIFEST])
+    path = scene.rng.choice([*listed_in(scene.folder), SUMS])
     (scene.folder / path).unlink()
     return right(("missing", path))
 

@@ -1,0 +1,517 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a verification says of bundles that are whole, unsealed, copied, asked for wrongly or signed wrongly (N4)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.papyrus.ops.plugins.module_utils import _verify_files
+from ansible_collections.papyrus.ops.plugins.module_utils._dsse import parse_envelope
+from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle, canonical
+from ansible_collections.papyrus.ops.plugins.module_utils._seal import seal, summarise
+from ansible_collections.papyrus.ops.plugins.module_utils._verify import verify
+from ansible_collections.papyrus.ops.plugins.module_utils._verify_files import VerifyError
+from ansible_collections.papyrus.ops.tests.unit.sealed_bundles import (
+    NOON,
+    PLATFORM,
+    Key,
+    listed_in,
+    make_key,
+    manifest_lines,
+    run_bundle,
+    sealed_bundle,
+    write,
+)
+from ansible_collections.papyrus.ops.tests.unit.sealing import DIGEST, check_seal
+
+COLLECTIONS = Path(__file__).resolve().parents[7]
+OTHER_IMAGE = "sha256:" + "00" * 32
+ATTESTATION = "attestation.dsse.json"
+
+Said = list[tuple[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def not_for_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    return random.Random(7)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Key:
+    return make_key(tmp_path / "key")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, rng: random.Random, key: Key) -> Path:
+    """Sealed, about an image, without a crash; its verdict is PASSED."""
+    return passed(tmp_path / "runs", key)
+
+
+def passed(root: Path, key: Key, **how: Any) -> Path:
+    return sealed_bundle(root, random.Random(7), key, **{"image": True, "crash": "", "good": True, **how})
+
+
+def said(result: dict[str, Any]) -> Said:
+    return [(finding["class"], finding["path"]) for finding in result["findings"]]
+
+
+# Whole bundles
+
+
+def test_N4_a_whole_bundle_is_ok_and_says_what_was_signed(folder: Path, key: Key) -> None:
+    result = verify(folder, [key.trusted])
+    assert (result["result"], result["exit_code"], result["findings"]) == ("ok", 0, [])
+    assert (result["run_id"], result["verdict"], result["image"]) == (folder.name, "PASSED", DIGEST)
+    assert result["signature"] == {
+        "class": "ok", "keyid": key.trusted.keyid, "trust": "self-asserted", "identity": "", "reason": "",
+    }  # fmt: skip
+    assert result["sealed"]["by"] == "run" and result["sealed"]["sealedAt"] == "2026-01-31T12:00:00.123456Z"
+    lines = [json.loads(line) for line in manifest_lines(folder)]
+    assert result["items"] == [
+        {"seq": line["seq"], "name": line["name"], "path": line["path"], "class": "ok"} for line in lines
+    ]
+    assert result["counts"] == {"ok": len(lines)}
+    assert result["sha256"] == {
+        "run": lines[0]["sha256"],
+        "manifest": hashlib.sha256((folder / "manifest.jsonl").read_bytes()).hexdigest(),
+        "head": Bundle(folder).head(),
+        "attestation": hashlib.sha256((folder / ATTESTATION).read_bytes()).hexdigest(),
+    }
+    assert (result["ledger"], result["online"], result["timestamps"]) == (None, None, [])
+    json.dumps(result)
+
+
+def test_N4_a_sealed_bundle_verifies_without_this_project(folder: Path, key: Key) -> None:
+    check_seal(folder, key.public)  # sha256sum --check --strict, and the envelope by cryptography alone
+    strange = folder / listed_in(folder)[0]
+    write(strange, strange.read_bytes() + b" ")
+    with pytest.raises(AssertionError):
+        check_seal(folder, key.public)
+
+
+@pytest.mark.parametrize("how", ["cp", "tar", "git", "hard links", "through a link"])
+def test_N4_a_copy_is_never_accused(tmp_path: Path, folder: Path, key: Key, how: str) -> None:
+    copy = tmp_path / "copy"
+    if how == "cp":
+        shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+        for path in copy.iterdir():
+            path.chmod(0o600)
+            os.utime(path, (0, 0))
+    elif how == "tar":
+        copy.mkdir()
+        tar = subprocess.run(["tar", "-C", folder, "-c", "."], capture_output=True, check=True).stdout
+        subprocess.run(["tar", "-C", copy, "-x"], input=tar, check=True)
+    elif how == "git":
+        source = tmp_path / "source"
+        shutil.copytree(folder, source / "runs")
+        (source / ".gitattributes").write_text("runs/** -text\n")
+        git = ["git", "-c", "core.autocrlf=true", "-c", "user.name=x", "-c", "user.email=x@example.com"]
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "x"]):
+            subprocess.run([*git, *command], cwd=source, check=True)
+        subprocess.run([*git, "clone", "-q", source, tmp_path / "clone"], check=True)
+        copy = tmp_path / "clone" / "runs"
+    elif how == "hard links":
+        shutil.copytree(folder, copy, copy_function=os.link)
+    else:
+        copy.symlink_to(folder)
+    result = verify(copy, [key.trusted])
+    assert (result["result"], result["findings"]) == ("ok", [])
+
+
+@pytest.mark.soak
+def test_N4_ten_thousand_items_are_ok(tmp_path: Path, key: Key, rng: random.Random) -> None:
+    big = sealed_bundle(tmp_path / "runs", rng, key, items=10_000)
+    result = verify(big, [key.trusted])
+    assert (result["result"], result["findings"]) == ("ok", []) and result["counts"]["ok"] > 10_000
+    path = json.loads(manifest_lines(big)[5_000])["path"]
+    write(big / path, b"other")
+    assert said(verify(big, [key.trusted])) == [("invalid", path)]
+
+
+_MEASURED = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from ansible_collections.papyrus.ops.plugins.module_utils._dsse import load_public_keys
+from ansible_collections.papyrus.ops.plugins.module_utils._verify import verify
+result = verify(sys.argv[2], load_public_keys([sys.argv[3]]))
+print(result["result"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_N4_memory_does_not_grow_with_an_item(tmp_path: Path, key: Key, rng: random.Random) -> None:
+    size = 300 * 1024 * 1024
+    bundle = run_bundle(tmp_path / "runs", rng, items=2, ended=False, crash="")
+    path = "20260131T120001Z_huge.log"
+    with (bundle.folder / path).open("wb") as file:
+        file.truncate(size)
+    digest = hashlib.sha256()
+    for _piece in range(300):
+        digest.update(bytes(1024 * 1024))
+    last = json.loads(manifest_lines(bundle.folder)[-1])
+    line = {
+        **last, "seq": last["seq"] + 1, "prev": bundle.head(), "name": "huge.log", "path": path, "bytes": size,
+        "sha256": digest.hexdigest(), "status": "ok", "meta": {},
+    }  # fmt: skip
+    with bundle.manifest.open("ab") as manifest:
+        manifest.write(canonical(line) + b"\n")
+    bundle.append("verdict.json", b'{"result": "PASSED"}', status="ok", step="all")
+    seal(bundle, key.signer, by="run")
+    command = [sys.executable, "-I", "-c", _MEASURED, str(COLLECTIONS), str(bundle.folder), str(key.public)]
+    result, used = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert result == "ok"
+    assert int(used) * 1024 < 150 * 1024 * 1024, f"{used} KiB"
+
+
+# Bundles without a seal
+
+
+def unsealed(root: Path, kind: str) -> tuple[Path, Said]:
+    """What a crash leaves, and what has to be said of it besides `unsealed`."""
+    bundle = run_bundle(root, random.Random(3), ended=kind in ("ended", "half sealed", "without a signer"), crash="")
+    folder, manifest = bundle.folder, bundle.manifest
+    stray = "20260131T120001Z_unfinished.log"
+    more: Said = []
+    if kind in ("line torn", "line torn after its item"):
+        with manifest.open("ab") as file:
+            file.write(b'{"at":"2026-01-31T')
+        more.append(("torn", "manifest.jsonl"))
+    if kind in ("item without line", "line torn after its item"):
+        (folder / stray).write_bytes(b"whole")
+        more.append(("unlisted", stray))
+    if kind == "temporary file":
+        (folder / ".tmp-0123456789abcdef").write_bytes(b"")
+        more.append(("unlisted", ".tmp-0123456789abcdef"))
+    if kind == "half sealed":
+        (folder / "junit.xml").write_bytes(b"<testsuites/>")
+        (folder / ".tmp-0123456789abcdef").write_bytes(b"<html>")
+        more.append(("unlisted", ".tmp-0123456789abcdef"))
+    if kind == "without a signer":
+        summarise(bundle)
+    if kind == "before its first line":
+        manifest.write_bytes(b"")
+        more = [("unlisted", path.name) for path in sorted(folder.iterdir()) if path.name[0] == "2"]
+    return folder, more
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "ended", "not ended", "line torn", "item without line", "line torn after its item", "temporary file",
+        "half sealed", "without a signer",
+    ],
+)  # fmt: skip
+def test_N4_what_a_crash_leaves_is_incomplete_and_accused_of_nothing(tmp_path: Path, key: Key, kind: str) -> None:
+    folder, more = unsealed(tmp_path / "runs", kind)
+    result = verify(folder, [key.trusted])
+    assert (result["result"], result["exit_code"]) == ("incomplete", 3)
+    assert sorted(said(result)) == sorted([("unsealed", ATTESTATION), *more])
+    assert (result["signature"]["class"], result["signature"]["trust"], result["sealed"]) == ("unsealed", "", {})
+    assert all(item["class"] == "ok" for item in result["items"])
+    [reason] = [finding["reason"] for finding in result["findings"] if finding["class"] == "unsealed"]
+    assert ("no verdict" in reason) == (kind not in ("ended", "half sealed", "without a signer"))
+
+
+def _change_item(folder: Path) -> Said:
+    path = json.loads(manifest_lines(folder)[1])["path"]
+    write(folder / path, b"other")
+    return [("invalid", path)]
+
+
+def _change_line(folder: Path) -> Said:
+    lines = manifest_lines(folder)
+    lines[1] = canonical({**json.loads(lines[1]), "sha256": "00" * 32}) + b"\n"
+    write(folder / "manifest.jsonl", b"".join(lines))
+    return [("invalid", "manifest.jsonl")]
+
+
+def _drop_line(folder: Path) -> Said:
+    lines = manifest_lines(folder)
+    path = json.loads(lines.pop(1))["path"]
+    write(folder / "manifest.jsonl", b"".join(lines))
+    return [("gap", "manifest.jsonl"), ("unlisted", path)]
+
+
+def _add_file(folder: Path) -> Said:
+    (folder / "proof.txt").write_bytes(b"believe me")
+    return [("unlisted", "proof.txt")]
+
+
+def _add_link(folder: Path) -> Said:
+    (folder / "20260131T120001Z_link.log").symlink_to("/etc/hostname")
+    return [("unlisted", "20260131T120001Z_link.log")]
+
+
+def _add_line_after_verdict(folder: Path) -> Said:
+    last = json.loads(manifest_lines(folder)[-1])
+    (folder / "20260131T120001Z_late.log").write_bytes(b"")
+    line = {
+        **last, "seq": last["seq"] + 1, "prev": Bundle(folder).head(), "name": "late.log", "bytes": 0,
+        "path": "20260131T120001Z_late.log", "sha256": hashlib.sha256(b"").hexdigest(),
+    }  # fmt: skip
+    with (folder / "manifest.jsonl").open("ab") as file:
+        file.write(canonical(line) + b"\n")
+    return [("invalid", "manifest.jsonl")]
+
+
+@pytest.mark.parametrize(
+    "change", [_change_item, _change_line, _drop_line, _add_file, _add_link, _add_line_after_verdict]
+)
+def test_N4_without_a_seal_what_no_crash_does_is_still_tampering(
+    tmp_path: Path, key: Key, change: Callable[[Path], Said]
+) -> None:
+    folder, _more = unsealed(tmp_path / "runs", "ended")
+    expected = change(folder)
+    result = verify(folder, [key.trusted])
+    assert (result["result"], result["exit_code"]) == ("tampered", 2)
+    assert sorted(said(result)) == sorted([("unsealed", ATTESTATION), *expected])
+
+
+def test_N4_a_file_that_a_copy_left_out_of_an_unsealed_bundle_is_missing(tmp_path: Path, key: Key) -> None:
+    folder, _more = unsealed(tmp_path / "runs", "ended")
+    path = json.loads(manifest_lines(folder)[1])["path"]
+    (folder / path).unlink()
+    result = verify(folder, [key.trusted])
+    assert result["result"] == "incomplete" and sorted(said(result)) == [("missing", path), ("unsealed", ATTESTATION)]
+
+
+def test_N4_sums_of_an_unsealed_bundle_tell_that_its_end_was_cut_off(tmp_path: Path, key: Key) -> None:
+    folder, _more = unsealed(tmp_path / "runs", "without a signer")
+    write(folder / "manifest.jsonl", b"".join(manifest_lines(folder)[:-2]))
+    result = verify(folder, [key.trusted])
+    assert result["result"] == "tampered"
+    assert sorted(said(result)) == [("truncated", "manifest.jsonl"), ("unsealed", ATTESTATION)]
+
+
+# Crashes before the seal
+
+
+def test_N4_files_that_a_run_went_on_with_are_held_to_what_was_said_of_them(
+    tmp_path: Path, key: Key, rng: random.Random
+) -> None:
+    folder = sealed_bundle(tmp_path / "runs", rng, key, crash="stray")
+    assert verify(folder, [key.trusted])["result"] == "ok"
+    write(folder / "notes.txt", b"other")
+    assert said(verify(folder, [key.trusted])) == [("invalid", "notes.txt")]
+    (folder / "notes.txt").unlink()
+    assert said(verify(folder, [key.trusted])) == [("missing", "notes.txt")]
+
+
+# The question
+
+
+def test_N4_another_image_or_verdict_than_asked_for_is_a_mismatch(folder: Path, key: Key) -> None:
+    for image in (DIGEST, PLATFORM):
+        assert verify(folder, [key.trusted], image=image, results=["PASSED", "WARNED"])["result"] == "ok"
+    result = verify(folder, [key.trusted], image=OTHER_IMAGE)
+    assert (result["result"], result["exit_code"], said(result)) == ("mismatch", 4, [("wrong-subject", ATTESTATION)])
+    assert OTHER_IMAGE in result["findings"][0]["reason"] and DIGEST in result["findings"][0]["reason"]
+    [verdict] = [item["path"] for item in result["items"] if item["name"] == "verdict.json"]
+    result = verify(folder, [key.trusted], results=["FAILED"])
+    assert (result["exit_code"], said(result)) == (4, [("wrong-subject", "verdict.json")]) and verdict
+    write(folder / listed_in(folder)[0], b"other")
+    assert verify(folder, [key.trusted], image=OTHER_IMAGE)["result"] == "tampered"
+
+
+def test_N4_a_bundle_about_no_image_is_about_no_image(tmp_path: Path, key: Key) -> None:
+    folder = passed(tmp_path / "runs", key, image=False)
+    assert verify(folder, [key.trusted])["result"] == "ok"
+    result = verify(folder, [key.trusted], image=DIGEST)
+    assert result["result"] == "mismatch" and "no image" in result["findings"][0]["reason"]
+
+
+@pytest.mark.parametrize(("image", "results"), [("sha256:abc", []), ("ab" * 32, []), ("", ["passed"])])
+def test_N4_a_question_that_nothing_could_answer_is_refused(
+    folder: Path, key: Key, image: str, results: list[str]
+) -> None:
+    with pytest.raises(ValueError, match=image or "passed"):
+        verify(folder, [key.trusted], image=image, results=results)
+
+
+def test_N4_a_failed_run_that_is_intact_is_ok(tmp_path: Path, key: Key) -> None:
+    for number in range(100):
+        folder = sealed_bundle(tmp_path / "runs", random.Random(number), key)
+        result = verify(folder, [key.trusted])
+        assert result["result"] == "ok"
+        if result["verdict"] == "FAILED":
+            return
+    raise AssertionError("no run fails")
+
+
+# Who signed
+
+
+def test_N4_only_the_given_keys_are_trusted(tmp_path: Path, folder: Path, key: Key) -> None:
+    stranger = make_key(tmp_path / "stranger")
+    assert verify(folder, [stranger.trusted, key.trusted])["result"] == "ok"
+    for keys in ([], [stranger.trusted]):
+        result = verify(folder, keys)
+        assert (result["result"], said(result)) == ("tampered", [("wrong-key", ATTESTATION)])
+        assert (result["sealed"], result["image"], result["signature"]["trust"]) == ({}, "", "")
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def _described(statement: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(each for each in statement["predicate"]["configuration"] if each["name"] == name)
+
+
+def _set(name: str, value: Any) -> Change:
+    return lambda statement: statement.update({name: value})
+
+
+def _in_predicate(name: str, value: Any) -> Change:
+    return lambda statement: statement["predicate"].update({name: value})
+
+
+def _annotate(described: str, name: str, value: Any) -> Change:
+    return lambda statement: _described(statement, described)["annotations"].update({name: value})
+
+
+def _subject(name: str, digest: str) -> Change:
+    return lambda statement: statement["subject"].append({"name": name, "digest": {"sha256": digest}})
+
+
+WRONG: dict[str, Change] = {
+    "type": _set("_type", "https://in-toto.io/Statement/v0.1"),
+    "predicate type": _set("predicateType", "https://example.com/other"),
+    "more fields": _set("more", 1),
+    "no predicate": _set("predicate", []),
+    "no subject": _set("subject", []),
+    "no manifest": lambda statement: statement["subject"].pop(-2) and None,
+    "no sums": lambda statement: statement["subject"].pop() and None,
+    "two manifests": _subject("manifest.jsonl", "00" * 32),
+    "three images": lambda s: [_subject(name, "00" * 32)(s) for name in ("a", "b")] and None,
+    "another image": lambda s: s["subject"][0]["digest"].update(sha256="00" * 32),
+    "no image": lambda s: s["subject"].pop(0) and None,
+    "subject with more": lambda s: s["subject"][0].update(uri="x"),
+    "md5": lambda s: s["subject"][0]["digest"].update(md5="x"),
+    "result": _in_predicate("result", "WARNED"),
+    "no result": _in_predicate("result", "GOOD"),
+    "tests": _in_predicate("failedTests", "none"),
+    "configuration": _in_predicate("configuration", {}),
+    "described twice": lambda s: s["predicate"]["configuration"].append({"name": "run"}),
+    "trust": _annotate("seal", "trust", "absolute"),
+    "keyless": _annotate("seal", "trust", "keyless"),
+    "another key": _annotate("seal", "keyid", "00" * 32),
+    "another run": _annotate("run", "runId", "20260131T120000Z-zzzzzz"),
+    "another run.json": lambda s: _described(s, "run")["digest"].update(sha256="00" * 32),
+    "no run": lambda s: s["predicate"]["configuration"].pop(0) and None,
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_N4_a_trusted_key_makes_no_wrong_statement_right(folder: Path, key: Key, wrong: str) -> None:
+    statement = json.loads(parse_envelope((folder / ATTESTATION).read_bytes()).payload)
+    write(folder / ATTESTATION, key.signer.envelope(canonical(statement)))
+    assert verify(folder, [key.trusted])["result"] == "ok"
+    WRONG[wrong](statement)
+    write(folder / ATTESTATION, key.signer.envelope(canonical(statement)))
+    result = verify(folder, [key.trusted])
+    assert (result["result"], said(result)) == ("tampered", [("invalid", ATTESTATION)]), result["findings"]
+
+
+def test_N4_a_statement_with_more_in_its_predicate_is_let_pass(folder: Path, key: Key) -> None:
+    statement = json.loads(parse_envelope((folder / ATTESTATION).read_bytes()).payload)
+    statement["predicate"]["url"] = "https://example.com/run"
+    statement["predicate"]["configuration"].append({"name": "another"})
+    write(folder / ATTESTATION, key.signer.envelope(canonical(statement)))
+    assert verify(folder, [key.trusted])["result"] == "ok"
+
+
+def test_N4_the_attestation_of_another_run_is_named(tmp_path: Path, folder: Path, key: Key) -> None:
+    other = sealed_bundle(tmp_path / "other", random.Random(8), key)
+    write(folder / ATTESTATION, (other / ATTESTATION).read_bytes())
+    result = verify(folder, [key.trusted])
+    assert (result["result"], said(result)) == ("tampered", [("invalid", ATTESTATION)])
+    assert other.name in result["findings"][0]["reason"]
+    assert (result["sealed"], result["image"], result["signature"]["class"]) == ({}, "", "invalid")
+
+
+# What a person reads of the manifest
+
+
+def _lines(folder: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    write(folder / "manifest.jsonl", b"".join(change(manifest_lines(folder))))
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "seq", "reason"),
+    [
+        (lambda lines: lines[:2] + lines[3:], "gap", 2, "line 2 was taken out"),
+        (lambda lines: lines[:1] + lines[4:], "gap", 1, "the lines 1 to 3 were taken out"),
+        (lambda lines: lines[1:], "gap", 0, "line 0 was taken out"),
+        (lambda lines: lines[:-2] + lines[-1:], "gap", None, "was taken out"),
+        (lambda lines: [lines[0], lines[2], lines[1], *lines[3:]], "reordered", 1, "the lines 1 to 2 are not in"),
+        (lambda lines: lines[:-2], "truncated", None, "2 of its lines, or more, were cut off"),
+        (lambda lines: [*lines[:-1], lines[-1][:-9]], "torn", None, "not complete"),
+        (lambda lines: [*lines[:2], lines[1], *lines[2:]], "invalid", None, "line 3 (number 1) stands twice"),
+        (lambda lines: [*lines[:2], lines[2].replace(b'"status":"', b'"status":"ok'), *lines[3:]], "invalid", None,
+         "line 3 has a status"),
+        (lambda lines: [*lines[:2], lines[2].replace(b":12:0", b":13:0", 1).replace(b"T12:", b"T13:"), *lines[3:]],
+         "invalid", 2, "line 3 has other bytes than the lines around it say"),
+    ],
+)  # fmt: skip
+def test_N4_what_happened_to_the_manifest_is_told(
+    folder: Path, key: Key, change: Any, kind: str, seq: int | None, reason: str
+) -> None:
+    _lines(folder, change)
+    result = verify(folder, [key.trusted])
+    assert said(result) == [(kind, "manifest.jsonl")], result["findings"]
+    [finding] = result["findings"]
+    assert reason in finding["reason"] and (seq is None or finding["seq"] == seq)
+
+
+# What cannot be asked
+
+
+def test_N4_what_is_no_bundle_is_not_called_tampered(tmp_path: Path, key: Key) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    os.mkfifo(tmp_path / "fifo")
+    for name, why in (("gone", "No such file"), ("file", "Not a directory"), ("fifo", "Not a directory"),
+                      ("empty", "has no manifest.jsonl"), ("nul\0", "null")):  # fmt: skip
+        with pytest.raises(VerifyError, match=why):
+            verify(tmp_path / name, [key.trusted])
+
+
+def test_N4_a_file_that_cannot_be_read_is_no_accusation(
+    folder: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = json.loads(manifest_lines(folder)[1])["path"]
+    real = os.open
+
+    def refuse(name: Any, *args: Any, **more: Any) -> int:
+        if name == path:
+            raise PermissionError(13, "Permission denied")
+        return real(name, *args, **more)
+
+    monkeypatch.setattr(_verify_files.os, "open", refuse)
+    with pytest.raises(VerifyError, match=f"{path} cannot be read: Permission denied"):
+        verify(folder, [key.trusted])
+
+
+def test_N4_times_that_go_back_accuse_nobody(tmp_path: Path, key: Key) -> None:
+    moments = iter([NOON - dt.timedelta(days=number) for number in range(100)])
+    folder = passed(tmp_path / "runs", key, clock=lambda: next(moments), items=3)
+    assert verify(folder, [key.trusted])["result"] == "ok"
