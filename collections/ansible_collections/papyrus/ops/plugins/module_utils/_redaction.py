@@ -34,6 +34,10 @@ _SENSITIVE_KEY = re.compile(
     re.IGNORECASE,
 )
 
+_LISTS = (list, tuple, set, frozenset)
+_BETWEEN = "\n\x1f\n"
+"""Between texts that are looked at at once: no value, label or escape reaches across it unseen."""
+
 
 class Redactor:
     """Replaces secrets by `[redacted:<kind>:<8 hex>]`; the hex is HMAC-SHA-256 under a key that lives for one run.
@@ -133,25 +137,38 @@ class Redactor:
     def redact_text(self, text: str) -> str:
         return self.redact(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
-    def redact_object(self, value: Any, key: str = "") -> Any:
+    def redact_object(self, value: Any) -> Any:
         """JSON-like data without secrets; also what only its key betrays (`{"password": 1234}`).
 
         So do objects of a name and a value, as in task definitions and lists of headers.
         """
+        return self._clean(value, "", self._changed(sorted(set(_texts(value)))))
+
+    def _clean(self, value: Any, key: str, changed: Mapping[str, str]) -> Any:
         if isinstance(value, Mapping):
             named = _named(value)
             return {
-                self.redact_text(str(k)): self.redact_object(v, named if k in ("value", "Value") else str(k))
+                changed.get(str(k), str(k)): self._clean(v, named if k in ("value", "Value") else str(k), changed)
                 for k, v in value.items()
             }
-        if isinstance(value, list | tuple):
-            return [self.redact_object(item, key) for item in value]
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
-            text = self.redact_text(str(value))
-            if _SENSITIVE_KEY.fullmatch(key) and text and not _redaction_shapes.says_nothing(text):
-                return self.token("password" if "pass" in key.lower() else "secret", text.encode()).decode()
-            return text if isinstance(value, str) or text != str(value) else value
-        return value
+        if isinstance(value, _LISTS):
+            return [self._clean(item, key, changed) for item in value]
+        if not isinstance(value, str | int | float) or isinstance(value, bool):
+            return value
+        text = changed.get(str(value), str(value))
+        if _SENSITIVE_KEY.fullmatch(key) and text and not _redaction_shapes.says_nothing(text):
+            return self.token("password" if "pass" in key.lower() else "secret", _raw(text)).decode()
+        return text if isinstance(value, str) or text != str(value) else value
+
+    def _changed(self, texts: Sequence[str]) -> dict[str, str]:
+        """Those of `texts` that have a secret, with what becomes of them. Many texts are looked at at once."""
+        joined = _raw(_BETWEEN.join(texts))
+        if self.redact(joined) == joined:
+            return {}
+        if len(texts) <= 4:
+            return {text: clean for text in texts if (clean := self.redact_text(text)) != text}
+        middle = len(texts) // 2
+        return {**self._changed(texts[:middle]), **self._changed(texts[middle:])}
 
     def _finder(self) -> Known:
         self._reload()
@@ -163,7 +180,12 @@ class Redactor:
         if self._private is None:
             return
         path = self._private / KNOWN_FILE
-        size = path.stat().st_size
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            if self._size < 0:
+                raise
+            return  # the run is closed: what was known until then
         if size == self._size:
             return
         self._size = size
@@ -177,6 +199,19 @@ class Redactor:
             else:
                 self._values.setdefault(base64.b64decode(record["value"]), str(record["kind"]))
         self._known = None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text and number of JSON-like data, keys as well."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield str(key)
+            yield from _texts(item)
+    elif isinstance(value, _LISTS):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield str(value)
 
 
 def _raw(value: str | bytes) -> bytes:

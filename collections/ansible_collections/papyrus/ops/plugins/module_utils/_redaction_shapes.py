@@ -23,7 +23,9 @@ _MAX_LOGIN = 1500
 TOKEN = rb"\[redacted:[a-z0-9-]+:[0-9a-f]{8}\]"
 _TOKEN = re.compile(TOKEN)
 _LEFT_OUT = re.compile(
-    rb"(?:null|none|true|false)$|\(sensitive|\(known after|\*\*\*|VALUE_SPECIFIED_IN_NO_LOG", re.IGNORECASE
+    rb"(?:null|none|true|false|generated|changed|unchanged|missing)$|\(sensitive|\(known after|\*\*\*"
+    rb"|VALUE_SPECIFIED_IN_NO_LOG",
+    re.IGNORECASE,
 )
 _LONGEST_TOKEN = len("[redacted:") + 32 + len(":01234567]")
 
@@ -85,7 +87,7 @@ SHAPES = (
     _shape(
         "aws-session-token",
         "fwogzxivyxdz|iqojb3jpz2lu|fqogzxivyxdz",
-        rb"(?<![A-Za-z0-9/+])(?P<v1>(?:FwoGZXIvYXdz|IQoJb3JpZ2lu|FQoGZXIvYXdz)[A-Za-z0-9/+=%]{40,16384}+)",
+        rb"(?P<v1>(?:FwoGZXIvYXdz|IQoJb3JpZ2lu|FQoGZXIvYXdz)[A-Za-z0-9/+=%]{40,16384}+)",
         0,
     ),
     _shape("signature", "signature", rb"signature(?:=|%3d)(?P<v1>[a-z0-9%/+_=-]{16,8192}+)"),
@@ -102,7 +104,7 @@ SHAPES = (
     _shape(
         "token",
         "eyj",
-        rb"(?<![A-Za-z0-9_-])(?P<v1>eyJ[A-Za-z0-9_-]{6,4096}+\.eyJ[A-Za-z0-9_-]{2,16384}+\.[A-Za-z0-9_-]{0,4096}+)",
+        rb"(?P<v1>eyJ[A-Za-z0-9_-]{6,4096}+\.eyJ[A-Za-z0-9_-]{2,16384}+\.[A-Za-z0-9_-]{0,4096}+)",
         0,
     ),
     # Docker's configuration: base64 of user and password.

@@ -184,6 +184,7 @@ request_ids:
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _targets, _targets_wait
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 GROUPS = {"type": "list", "elements": "str", "required": True}
 ARGUMENTS = {
@@ -226,8 +227,10 @@ def plan_of(asked: dict, targets: list) -> _targets_wait.Plan:
     )
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    redact_results(module)
     asked = module.params
     targets = [{key: value for key, value in target.items() if value is not None} for target in asked["targets"]]
     calls = Calls(_aws.module_clients(module))

@@ -173,6 +173,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import _database_proof as proof
 from ..module_utils import _rows
+from ..module_utils._results import redact_results, redacted_failure
 
 RESULT = {"type": "dict", "default": {}}
 ARGUMENTS = {
@@ -244,8 +245,10 @@ def read_back(asked: dict, cli: dict, expected: proof.Expected) -> tuple:
     return row, proof.item(proof.READ_BACK, row, text)
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    redact_results(module)
     asked = module.params
     cli = asked["cli"] or {}
     try:

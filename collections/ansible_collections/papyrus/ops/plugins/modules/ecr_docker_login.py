@@ -81,8 +81,10 @@ from pathlib import Path
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _ecr_login, _registry
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
@@ -91,6 +93,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    redact_results(module)
     folder = Path(module.params["folder"])
     result = {"changed": True, "path": str(folder / "config.json")}
     if module.check_mode:

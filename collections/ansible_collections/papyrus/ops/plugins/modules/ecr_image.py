@@ -221,6 +221,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils import (
     _registry,
     _wheels,
 )
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 
 def _inputs(asked: dict[str, Any]) -> _ecr_image.Inputs:
@@ -298,6 +299,7 @@ def _ensure(asked: dict[str, Any], clients: _aws.Clients, runner: _wheels.Runner
     }
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
@@ -325,6 +327,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    redact_results(module)
     for library, error in (("oras", _registry.ORAS_IMPORT_ERROR), ("packaging", _wheels.PACKAGING_IMPORT_ERROR)):
         if error is not None:
             trace = "".join(traceback.format_exception(error))

@@ -158,8 +158,10 @@ import traceback
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _ecr_lookup, _oci_image, _registry
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
@@ -169,6 +171,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    redact_results(module)
     if _registry.ORAS_IMPORT_ERROR is not None:
         trace = "".join(traceback.format_exception(_registry.ORAS_IMPORT_ERROR))
         module.fail_json(msg=missing_required_lib("oras"), exception=trace)

@@ -215,6 +215,7 @@ from pathlib import Path
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _exec, _ssm_socket
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 ARGUMENTS = {
     "cluster": {"type": "str", "required": True},
@@ -243,6 +244,7 @@ def command_of(asked: dict) -> _exec.Command:
     return _exec.Command(command=asked["command"] or "", argv=tuple(asked["argv"] or ()), stdin=stdin, **given)
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec=ARGUMENTS,
@@ -250,6 +252,7 @@ def main() -> None:
         mutually_exclusive=[("task", "service"), ("command", "argv"), ("stdin", "stdin_src")],
         required_one_of=[("task", "service"), ("command", "argv")],
     )
+    redact_results(module)
     asked = module.params
     if _ssm_socket.WEBSOCKETS_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("websockets"), exception=_ssm_socket.WEBSOCKETS_IMPORT_ERROR)

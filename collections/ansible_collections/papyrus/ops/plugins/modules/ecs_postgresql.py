@@ -315,6 +315,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _exec, _p
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
 from ansible_collections.papyrus.ops.plugins.module_utils._pg_remote import PARTS, Place
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 PRIVILEGES = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
@@ -381,6 +382,7 @@ def perform(work: _pg_work.Work, kind: str, asked: dict, script: _sql_script.Scr
     return _pg_work.prepare(work, _pg_work.Wanted(**wanted))
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec=ARGUMENTS,
@@ -388,6 +390,7 @@ def main() -> None:
         mutually_exclusive=[("task", "service"), WORK],
         required_one_of=[("task", "service"), WORK],
     )
+    redact_results(module)
     asked = module.params
     kind = next(name for name in WORK if asked[name] is not None)
     for name, error in (

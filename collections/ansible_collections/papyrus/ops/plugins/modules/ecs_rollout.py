@@ -293,6 +293,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 from ansible_collections.papyrus.ops.plugins.module_utils._rollout import Rollout, Verdict
 from ansible_collections.papyrus.ops.plugins.module_utils._rollout_checks import Plan, Refused
 from ansible_collections.papyrus.ops.plugins.module_utils._rollout_journal import Journal
@@ -357,12 +358,14 @@ def told(rollout: Rollout, verdict: Verdict) -> dict:
     }
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec=ARGUMENTS,
         supports_check_mode=True,
         required_if=[("state", "rolled_back", ["previous"])],
     )
+    redact_results(module)
     asked = module.params
     plan = plan_of(asked)
     if plan.interval <= 0:

@@ -167,6 +167,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils import (
     _running,
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 TEXTS = {"type": "list", "elements": "str", "default": []}
 ARGUMENTS = {
@@ -218,8 +219,10 @@ def names_from(clients: _aws.Clients, container: str | None):
     return names_of
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    redact_results(module)
     private, clients = module.params["private"], _aws.module_clients(module)
     try:
         look = _running.look(

@@ -127,8 +127,10 @@ request_ids:
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _ecs_tasks
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
@@ -140,6 +142,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    redact_results(module)
     asked = module.params
     calls = Calls(_aws.module_clients(module))
     try:

@@ -225,6 +225,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _ecs_tasks, _task_run
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 ARGUMENTS = {
     "cluster": {"type": "str", "required": True},
@@ -256,8 +257,10 @@ def end(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    redact_results(module)
     asked = module.params
     calls = Calls(_aws.module_clients(module))
     signal.signal(signal.SIGTERM, end)

@@ -230,6 +230,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils import (
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 HEALTH_CHECK = {
     "command": {"type": "list", "elements": "str", "required": True},
@@ -281,6 +282,7 @@ def _result(made: _taskdef_revision.Made, redactor: Redactor) -> dict[str, Any]:
     }
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
@@ -300,6 +302,7 @@ def main() -> None:
         required_by={"service": ("cluster",)},
         supports_check_mode=True,
     )
+    redact_results(module)
     asked = dict(module.params)
     redactor = Redactor(asked["private"]) if asked["private"] else Redactor()
     # The result repeats the arguments at -vvv.

@@ -13,13 +13,13 @@ short_description: Append items to the evidence bundle of a run
 version_added: 0.1.0
 description:
   - Writes each item to the bundle and appends its line to the hash-chained C(manifest.jsonl). The bytes of an item
-    are on disk before
-    its line is, and a crash leaves at most one torn last line, which the next append names and cuts off.
-  - Any number of processes may append at the same time.
+    are on disk before its line is. A crash leaves at most one file without its line, which is listed when the run
+    ends, and one torn last line, which the next append moves into an item C(continued.json).
+  - Any number of processes may append at the same time. Items may have the same name, each is a file of its own.
   - Secrets are taken out before bytes reach the disk. These are the values that the run has registered in its private
     folder, also percent-encoded, JSON-escaped and base64-encoded, and shapes such as C(Authorization) headers
     and private keys.
-  - The contents of items are not repeated in the result.
+  - The contents of items are repeated neither in the result, at C(-vvv) neither, nor in the log of the system.
 author:
   - papyrus.ops contributors (@papyrus-ops)
 attributes:
@@ -70,7 +70,7 @@ options:
         description: Text as it is, anything else as JSON. A list becomes one line each in a C(.jsonl) item.
         type: raw
       src:
-        description: File with the content, on the host of the module.
+        description: File with the content, on the host of the module. It may be of any size, it is never held in memory.
         type: path
       status:
         description: Result of the check that the item shows. By default that of O(items[].rows), else C(info).
@@ -118,8 +118,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 captured:
-  description: The manifest lines of the new items. In check mode without C(seq), C(prev), C(at) and C(path).
-  returned: success
+  description: The manifest lines of the new items. In check mode without C(seq), C(prev), C(at), C(path) and C(meta).
+    When the module fails, those that were appended before it did.
+  returned: always
   type: list
   elements: dict
   sample:
@@ -136,12 +137,15 @@ captured:
       meta: {}
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._evidence import Bundle, BundleError
-from ..module_utils._evidence_items import capture, item, phase_item, predicted
+from ..module_utils._evidence_items import capture, explained, item, phase_item, predicted
 from ..module_utils._locks import LockTimeout
 from ..module_utils._redaction import Redactor
+from ..module_utils._results import redact_results, redacted_failure
 
 ITEM = {
     "name": {"type": "str", "required": True},
@@ -160,8 +164,22 @@ PHASE = {
 }
 
 
+@redacted_failure
+class QuietModule(AnsibleModule):
+    """Shows name and step of each item instead of its contents, which belong into the bundle, redacted, alone."""
+
+    def _log_invocation(self) -> None:
+        self.log("Invoked with " + ", ".join(f"{each['name']} ({each['step']})" for each in self.params["items"]))
+
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
+        given = self.params.get("items")
+        named = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+        self.params["items"] = [{key: each.get(key) for key in ("name", "step")} for each in named]
+        super()._return_formatted(kwargs)
+
+
 def main() -> None:
-    module = AnsibleModule(
+    module = QuietModule(
         argument_spec={
             "run": {"type": "dict"},
             "bundle": {"type": "path"},
@@ -173,22 +191,21 @@ def main() -> None:
         mutually_exclusive=[("run", "bundle"), ("run", "private")],
         supports_check_mode=True,
     )
+    redact_results(module)
     given = module.params
     folder = given["bundle"] or given["run"]["folder"]
     private = given["private"] or (given["run"] or {}).get("private")
-    specs = given["items"]
-    # The result repeats the arguments at -vvv; contents belong into the bundle, redacted, and nowhere else.
-    given["items"] = [{"name": spec["name"], "step": spec["step"]} for spec in specs]
+    lines: list[dict[str, Any]] = []
     try:
-        items = [item(spec) for spec in specs]
+        items = [item(spec) for spec in given["items"]]
         if given["phase"]:
             items.insert(0 if given["phase"]["event"] == "start" else len(items), phase_item(given["phase"]))
         if module.check_mode:
             lines = predicted(items)
         else:
-            lines = capture(Bundle(folder, Redactor(private) if private else Redactor()), items)
+            capture(Bundle(folder, Redactor(private) if private else Redactor()), items, lines)
     except (OSError, ValueError, BundleError, LockTimeout) as exc:
-        module.fail_json(msg=f"evidence for {folder}: {exc}")
+        module.fail_json(msg=f"evidence for {folder}: {explained(exc)}", captured=lines)
     after = "".join(f"{line['status']:<4}  {line['step']:<4}  {line['name']}\n" for line in lines)
     module.exit_json(changed=bool(lines), captured=lines, diff={"before": "", "after": after})
 

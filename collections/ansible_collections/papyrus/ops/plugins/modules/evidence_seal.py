@@ -151,6 +151,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._evidence import BundleError
 from ..module_utils._ledger import LedgerError
 from ..module_utils._locks import LockTimeout
+from ..module_utils._results import redact_results, redacted_failure
 from ..module_utils._run_settings import Signing
 from ..module_utils._seal import SealError
 from ..module_utils._seal_later import Wanted, seal_later
@@ -163,6 +164,7 @@ SIGNER = {
 }
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -175,6 +177,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    redact_results(module)
     given = module.params
     try:
         signer = check_signer({name: value for name, value in given["signer"].items() if value is not None})

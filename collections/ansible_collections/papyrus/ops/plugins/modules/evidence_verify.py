@@ -257,6 +257,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ..module_utils._dsse import CRYPTOGRAPHY_IMPORT_ERROR
 from ..module_utils._evidence import RFC8785_IMPORT_ERROR
+from ..module_utils._results import redact_results, redacted_failure
 from ..module_utils._verify_request import Request, RequestError, examine
 from ..module_utils._verify_seal import RESULTS
 from ..module_utils._verify_text import summary, text
@@ -286,6 +287,7 @@ ARGUMENTS = {
 }
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
@@ -293,6 +295,7 @@ def main() -> None:
         required_together=[("identity", "issuer")],
         supports_check_mode=True,
     )
+    redact_results(module)
     for package, error in (("rfc8785", RFC8785_IMPORT_ERROR), ("cryptography", CRYPTOGRAPHY_IMPORT_ERROR)):
         if error is not None:
             module.fail_json(msg=missing_required_lib(package), exception=error, step="J1")

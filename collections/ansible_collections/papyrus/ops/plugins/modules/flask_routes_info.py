@@ -103,8 +103,10 @@ reason:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.papyrus.ops.plugins.module_utils import _routes
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -119,6 +121,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    redact_results(module)
     asked = module.params
     found = _routes.dump(
         _routes.Question(

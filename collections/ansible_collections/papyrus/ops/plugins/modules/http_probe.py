@@ -191,6 +191,7 @@ request:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.papyrus.ops.plugins.module_utils import _probe_request, _probe_run
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 ARGUMENTS = {
     "url": {"type": "str", "required": True},
@@ -228,8 +229,10 @@ def expectation(asked: dict) -> _probe_run.Expect:
     )
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    redact_results(module)
     asked = module.params
     try:
         request = _probe_request.build(

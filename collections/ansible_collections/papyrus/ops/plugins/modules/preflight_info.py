@@ -279,6 +279,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils import (
     _rows,
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 TEXTS = {"type": "list", "elements": "str", "default": []}
 ARGUMENTS = {
@@ -347,8 +348,10 @@ def credentials_of(asked: dict) -> dict:
     )
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    redact_results(module)
     asked = module.params
     started = time.monotonic()
     try:

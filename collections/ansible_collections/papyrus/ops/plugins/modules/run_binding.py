@@ -212,6 +212,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils import (
     _registry,
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 ARGUMENTS = {
     "cluster": {"type": "str", "required": True},
@@ -263,8 +264,10 @@ def prober_of(asked: dict) -> _probe_run.Prober:
     return _probe_run.Prober(request, _probe_run.Expect(status=()), settings)
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    redact_results(module)
     asked = module.params
     if module.check_mode:
         reason = f"check mode: the identity chain of {asked['service']} is left out"

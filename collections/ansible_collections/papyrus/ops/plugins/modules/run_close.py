@@ -152,9 +152,11 @@ text:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._results import redact_results, redacted_failure
 from ..module_utils._run_close import CloseError, NotSealed, close_run
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -164,6 +166,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    redact_results(module)
     given = module.params
     if module.check_mode:
         module.exit_json(

@@ -161,8 +161,10 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ..module_utils._aws import module_clients
 from ..module_utils._leftovers import Scope, by_hand, find
 from ..module_utils._names import check_prefix, parse_run_id
+from ..module_utils._results import redact_results, redacted_failure
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
@@ -178,6 +180,7 @@ def main() -> None:
         required_if=[("all", True, ["service"]), ("all", False, ["run_id"])],
         supports_check_mode=True,
     )
+    redact_results(module)
     given = module.params
     if given["all"] and given["run_id"]:
         module.fail_json(msg="run_id and all exclude each other: name one run, or look for all of them")

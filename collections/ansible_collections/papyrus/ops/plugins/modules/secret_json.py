@@ -135,9 +135,11 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 
 from ..module_utils._aws import AwsFailure, module_clients
 from ..module_utils._calls import Calls
+from ..module_utils._results import redact_results, redacted_failure
 from ..module_utils._secret_json import SecretUnusable, Wanted, export, keep
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
@@ -156,6 +158,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    redact_results(module)
     given = module.params
     wanted = Wanted(given["secret_id"], given["values"], given["generate"], given["create"], given["description"])
     calls = Calls(module_clients(module))

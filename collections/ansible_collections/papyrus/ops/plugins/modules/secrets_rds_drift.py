@@ -138,8 +138,10 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _db_login, _rows, _secret_drift
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
@@ -158,6 +160,7 @@ def main() -> None:
         required_if=[("login", "direct", ["ca_file"])],
         supports_check_mode=True,
     )
+    redact_results(module)
     asked = module.params
     if asked["login"] == "direct" and _db_login.PSYCOPG_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("psycopg[binary]"), exception=_db_login.PSYCOPG_IMPORT_ERROR)

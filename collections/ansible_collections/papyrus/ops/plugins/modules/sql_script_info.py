@@ -110,6 +110,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.papyrus.ops.plugins.module_utils import _pg_catalogue, _sql_script
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 ARGUMENTS = {
     "src": {"type": "path"},
@@ -119,6 +120,7 @@ ARGUMENTS = {
 }
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
@@ -126,6 +128,7 @@ def main() -> None:
         required_one_of=[("src", "content")],
         supports_check_mode=True,
     )
+    redact_results(module)
     asked = module.params
     if _sql_script.PGLAST_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("pglast"), exception=_sql_script.PGLAST_IMPORT_ERROR, step="G1")

@@ -149,9 +149,11 @@ step:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._results import redact_results, redacted_failure
 from ..module_utils._run_alb import AlbFailure, predict, remove, start, wait_present
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -162,6 +164,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    redact_results(module)
     run, state, timeout = module.params["run"], module.params["state"], module.params["timeout"]
     try:
         if module.check_mode:

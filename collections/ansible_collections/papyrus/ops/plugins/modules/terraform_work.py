@@ -92,9 +92,11 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._results import redact_results, redacted_failure
 from ..module_utils._terraform_work import StackUnusable, Work
 
 
+@redacted_failure
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -107,6 +109,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    redact_results(module)
     given = module.params
     work = Work(
         Path(given["source"]),

@@ -277,3 +277,43 @@ def test_J1_evidence_is_not_destroyed(evidence: list[str], known: list[str]) -> 
     said = redactor.redact_text(text)
     changed = [word for word in evidence if word not in said]
     assert not changed or re.search(r"(password|token|cookie|authorization|secret|://)[a-z-]*\"?[\s]*[:=>]", text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.recursive(
+        st.one_of(
+            st.sampled_from(
+                [SECRET, f"x{SECRET}", "password=hunter22", "hunter22", 12345678, None, True, "", "%", "\\"]
+            ),
+            st.text("ab %\\=:\n", max_size=12),
+        ),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=6),
+            st.dictionaries(
+                st.sampled_from(["a", "password", SECRET, "name", "value", "PGPASSWORD"]), inner, max_size=4
+            ),
+        ),
+        max_leaves=30,
+    )
+)
+def test_J1_an_object_is_redacted_text_by_text(value: object) -> None:
+    """However many texts are looked at at once: each becomes what it becomes alone."""
+    redactor = Redactor()
+    redactor.add("db-password", SECRET)
+    said = redactor.redact_object({"o": [value]})["o"][0]
+
+    def compare(before: object, after: object, key: str) -> None:
+        if isinstance(before, dict):
+            assert isinstance(after, dict)
+            for (name, item), (clean, cleaned) in zip(before.items(), after.items(), strict=True):
+                assert clean == redactor.redact_text(name)
+                compare(item, cleaned, "" if name == "value" else name)
+        elif isinstance(before, list):
+            for item, cleaned in zip(before, after, strict=True):  # type: ignore[call-overload]
+                compare(item, cleaned, key)
+        elif isinstance(before, str) and "pass" not in key.lower() and key:
+            assert after == redactor.redact_text(before)
+
+    compare(value, said, "a")
+    assert SECRET not in json.dumps(said, ensure_ascii=False) and "hunter22 " not in json.dumps(said)
