@@ -6,15 +6,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._evidence import STATUSES, Bundle, content_bytes, media_type_of
+from ._evidence import STATUSES, Bundle, BundleClosed, content_bytes, media_type_of
+from ._evidence_files import read_plain
+from ._locks import LockTimeout
 from ._names import rfc3339, utc_now
+from ._redaction import KEY_FILE
 
 _MAX_REASON = 400
 PHASE_ITEM = "phase.json"
@@ -22,10 +27,10 @@ PHASE_ITEM = "phase.json"
 
 @dataclass(frozen=True)
 class Item:
-    """One item, complete: what `Bundle.append` takes."""
+    """One item, complete: what `Bundle.append` takes. `data` is the content, or the path of a file that has it."""
 
     name: str
-    data: bytes
+    data: bytes | Path
     media_type: str
     status: str
     step: str
@@ -41,6 +46,8 @@ def item(spec: Mapping[str, Any]) -> Item:
     """
     name = str(spec.get("name") or "")
     rows = spec.get("rows") or _rows_of(spec.get("content"))
+    if not all({"id", "status"} <= set(row) for row in rows):
+        raise ValueError(f"a row of {name} has no id or no status")
     status = spec.get("status") or _status_of(rows, name)
     if status not in STATUSES:
         raise ValueError(f"the status {status!r} of {name} must be one of {', '.join(STATUSES)}")
@@ -80,11 +87,14 @@ def _status_of(rows: Iterable[Mapping[str, Any]], name: str) -> str:
     return "info"
 
 
-def _data(spec: Mapping[str, Any], rows: Any, name: str) -> bytes:
+def _data(spec: Mapping[str, Any], rows: Any, name: str) -> bytes | Path:
     if spec.get("src"):
         if spec.get("content") is not None:
             raise ValueError(f"{name} has both src and content")
-        return Path(str(spec["src"])).read_bytes()
+        path = Path(str(spec["src"]))
+        if not path.is_file():
+            raise ValueError(f"{name}: there is no plain file {path} on the host where the module runs")
+        return path
     content = spec.get("content")
     if content is None:
         if not rows:
@@ -115,26 +125,53 @@ def phase_item(phase: Mapping[str, Any]) -> Item:
     return Item(PHASE_ITEM, content_bytes(content), "application/json", "info", "all", meta)
 
 
-def capture(bundle: Bundle, items: Iterable[Item]) -> list[dict[str, Any]]:
-    """Appends in the given order; returns the manifest lines."""
-    return [
-        bundle.append(
+def capture(bundle: Bundle, items: Iterable[Item], lines: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """Appends in the given order; returns the manifest lines.
+
+    They are added to `lines` one by one, which so says how far it came when an error ends it.
+    """
+    lines = [] if lines is None else lines
+    for entry in items:
+        line = bundle.append(
             entry.name, entry.data, media_type=entry.media_type, status=entry.status, step=entry.step, meta=entry.meta
         )
-        for entry in items
-    ]
+        lines.append(line)
+    return lines
+
+
+def explained(exc: Exception) -> str:
+    """What an error of `Bundle.append` means, and what to do."""
+    if isinstance(exc, BundleClosed):
+        return f"{exc}; what happens from now on belongs into another run"
+    if isinstance(exc, LockTimeout):
+        return f"{exc}; nothing was added, run this again once it is free"
+    if not isinstance(exc, OSError):
+        return str(exc)
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{exc}: the bundle is as it was before; free space, then run this again"
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{exc}: the user with the id {os.geteuid()} may not write there; the bundle is as it was before"
+    if isinstance(exc, FileNotFoundError) and Path(str(exc.filename)).name == KEY_FILE:
+        return f"{exc}: the run-private folder is gone, as it is when a run has been closed"
+    return str(exc)
 
 
 def predicted(items: Iterable[Item]) -> list[dict[str, Any]]:
     """What `capture` would return, as far as it is known before: no place in the chain, no time, no redaction."""
-    return [
-        {
-            "name": entry.name,
-            "media_type": entry.media_type,
-            "bytes": len(entry.data),
-            "sha256": hashlib.sha256(entry.data).hexdigest(),
-            "status": entry.status,
-            "step": entry.step,
-        }
-        for entry in items
-    ]
+    lines = []
+    for entry in items:
+        digest, size = hashlib.sha256(), 0
+        for piece in read_plain(entry.data) if isinstance(entry.data, Path) else [entry.data]:
+            digest.update(piece)
+            size += len(piece)
+        lines.append(
+            {
+                "name": entry.name,
+                "media_type": entry.media_type,
+                "bytes": size,
+                "sha256": digest.hexdigest(),
+                "status": entry.status,
+                "step": entry.step,
+            }
+        )
+    return lines

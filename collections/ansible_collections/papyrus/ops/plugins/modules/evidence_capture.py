@@ -164,7 +164,6 @@ PHASE = {
 }
 
 
-@redacted_failure
 class QuietModule(AnsibleModule):
     """Shows name and step of each item instead of its contents, which belong into the bundle, redacted, alone."""
 
@@ -178,6 +177,7 @@ class QuietModule(AnsibleModule):
         super()._return_formatted(kwargs)
 
 
+@redacted_failure
 def main() -> None:
     module = QuietModule(
         argument_spec={
@@ -191,7 +191,7 @@ def main() -> None:
         mutually_exclusive=[("run", "bundle"), ("run", "private")],
         supports_check_mode=True,
     )
-    redact_results(module)
+    redact_results(module, unseen=("items",))
     given = module.params
     folder = given["bundle"] or given["run"]["folder"]
     private = given["private"] or (given["run"] or {}).get("private")
