@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,25 @@ from ._redaction import Redactor
 _open: list[Any] = []
 
 
-def redact_results(module: Any) -> Redactor:
+def redact_results(module: Any, *, unseen: Sequence[str] = ()) -> Redactor:
     """From here on results, messages, tracebacks and the arguments that Ansible repeats have no secret.
 
     Values that the run knows when the module ends are taken out as well, where it has the option `private` or `run`.
+    `unseen` arguments are left alone, as the module itself repeats nothing of them.
     """
     redactor = run_redactor(_private(module.params))
     end, fail = module.exit_json, module.fail_json
 
+    def clean_arguments() -> None:
+        shown = {name: value for name, value in module.params.items() if name not in unseen}
+        module.params.update(redactor.redact_object(shown))
+
     def exit_json(**result: Any) -> Any:
-        _clean(module, redactor)
+        clean_arguments()
         return end(**redactor.redact_object(result))
 
     def fail_json(msg: Any, **result: Any) -> Any:
-        _clean(module, redactor)
+        clean_arguments()
         given = result.pop("exception", None)
         if isinstance(given, BaseException):
             msg = f"{msg}: {given}"
@@ -74,7 +79,3 @@ def redacted_failure(main: Callable[[], None]) -> Callable[[], None]:
 def _private(options: Mapping[str, Any]) -> str:
     run = options.get("run")
     return str(options.get("private") or (run.get("private") if isinstance(run, Mapping) else "") or "")
-
-
-def _clean(module: Any, redactor: Redactor) -> None:
-    module.params.update(redactor.redact_object(dict(module.params)))
