@@ -70,7 +70,7 @@ options:
         description: Text as it is, anything else as JSON. A list becomes one line each in a C(.jsonl) item.
         type: raw
       src:
-        description: File with the content, on the host of the module. It may be of any size, it is never held in memory.
+        description: File with the content, on the host of the module. It may be of any size.
         type: path
       status:
         description: Result of the check that the item shows. By default that of O(items[].rows), else C(info).
