@@ -401,6 +401,11 @@ def test_J1_what_a_sweeper_deleted_later_is_found(tmp_path: Path, trail: Trail) 
     assert classes(claimed) == [("deleted-later", "tampered")]
 
 
+def test_J1_a_failed_run_that_claims_that_all_is_gone_is_held_to_it(tmp_path: Path, trail: Trail) -> None:
+    trail.drop("DeleteTargetGroup")
+    assert classes(look(bundle(tmp_path, result="FAILED"), trail)) == [("not-deleted", "tampered")]
+
+
 def test_J1_a_passed_run_cannot_leave_something_behind(tmp_path: Path, trail: Trail) -> None:
     trail.drop("DeleteTargetGroup")
     answer = look(bundle(tmp_path, gone=False, ids=IDS[:3]), trail)
