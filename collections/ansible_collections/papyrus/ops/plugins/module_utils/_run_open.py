@@ -19,6 +19,7 @@ from typing import Any
 from ._evidence import RUN_FILE, Bundle
 from ._guard_processes import Process
 from ._guard_socket import Client
+from ._known_secrets import secrets_of
 from ._lease import planned_names, write_lease
 from ._ledger import Ledger, ledger_place, open_ledger
 from ._names import RunId, check_prefix, new_run_id, rfc3339, tags, utc_now
@@ -130,8 +131,7 @@ def open_run(
     run["private"], run["socket"] = private, str(Path(private) / SOCKET_FILE)
     try:
         Redactor.prepare(private)
-        secret = environ.get("AWS_SECRET_ACCESS_KEY")
-        for kind, value in (("aws-secret-key", secret), ("aws-session-token", environ.get("AWS_SESSION_TOKEN"))):
+        for kind, value in secrets_of(environ, stack):
             if value:
                 Redactor.register(private, kind, value)
         content = run_json(run, options, facts, stack, environ, signer)
