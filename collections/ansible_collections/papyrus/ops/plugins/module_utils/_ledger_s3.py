@@ -44,22 +44,19 @@ class Place:
 
     @classmethod
     def parse(cls, where: str, owner: str = "") -> Place:
-        """ValueError for anything that is no address of a ledger. An owner in the address counts more than `owner`."""
+        """ValueError for anything that is no address of a ledger. An owner in the address counts more than `owner`,
+        which counts only when it is an account id: a run whose inventory is wrong gets its bundle as well.
+        """
         address, question, query = where.removeprefix("s3://").partition("?")
         bucket, dummy, prefix = address.partition("/")
         prefix = prefix.rstrip("/")
-        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else {}
-        owner = options.pop("owner", owner)
-        if (
-            options
-            or (question and not query)
-            or not _BUCKET.fullmatch(bucket)
-            or (owner and not _ACCOUNT.fullmatch(owner))
-        ):
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        known = _ACCOUNT.fullmatch(options.get("owner", owner))
+        if set(options) - {"owner"} or (question and not (options and known)) or not _BUCKET.fullmatch(bucket):
             raise ValueError(f"the ledger {where!r} is no address like {_FORM}")
         if not _PREFIX.fullmatch(prefix) or not {".", ".."}.isdisjoint(prefix.split("/")):
             raise ValueError(f"the ledger {where!r} needs a prefix of letters, digits and !_.*'()-/ : {_FORM}")
-        return cls(bucket, prefix, owner)
+        return cls(bucket, prefix, known[0] if known else "")
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}" + (f"?owner={self.owner}" if self.owner else "")

@@ -227,6 +227,7 @@ def test_N1_a_folder_that_cannot_be_written_is_refused_before_the_run(
         "s3://bucket/a?owner=1234",
         "s3://bucket/a?region=x",
         "s3://bucket/a?",
+        "s3://bucket/a?owner",
         "s3://bucket/a#b",
     ],
 )
@@ -238,7 +239,7 @@ def test_J1_what_is_no_address_is_refused(where: str) -> None:
 def test_J1_an_address_keeps_the_owner_of_the_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ledger_place("s3://bucket/a/b/", "123456789012") == "s3://bucket/a/b?owner=123456789012"
     assert ledger_place("s3://bucket/a?owner=210987654321", "123456789012") == "s3://bucket/a?owner=210987654321"
-    assert ledger_place("s3://bucket/a") == "s3://bucket/a"
+    assert ledger_place("s3://bucket/a") == ledger_place("s3://bucket/a", "not an account") == "s3://bucket/a"
     monkeypatch.chdir(tmp_path)
     assert ledger_place("ledger", "123456789012") == str(tmp_path / "ledger")
 
