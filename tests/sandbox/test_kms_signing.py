@@ -16,12 +16,12 @@ from tests.sandbox.support import CHECKOUT, Sandbox, refused, until
 
 sys.path.insert(0, str(CHECKOUT / "collections"))
 
-from ansible_collections.papyrus.ops.plugins.module_utils._dsse import (  # noqa: E402
+from ansible_collections.papyrus.ops.plugins.module_utils._dsse import (
     check_signature,
     parse_envelope,
     public_key,
 )
-from ansible_collections.papyrus.ops.plugins.module_utils._signers import (  # noqa: E402
+from ansible_collections.papyrus.ops.plugins.module_utils._signers import (
     OpenSigner,
     SignerError,
     open_signer,

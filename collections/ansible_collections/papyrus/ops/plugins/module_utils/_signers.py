@@ -21,6 +21,7 @@ from typing import Any
 
 from ._aws import AwsFailure, aws_call, client_factory, error_code
 from ._dsse import (
+    CRYPTOGRAPHY_IMPORT_ERROR,
     MAX_KEY_FILE,
     PAYLOAD_TYPE,
     BadKeyFile,
@@ -130,7 +131,8 @@ def open_signer(options: Mapping[str, Any], *, region: str = "") -> OpenSigner |
 def _library() -> Any:
     """securesystemslib.signer, imported when it is needed: it brings boto3, a third of a second."""
     try:
-        import cryptography  # noqa: F401
+        if CRYPTOGRAPHY_IMPORT_ERROR is not None:
+            raise CRYPTOGRAPHY_IMPORT_ERROR
         from securesystemslib import signer
     except ImportError as exc:
         raise SignerError(f"Signing needs the Python package securesystemslib[crypto]: {exc}") from exc

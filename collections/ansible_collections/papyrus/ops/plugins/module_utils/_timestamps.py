@@ -57,10 +57,10 @@ def request_timestamp(url: str, data: bytes, *, timeout: float = 20) -> bytes:
     request = builder.hash_algorithm(rfc3161_client.HashAlgorithm.SHA256).cert_request(cert_request=True).build()
     where = f"time stamping authority {url}"
     token = _within(timeout, lambda: _post(secure, host, port, target, request.as_bytes(), timeout), where)
-    response = _granted(token, where)
-    if response.tst_info.nonce != request.nonce:
-        raise TimestampError(f"The {where} answered another request (nonce {response.tst_info.nonce}).")
-    _check_imprint(response, data, where)
+    info = _granted(token, where).tst_info
+    if info.nonce != request.nonce:
+        raise TimestampError(f"The {where} answered another request (nonce {info.nonce}).")
+    _check_imprint(info, data, where)
     return token
 
 
@@ -76,7 +76,7 @@ def check_timestamp(token: bytes, data: bytes, roots_pem: bytes) -> dt.datetime:
     except ValueError as exc:
         raise TimestampError(f"The root certificates of the time stamping authority are no PEM: {exc}") from exc
     response = _granted(token, "time stamp")
-    _check_imprint(response, data, "time stamp")
+    _check_imprint(response.tst_info, data, "time stamp")
     builder = rfc3161_client.VerifierBuilder()
     for root in dict.fromkeys(roots):
         builder = builder.add_root_certificate(root)
@@ -104,14 +104,16 @@ def _granted(token: bytes, where: str) -> Any:
         name = _STATUSES[status] if status < len(_STATUSES) else str(status)
         raise TimestampError(f"The {where} did not grant it: {name}{f' ({ascii(said)[:300]})' if said else ''}.")
     try:
-        response.tst_info.gen_time  # noqa: B018 - parsed when it is asked for
+        has_token = response.tst_info is not None
     except (ValueError, TypeError) as exc:
         raise TimestampError(f"The {where} has no time stamp token: {exc}") from exc
+    if not has_token:
+        raise TimestampError(f"The {where} has no time stamp token.")
     return response
 
 
-def _check_imprint(response: Any, data: bytes, where: str) -> None:
-    imprint = response.tst_info.message_imprint
+def _check_imprint(info: Any, data: bytes, where: str) -> None:
+    imprint = info.message_imprint
     algorithm = imprint.hash_algorithm.dotted_string
     if algorithm not in _DIGESTS:
         raise TimestampError(f"The {where} uses a digest that is not accepted ({algorithm}).")
