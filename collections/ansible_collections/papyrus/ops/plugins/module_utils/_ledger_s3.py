@@ -21,7 +21,7 @@ from ._names import file_stamp, parse_run_id, rfc3339, utc_now
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
-_ACCOUNT = re.compile(r"\d{12}")
+_ACCOUNT = re.compile(r"[0-9]{12}")
 _TRIES = 4
 _AGAIN = ("ConditionalRequestConflict", "OperationAborted")
 _FORM = "s3://<bucket>/<prefix>, with ?owner=<account id> behind it when the bucket is not the run's account's"

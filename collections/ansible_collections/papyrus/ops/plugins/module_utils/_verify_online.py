@@ -29,7 +29,7 @@ SCAN_CALLS = 120
 """Look-ups at most for what is not found under the caller's name."""
 
 _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
-_ARN = re.compile(r"arn:aws[a-z-]*:(iam|sts)::(\d{12}):(.+)")
+_ARN = re.compile(r"arn:aws[a-z-]*:(iam|sts)::([0-9]{12}):(.+)")
 _WORSE = {"ok": 0, "incomplete": 1, "tampered": 2}
 _APPLY, _GONE = "terraform_apply.log", "alb_sg_verify_gone.json"
 # What the temporary stack creates under a name of the run (run.json, `names`).
