@@ -61,7 +61,7 @@ def verify(
     `identity` and `issuer` are for keyless signatures, `timestamp_roots` (PEM) for RFC 3161 time stamps.
 
     Returns `bundle`, `run_id`, `result` (ok, tampered, incomplete, mismatch), `exit_code`, `findings` (`class`, `path`,
-    `seq`, `reason`), `items` (`seq`, `name`, `path`, `class`), `counts` by class, `signature` (`class`, `keyid`,
+    `seq`, `reason`), `files` (items: `seq`, `name`, `path`, `class`), `counts` by class, `signature` (`class`, `keyid`,
     `trust`, `identity`, `reason`), `verdict`, `image`, `sealed` (the seal's own words), `timestamps`, `sha256` (of
     `run`, `manifest`, its last line `head`, `attestation`), `ledger` and `online` (None: not asked).
 
@@ -117,7 +117,7 @@ def _said(case: Case, timestamps: list[dict[str, Any]]) -> dict[str, Any]:
         "result": result,
         "exit_code": EXIT_CODES[result],
         "findings": [finding.as_dict() for finding in case.findings],
-        "items": [
+        "files": [
             {"seq": item.seq, "name": item.name, "path": item.path, "class": item.kind} for item in case.items.values()
         ],
         "counts": dict(sorted(counts.items())),

@@ -145,7 +145,7 @@ def strict_object(raw: bytes) -> dict[str, Any]:
 
 
 def _count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= _MAX_NUMBER
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER
 
 
 def _hash(value: Any) -> bool:

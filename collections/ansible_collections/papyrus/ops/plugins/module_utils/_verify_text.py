@@ -72,7 +72,7 @@ def _bundle(bundle: Mapping[str, Any]) -> Iterator[str]:
             found = bundle[part]["findings"]
             yield from _findings([(f["class"], label, f["reason"]) for f in found])
     yield f"  bundle     {bundle['bundle']}"
-    yield f"  items      {bundle['counts']['ok']} of {len(bundle['items'])} as they were written"
+    yield f"  items      {bundle['counts']['ok']} of {len(bundle['files'])} as they were written"
     if bundle["image"]:
         yield f"  image      {bundle['image']}"
     yield from _seal(bundle)

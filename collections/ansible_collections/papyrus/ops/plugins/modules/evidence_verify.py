@@ -138,7 +138,7 @@ bundles:
   contains:
     bundle:
       description: Its folder.
-      type: path
+      type: str
       sample: docs/evidence/runs/20260131T120000Z-abc234
     run_id:
       description: The run, empty when that is not known.
@@ -162,7 +162,7 @@ bundles:
           path: 20260131T120105Z_healthz.log
           seq: 7
           reason: has other bytes
-    items:
+    files:
       description: Every item with its class.
       type: list
       elements: dict

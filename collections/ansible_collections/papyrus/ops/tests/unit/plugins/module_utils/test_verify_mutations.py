@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._verify import verify
-from ansible_collections.papyrus.ops.tests.unit.bundle_mutations import MUTATIONS, NotThisOne, Scene
+from ansible_collections.papyrus.ops.tests.unit.bundle_mutations import NotThisOne, Scene
+from ansible_collections.papyrus.ops.tests.unit.bundle_mutations_signed import MUTATIONS
 from ansible_collections.papyrus.ops.tests.unit.sealed_bundles import Key, copy_by_links, make_key, sealed_bundle
 
 SEED = int(os.environ.get("PAPYRUS_SEED", "20260131"))
@@ -71,7 +72,7 @@ def untouched(root: Path, key: Key, count: int, first: int = 0) -> Iterator[Path
         folder = sealed_bundle(root, random.Random(f"{SEED}/untouched/{number}"), key)
         result = verify(folder, [key.trusted])
         assert (result["result"], result["findings"]) == ("ok", []), f"bundle {number} (seed {SEED})"
-        assert result["counts"] == {"ok": len(result["items"])}
+        assert result["counts"] == {"ok": len(result["files"])}
         yield folder
 
 

@@ -163,7 +163,7 @@ def test_N4_the_json_has_everything(folder: Path, key: Key, capsys: pytest.Captu
     [bundle] = answer["bundles"]
     [finding] = bundle["findings"]
     assert (finding["class"], finding["path"], finding["seq"]) == ("invalid", path, 1)
-    assert [item["class"] for item in bundle["items"] if item["path"] == path] == ["invalid"]
+    assert [item["class"] for item in bundle["files"] if item["path"] == path] == ["invalid"]
 
 
 def test_N4_all_bundles_of_a_folder_are_found(
