@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SANDBOX_ROOT = Path(os.environ.get("PAPYRUS_SANDBOX_ROOT", CHECKOUT))
@@ -95,6 +99,42 @@ class Smoke:
     def rows(self) -> dict[str, dict[str, Any]]:
         """The rows of the preflight by id."""
         return {row["id"]: row for row in json.loads(self.item("preflight.json"))["rows"]}
+
+    @property
+    def statement(self) -> dict[str, Any]:
+        """What was signed, after sums, signature and subjects were checked without the product's code."""
+        sums = subprocess.run(
+            ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"],
+            cwd=self.bundle, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert sums.returncode == 0, sums.stdout + sums.stderr
+        envelope = json.loads((self.bundle / "attestation.dsse.json").read_bytes())
+        kind, payload = envelope["payloadType"].encode(), base64.b64decode(envelope["payload"])
+        key = load_pem_public_key(Path(facts()["signing_public_key"]).read_bytes())
+        assert isinstance(key, Ed25519PublicKey)
+        signed = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+        key.verify(base64.b64decode(envelope["signatures"][0]["sig"]), signed)
+        statement: dict[str, Any] = json.loads(payload)
+        subjects = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
+        for name in ("manifest.jsonl", "SHA256SUMS"):
+            assert subjects[name] == sha256((self.bundle / name).read_bytes()).hexdigest(), name
+        assert statement["predicate"]["result"] == self.verdict["result"]
+        return statement
+
+    @property
+    def closed(self) -> dict[str, Any]:
+        """The end of the run in its ledger, a folder; it has the hash of the attestation."""
+        path = self.evidence_root.parent / "ledger" / f"{self.run_id}.closed.json"
+        entry: dict[str, Any] = json.loads(path.read_bytes())
+        assert entry["attestation_sha256"] == sha256((self.bundle / "attestation.dsse.json").read_bytes()).hexdigest()
+        return entry
+
+    @property
+    def sealed(self) -> dict[str, Any]:
+        """Who sealed how, as the statement says it."""
+        [described] = [each for each in self.statement["predicate"]["configuration"] if each["name"] == "seal"]
+        says: dict[str, Any] = described["annotations"]
+        return says
 
     @property
     def run_id(self) -> str:
@@ -177,8 +217,19 @@ class RunningSmoke:
         while not any('"verdict.json"' in m.read_text("utf-8") for m in self.evidence_root.glob("*/manifest.jsonl")):
             assert time.monotonic() < deadline, f"no verdict from the guard in {timeout} s:\n{self.output[-4000:]}"
             time.sleep(0.2)
-        time.sleep(1)  # the guard removes the private folder after the verdict
+        while private_folders(smoke.run_id):  # the last thing that the guard does, after the seal
+            assert time.monotonic() < deadline, f"{private_folders(smoke.run_id)} is still there"
+            time.sleep(0.2)
+        deadline = time.monotonic() + 15
+        while processes_of(smoke.run_id) and time.monotonic() < deadline:  # its last words
+            time.sleep(0.2)
         return smoke
+
+
+def private_folders(run_id: str) -> list[Path]:
+    """Run-private folders of a run that are there."""
+    roots = {tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR", "")} - {""}
+    return [found for root in roots for found in Path(root).glob(f"papyrus-{run_id.rsplit('-', 1)[1]}-*")]
 
 
 def run_smoke(folder: Path, variables: dict[str, Any], *arguments: str, timeout: float = 400) -> Smoke:

@@ -91,6 +91,20 @@ def test_smoke_passes_with_every_item_of_evidence(passed: harness.Smoke) -> None
     assert str(passed.bundle) in passed.output
 
 
+def test_J1_the_run_is_sealed_about_the_image_in_ecr_and_leaves_no_private_folder(passed: harness.Smoke) -> None:
+    digest = json.loads(passed.item("binding.json"))["image"]["digest"]
+    statement = passed.statement
+    assert f"sha256:{statement['subject'][0]['digest']['sha256']}" == digest
+    assert statement["predicate"]["failedTests"] == []
+    described = {each["name"]: each for each in statement["predicate"]["configuration"]}
+    assert described["taskDefinition"]["uri"] == json.loads(passed.item("ecs_task.json"))[0]["task_definition"]
+    assert described["run"]["annotations"]["callerArn"] == f"arn:aws:iam::{harness.facts()['account_id']}:root"
+    assert len(described["terraformPlan"]["digest"]["sha256"]) == 64
+    assert (passed.sealed["by"], passed.sealed["afterCrash"], passed.sealed["note"]) == ("run", False, "")
+    assert f"papyrus_verify_bundle={passed.bundle}" in passed.output
+    assert harness.private_folders(passed.run_id) == []
+
+
 def test_J1_the_run_says_who_asked_with_what_and_from_which_commit(passed: harness.Smoke) -> None:
     run = json.loads((passed.bundle / "run.json").read_text("utf-8"))
     command = ["git", "rev-parse", "HEAD"]
@@ -216,6 +230,14 @@ def test_N1_two_runs_at_once_on_one_service_share_nothing(tmp_path: Path) -> Non
     first, second = [run.end() for run in running]
     assert (first.exit_code, second.exit_code) == (0, 0), first.output[-3000:] + second.output[-3000:]
     assert left_behind(first.run_id) + left_behind(second.run_id) == []
+
+
+def test_J1_a_signing_key_that_is_not_there_is_refused_before_anything_exists(tmp_path: Path) -> None:
+    smoke = run_smoke(tmp_path, {"papyrus_signer": {"type": "file", "private_key": str(tmp_path / "no.pem")}})
+    assert smoke.exit_code not in (0, 4)
+    assert f"Nothing was begun. There is no signing key {tmp_path}/no.pem" in smoke.output
+    assert smoke.bundles == []
+    assert not (tmp_path / "ledger").exists()
 
 
 def test_check_mode_predicts_and_writes_nothing(tmp_path: Path) -> None:

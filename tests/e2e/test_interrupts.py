@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, SIGKILL and an unreachable host: the guard takes everything down and completes the bundle."""
+"""Ctrl-C, SIGTERM, SIGKILL and an unreachable host: the guard takes everything down, completes and seals the bundle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from . import harness
-from .harness import RunningSmoke, left_behind, processes_of
+from .harness import RunningSmoke, left_behind, private_folders, processes_of
 
 PHASES = {
     "apply": "Wait for the temporary ALB",
@@ -19,13 +19,18 @@ PHASES = {
 
 
 def taken_down_by_the_guard(running: RunningSmoke) -> harness.Smoke:
-    """Require a FAILED verdict from the guard, and nothing and no process left."""
+    """Require a FAILED verdict, sealed by the guard and in the ledger; nothing left, no process, no private folder."""
     smoke = running.end_by_guard()
     assert smoke.exit_code != 0
     assert smoke.verdict["result"] == "FAILED"
     assert smoke.verdict["first_failure"]["cause"]
     assert left_behind(smoke.run_id) == []
     assert processes_of(smoke.run_id) == []
+    assert private_folders(smoke.run_id) == []
+    assert smoke.closed["result"] == "FAILED"
+    says = smoke.sealed
+    assert (says["by"], says["afterCrash"], says["trust"]) == ("guard", True, "self-asserted")
+    assert smoke.statement["predicate"]["failedTests"][0].startswith(smoke.verdict["first_failure"]["step"])
     return smoke
 
 

@@ -35,6 +35,7 @@ def refused(folder: Path, variables: dict[str, Any], row: str, *words: str) -> h
     assert "\n" not in found["reason"]
     assert left_behind(smoke.run_id) == []
     assert "terraform_apply.log" not in [line["name"] for line in smoke.lines]
+    assert smoke.statement["predicate"]["failedTests"][0].startswith("B preflight.json ")
     return smoke
 
 

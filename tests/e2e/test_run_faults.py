@@ -39,6 +39,7 @@ def failed(smoke: harness.Smoke, *words: str) -> None:
     assert cause.splitlines()[0][:100] in smoke.output.replace('\\"', '"')
     assert left_behind(smoke.run_id) == []
     assert processes_of(smoke.run_id) == []
+    assert smoke.statement["predicate"]["result"] == "FAILED" == smoke.closed["result"]
 
 
 @contextlib.contextmanager
@@ -122,6 +123,7 @@ def test_C6_destroy_failing_always_says_what_to_delete_by_hand(tmp_path: Path) -
     assert smoke.exit_code != 0
     assert smoke.verdict["result"] == "FAILED"
     assert smoke.verdict["failed_destroy"]
+    assert smoke.statement["predicate"]["failedTests"][:2] == ["C6 run C6", "C6 terraform_destroy.log C6"]
     balancer = next(name for name in left if ":loadbalancer/" in name)
     assert "delete-load-balancer" in smoke.output
     assert balancer in smoke.output
