@@ -242,7 +242,7 @@ def _tunnel(sock: socket.socket, target: str, remaining: Callable[[], float]) ->
         sock.settimeout(remaining())
         byte = sock.recv(1)  # byte by byte, so that nothing of the tunnel is swallowed
         if not byte or len(head) > 16384:
-            raise http.client.HTTPException(f"the proxy broke off: {head[:80]!r}")
+            raise http.client.HTTPException(f"the proxy broke off: {head!r}")
         head += byte
     status_line = head.split(b"\r\n", 1)[0].decode("iso-8859-1")
     parts = status_line.split(" ", 2)
@@ -275,7 +275,7 @@ def _why(phase: str, exc: BaseException) -> str:
         missing = f", {exc.expected} bytes missing" if exc.expected else ""
         return f"broke off in the body after {len(exc.partial)} bytes{missing}"
     if isinstance(exc, http.client.BadStatusLine):
-        return f"does not speak HTTP: {str(exc)[:120]!r}"
+        return f"does not speak HTTP: {str(exc)!r}"
     if isinstance(exc, http.client.HTTPException):
         return f"sent a malformed answer: {exc}" if phase != "proxy" else str(exc)
     return str(getattr(exc, "strerror", None) or exc)

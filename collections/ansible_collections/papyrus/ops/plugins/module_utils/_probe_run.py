@@ -15,6 +15,10 @@ from typing import Any
 from ._probe import Answer, ProbeFailure, fetch
 from ._probe_request import Address, BadRequest, Request, resolve
 
+Clean = Callable[[str], str]
+"""Takes secrets out of a text; before it is cut short, as no part of one is known for what it is."""
+
+_LONGEST = 400
 UNSET: Any = object()
 """Stands for an expectation that was not given; None is a JSON value (null)."""
 
@@ -76,33 +80,42 @@ def _same_number(expected: Any, found: Any) -> bool:
     return isinstance(expected, (int, float)) and isinstance(found, (int, float)) and expected == found
 
 
-def json_differences(expected: Any, found: Any, path: str = "$") -> list[str]:
+def json_differences(expected: Any, found: Any, path: str = "$", clean: Clean = str) -> list[str]:
     """Where `found` does not contain `expected`: objects may have more keys, lists and values must be equal."""
     if isinstance(expected, Mapping):
         if not isinstance(found, Mapping):
-            return [f"{path} is {_brief(found)}, expected is an object"]
+            return [f"{path} is {_brief(found, clean)}, expected is an object"]
         differences: list[str] = []
         for key, value in expected.items():
             where = f"{path}.{key}"
-            differences += json_differences(value, found[key], where) if key in found else [f"{where} is missing"]
+            differences += (
+                json_differences(value, found[key], where, clean) if key in found else [f"{where} is missing"]
+            )
         return differences
     if isinstance(expected, list):
         if not isinstance(found, list) or len(expected) != len(found):
-            return [f"{path} is {_brief(found)}, expected is {_brief(expected)}"]
+            return [f"{path} is {_brief(found, clean)}, expected is {_brief(expected, clean)}"]
         return [
             difference
             for index, (left, right) in enumerate(zip(expected, found, strict=True))
-            for difference in json_differences(left, right, f"{path}[{index}]")
+            for difference in json_differences(left, right, f"{path}[{index}]", clean)
         ]
-    return [] if same_json(expected, found) else [f"{path} is {_brief(found)}, expected is {_brief(expected)}"]
+    return (
+        []
+        if same_json(expected, found)
+        else [f"{path} is {_brief(found, clean)}, expected is {_brief(expected, clean)}"]
+    )
 
 
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+def _brief(value: Any, clean: Clean) -> str:
+    return _cut(clean(repr(value)), 80)
 
 
-def mismatches(expect: Expect, answer: Answer) -> list[str]:
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}…"
+
+
+def mismatches(expect: Expect, answer: Answer, clean: Clean = str) -> list[str]:
     """Each expectation that the answer does not meet, one sentence each; [] when it is good."""
     problems: list[str] = []
     if expect.status and answer.status not in expect.status:
@@ -110,29 +123,31 @@ def mismatches(expect: Expect, answer: Answer) -> list[str]:
         problem = f"status is {answer.status}, expected is {wanted}"
         location = answer.header("location")
         if 300 <= answer.status < 400 and location:
-            problem += f" (a redirect to {location}, which is not followed)"
+            problem += f" (a redirect to {clean(location)}, which is not followed)"
         problems.append(problem)
     for name, pattern in expect.headers.items():
         value = answer.header(name)
         if value is None:
             problems.append(f"header {name} is missing")
         elif not re.search(pattern, value):
-            problems.append(f"header {name} is {_brief(value)}, expected is /{pattern}/")
+            problems.append(f"header {name} is {_brief(value, clean)}, expected is /{pattern}/")
     if expect.json is not UNSET or expect.json_exact is not UNSET:
-        problems += _json_problems(expect, answer)
+        problems += _json_problems(expect, answer, clean)
     if expect.body_contains is not None and expect.body_contains.encode() not in answer.body:
-        problems.append(f"the body does not contain {_brief(expect.body_contains)}")
+        problems.append(f"the body does not contain {_brief(expect.body_contains, clean)}")
     return problems
 
 
-def _json_problems(expect: Expect, answer: Answer) -> list[str]:
+def _json_problems(expect: Expect, answer: Answer, clean: Clean) -> list[str]:
     try:
         parsed = answer.parsed()
     except ValueError as exc:
-        return [f"the body is not JSON ({exc}): {_brief(answer.text if answer.text is not None else answer.body)}"]
-    problems = [] if expect.json is UNSET else json_differences(expect.json, parsed)
+        return [
+            f"the body is not JSON ({exc}): {_brief(answer.text if answer.text is not None else answer.body, clean)}"
+        ]
+    problems = [] if expect.json is UNSET else json_differences(expect.json, parsed, clean=clean)
     if expect.json_exact is not UNSET and not same_json(expect.json_exact, parsed):
-        problems.append(f"the JSON is {_brief(parsed)}, expected is exactly {_brief(expect.json_exact)}")
+        problems.append(f"the JSON is {_brief(parsed, clean)}, expected is exactly {_brief(expect.json_exact, clean)}")
     return problems
 
 
@@ -149,6 +164,7 @@ class Prober:
         sleep: Callable[[float], None] = time.sleep,
         fetch_one: Callable[..., Answer] = fetch,
         resolve_name: Callable[..., Any] = resolve,
+        clean: Clean = str,
     ) -> None:
         self.request = request
         self.expect = expect
@@ -157,6 +173,7 @@ class Prober:
         self.sleep = sleep
         self.fetch_one = fetch_one
         self.resolve_name = resolve_name
+        self.clean = clean
 
     def run(self) -> Probe:
         """Never raises for what network or server do."""
@@ -214,10 +231,10 @@ class Prober:
                     dns_seconds=dns_seconds,
                 )
             except ProbeFailure as exc:
-                reason = exc.reason
+                reason = _cut(self.clean(exc.reason), _LONGEST)
                 if exc.phase != "connect":
                     return None, reason
             else:
-                problems = mismatches(self.expect, answer)
+                problems = mismatches(self.expect, answer, self.clean)
                 return answer, f"{answer.remote}: {'; '.join(problems)}" if problems else ""
         return None, reason

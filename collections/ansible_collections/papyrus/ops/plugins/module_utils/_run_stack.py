@@ -145,7 +145,8 @@ class StackRun:
 
     def terraform(self, log: Path) -> Terraform:
         env = environment(self._environ, self.stack.environment, self.private / "tf")
-        return Terraform(self.stack.binary, self.folder, env, self._runner, log)
+        clean = Redactor(self.private).redact_text
+        return Terraform(self.stack.binary, self.folder, env, self._runner, log, clean)
 
     def prepare(self) -> None:
         """Makes the run's own copy of the stack, with its variables in a file that nobody else can read (C2)."""

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -157,14 +157,26 @@ def environment(
 
 
 class Terraform:
-    """The commands of one stack copy. Variables come from `*.auto.tfvars.json` in the folder, never from argv."""
+    """The commands of one stack copy. Variables come from `*.auto.tfvars.json` in the folder, never from argv.
 
-    def __init__(self, binary: str, folder: Path, env: Mapping[str, str], runner: Runner, log: Path) -> None:
+    `clean` takes secrets out of what a command has said, before an error is cut out of it. The log has all of it.
+    """
+
+    def __init__(
+        self,
+        binary: str,
+        folder: Path,
+        env: Mapping[str, str],
+        runner: Runner,
+        log: Path,
+        clean: Callable[[str], str] = str,
+    ) -> None:
         self.binary = binary
         self.folder = folder
         self.env = dict(env)
         self._runner = runner
         self._log = log
+        self._clean = clean
 
     def init(self, timeout: float = 300) -> Ran:
         return self._run("init", "-input=false", "-no-color", timeout=timeout)
@@ -210,7 +222,7 @@ class Terraform:
             how = " after one SIGINT" if ran.interrupted else ""
             how += ", then killed" if ran.killed else ""
             file.write(f"\n# exit code {ran.returncode} after {ran.seconds:.1f} s{how}\n\n".encode())
-        return ran
+        return replace(ran, output=self._clean(ran.output))
 
     def _capture(self, *arguments: str, timeout: float) -> bytes:
         return capture([self.binary, *arguments], cwd=self.folder, env=self.env, timeout=timeout)

@@ -89,6 +89,9 @@ options:
     description: Path of the health check, for the diagnosis. That of the target group when left out.
     type: str
     default: ''
+  private:
+    description: The run's private folder. Secrets that the run knows are taken out of the result.
+    type: path
   diagnose_security_groups:
     description:
       - Security groups to look at when a target does not answer in time.
@@ -207,6 +210,7 @@ ARGUMENTS = {
     "cluster": {"type": "str"},
     "task_arns": {"type": "list", "elements": "str", "default": []},
     "health_path": {"type": "str", "default": ""},
+    "private": {"type": "path"},
     "diagnose_security_groups": {"type": "dict", "options": {"load_balancer": GROUPS, "tasks": GROUPS}},
 }
 

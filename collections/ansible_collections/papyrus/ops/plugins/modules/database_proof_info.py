@@ -94,6 +94,9 @@ options:
         description: Result of M(papyrus.ops.ecs_task_run).
         type: dict
         default: {}
+  private:
+    description: The run's private folder. Secrets that the run knows are taken out of the result.
+    type: path
   read_back:
     description: Rows and marks, read after both writes.
     type: dict
@@ -183,6 +186,7 @@ ARGUMENTS = {
     "images": {"type": "list", "elements": "list", "default": []},
     "behind": {"type": "list", "elements": "str", "default": []},
     "skip": {"type": "str", "default": ""},
+    "private": {"type": "path"},
     "cli": {
         "type": "dict",
         "options": {

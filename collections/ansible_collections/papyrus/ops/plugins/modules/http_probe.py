@@ -112,6 +112,9 @@ options:
   ca_file:
     description: CA certificates for TLS. Those of the system when left out.
     type: path
+  private:
+    description: The run's private folder. Secrets that the run knows are taken out of the result.
+    type: path
   fail:
     description: Whether an answer that is not as expected fails the task.
     type: bool
@@ -218,6 +221,7 @@ ARGUMENTS = {
     "retry_interval": {"type": "float", "default": 1},
     "max_body": {"type": "int", "default": 1024 * 1024},
     "ca_file": {"type": "path"},
+    "private": {"type": "path"},
     "fail": {"type": "bool", "default": True},
 }
 
@@ -232,7 +236,7 @@ def expectation(asked: dict) -> _probe_run.Expect:
 @redacted_failure
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    redact_results(module)
+    redactor = redact_results(module)
     asked = module.params
     try:
         request = _probe_request.build(
@@ -253,7 +257,7 @@ def main() -> None:
     settings = _probe_run.Settings(
         **{name: asked[name] for name in _probe_run.Settings.__dataclass_fields__},
     )
-    probe = _probe_run.Prober(request, expect, settings).run()
+    probe = _probe_run.Prober(request, expect, settings, clean=redactor.redact_text).run()
     rest.update(responses=probe.responses, failures=probe.failures, resolution=probe.resolution)
     if not probe.ok and asked["fail"]:
         module.fail_json(msg=probe.reason, step="D1", ok=False, reason=probe.reason, **rest)

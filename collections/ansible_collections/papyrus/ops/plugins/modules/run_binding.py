@@ -132,6 +132,9 @@ options:
     description: Seconds for all requests.
     type: float
     default: 60
+  private:
+    description: The run's private folder. Secrets that the run knows are taken out of the result.
+    type: path
   fail:
     description: Whether a link that does not hold fails the task.
     type: bool
@@ -240,6 +243,7 @@ ARGUMENTS = {
     "least": {"type": "int", "default": 4},
     "most": {"type": "int", "default": 40},
     "timeout": {"type": "float", "default": 60},
+    "private": {"type": "path"},
     "fail": {"type": "bool", "default": True},
 }
 
@@ -253,7 +257,7 @@ def subject_of(asked: dict) -> _binding_look.Subject:
     return _binding_look.Subject(headers=headers, **kept)
 
 
-def prober_of(asked: dict) -> _probe_run.Prober:
+def prober_of(asked: dict, clean: _probe_run.Clean) -> _probe_run.Prober:
     request = _probe_request.build(
         asked["url"],
         secret_headers=asked["secret_headers"],
@@ -261,13 +265,13 @@ def prober_of(asked: dict) -> _probe_run.Prober:
         proxy=asked["proxy"],
     )
     settings = _probe_run.Settings(timeout=asked["request_timeout"], every_address=True, ca_file=asked["ca_file"])
-    return _probe_run.Prober(request, _probe_run.Expect(status=()), settings)
+    return _probe_run.Prober(request, _probe_run.Expect(status=()), settings, clean=clean)
 
 
 @redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    redact_results(module)
+    redactor = redact_results(module)
     asked = module.params
     if module.check_mode:
         reason = f"check mode: the identity chain of {asked['service']} is left out"
@@ -293,7 +297,7 @@ def main() -> None:
             calls,
             subject_of(asked),
             image_of,
-            prober_of(asked).run,
+            prober_of(asked, redactor.redact_text).run,
             asked["url"],
             asked["registered"],
             asked["answers"],
