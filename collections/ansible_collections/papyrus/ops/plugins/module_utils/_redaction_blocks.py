@@ -29,7 +29,8 @@ class Span(NamedTuple):
 
 
 Find = Callable[[bytes, int], Iterable[Span]]
-"""(data, context) → spans which begin behind the first `context` bytes. None is longer than the reach."""
+"""(data, context) → spans, of which those that begin in the first `context` bytes are not used; none is longer than the
+reach."""
 
 Token = Callable[[str, bytes], bytes]
 
@@ -63,7 +64,7 @@ class Blocks:
         context = len(self._context)
         with memoryview(self._kept) as kept:
             data = self._context + bytes(kept[:length])
-        spans = sorted(self._find(data, context))
+        spans = sorted(span for span in self._find(data, context) if span.begin >= context)  # not what is done
         decided += context
         for span in spans:
             if span.begin < decided < span.end:
