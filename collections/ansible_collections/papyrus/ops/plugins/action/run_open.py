@@ -18,7 +18,9 @@ from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as core_version
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import BundleError
 from ansible_collections.papyrus.ops.plugins.module_utils._guard_processes import process
+from ansible_collections.papyrus.ops.plugins.module_utils._known_secrets import check_task_environment
 from ansible_collections.papyrus.ops.plugins.module_utils._ledger import LedgerError
+from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.module_utils._run_open import (
     OpenError,
     check_open,
@@ -72,7 +74,8 @@ class ActionModule(ActionBase):
         for name, value in options.items():
             text = json.dumps(value, ensure_ascii=False)
             if text != text.encode("utf-8", "replace").decode():
-                raise AnsibleActionFail(f"{name} holds bytes that are no UTF-8, so nothing was begun: {text!a}")
+                shown = Redactor().redact_text(ascii(text))
+                raise AnsibleActionFail(f"{name} holds bytes that are no UTF-8, so nothing was begun: {shown}")
         try:
             environ = self._environment()
             os.environ.update(environ)  # for boto3; this worker is a process of this task alone
@@ -100,6 +103,7 @@ class ActionModule(ActionBase):
         """The controller's environment with `environment:` of play, block and task over it, as modules get it."""
         own: dict[str, Any] = {}
         self._compute_environment_string(own)
+        check_task_environment(own)
         return {**os.environ, **{str(key): str(value) for key, value in own.items()}}
 
 

@@ -26,6 +26,7 @@ from ._evidence import VERDICT, content_bytes
 from ._guard_processes import Family, Process, Terminal, Watch, describe_process, process
 from ._guard_socket import Server
 from ._names import rfc3339, utc_now
+from ._results import run_redactor
 from ._run_end import finish, last_phase, remove_private, short_values
 from ._run_settings import GUARD_LOG, Settings, write_guard_process
 from ._run_stack import StackRun
@@ -70,6 +71,7 @@ class Guard:
         self._log = log or _log
         self._clients = clients or self._own_clients
         self._terminal = terminal
+        self._redactor = run_redactor(settings.private)
         self.stack = None
         if settings.stack is not None:
             self.stack = StackRun(settings, self._clients, log=self._log)
@@ -277,6 +279,7 @@ class Guard:
         )
 
     def _say(self, text: str) -> None:
+        text = self._redactor.redact_text(text)
         self._log(text)
         if self._terminal is not None:
             self._terminal.say(text)

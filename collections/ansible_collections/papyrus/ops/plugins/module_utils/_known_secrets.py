@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from ._redaction_known import MIN_LENGTH
 from ._run_settings import Stack
 
 _AWS = {
@@ -37,6 +38,21 @@ def secrets_of(environ: Mapping[str, str], stack: Stack | None) -> Iterator[tupl
         yield from _of_data(stack.variables)
         yield from _of_data(stack.backend)
         yield from _of_variables(stack.environment)
+
+
+def check_task_environment(variables: Mapping[str, Any]) -> None:
+    """ValueError when an AWS secret is in the `environment` of play, block or task.
+
+    Ansible writes that into the command line of every task, which -vvv prints and every user of the host can read.
+    A placeholder of a local AWS is shorter than what is searched for.
+    """
+    found = sorted(name for name, value in variables.items() if name.lower() in _AWS and len(str(value)) >= MIN_LENGTH)
+    if found:
+        raise ValueError(
+            f"{', '.join(found)} must not be in papyrus_aws_environment: Ansible makes a task's environment a part of "
+            "its command line, which -vvv prints and other users of this host can read. Give it to ansible-playbook as "
+            "an environment variable, or set AWS_PROFILE"
+        )
 
 
 def _of_variables(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:

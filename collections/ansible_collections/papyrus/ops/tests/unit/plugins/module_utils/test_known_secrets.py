@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.papyrus.ops.plugins.module_utils._known_secrets import secrets_of
+from ansible_collections.papyrus.ops.plugins.module_utils._known_secrets import check_task_environment, secrets_of
 from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import Stack
 
 SECRETS = {
@@ -91,3 +91,13 @@ def test_J1_a_broken_profile_is_the_sdks_matter(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"\xff\xfe no section\n[")
     assert list(secrets_of({"AWS_SHARED_CREDENTIALS_FILE": str(file), "HOME": str(tmp_path)}, None)) == []
+
+
+def test_J1_an_aws_secret_in_a_tasks_environment_is_refused() -> None:
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "aws_security_token"):
+        with pytest.raises(ValueError, match=f"{name} must not be in papyrus_aws_environment") as refused:
+            check_task_environment({name: "wJalrXUtnFEMI/K7"})
+        assert "wJalr" not in str(refused.value)
+    check_task_environment(
+        {"AWS_SECRET_ACCESS_KEY": "test", "AWS_PROFILE": "release", "AWS_ACCESS_KEY_ID": "AKIA0123456"}
+    )
