@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -102,6 +104,10 @@ class Smoke:
 
     @property
     def statement(self) -> dict[str, Any]:
+        """What was signed, by the local AWS's key for evidence."""
+        return self.statement_by(Path(facts()["signing_public_key"]).read_bytes())
+
+    def statement_by(self, pem: bytes) -> dict[str, Any]:
         """What was signed, after sums, signature and subjects were checked without the product's code."""
         sums = subprocess.run(
             ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"],
@@ -110,10 +116,13 @@ class Smoke:
         assert sums.returncode == 0, sums.stdout + sums.stderr
         envelope = json.loads((self.bundle / "attestation.dsse.json").read_bytes())
         kind, payload = envelope["payloadType"].encode(), base64.b64decode(envelope["payload"])
-        key = load_pem_public_key(Path(facts()["signing_public_key"]).read_bytes())
-        assert isinstance(key, Ed25519PublicKey)
         signed = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
-        key.verify(base64.b64decode(envelope["signatures"][0]["sig"]), signed)
+        key, signature = load_pem_public_key(pem), base64.b64decode(envelope["signatures"][0]["sig"])
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
+        else:
+            assert isinstance(key, Ed25519PublicKey)
+            key.verify(signature, signed)
         statement: dict[str, Any] = json.loads(payload)
         subjects = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
         for name in ("manifest.jsonl", "SHA256SUMS"):
@@ -132,9 +141,7 @@ class Smoke:
     @property
     def sealed(self) -> dict[str, Any]:
         """Who sealed how, as the statement says it."""
-        [described] = [each for each in self.statement["predicate"]["configuration"] if each["name"] == "seal"]
-        says: dict[str, Any] = described["annotations"]
-        return says
+        return seal_of(self.statement)
 
     @property
     def run_id(self) -> str:
@@ -224,6 +231,13 @@ class RunningSmoke:
         while processes_of(smoke.run_id) and time.monotonic() < deadline:  # its last words
             time.sleep(0.2)
         return smoke
+
+
+def seal_of(statement: dict[str, Any]) -> dict[str, Any]:
+    """Who sealed how, as a statement says it."""
+    [described] = [each for each in statement["predicate"]["configuration"] if each["name"] == "seal"]
+    says: dict[str, Any] = described["annotations"]
+    return says
 
 
 def private_folders(run_id: str) -> list[Path]:

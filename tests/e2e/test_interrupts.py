@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from . import harness
 from .harness import RunningSmoke, left_behind, private_folders, processes_of
@@ -18,7 +19,7 @@ PHASES = {
 }
 
 
-def taken_down_by_the_guard(running: RunningSmoke) -> harness.Smoke:
+def taken_down_by_the_guard(running: RunningSmoke, public_key: bytes = b"") -> harness.Smoke:
     """Require a FAILED verdict, sealed by the guard and in the ledger; nothing left, no process, no private folder."""
     smoke = running.end_by_guard()
     assert smoke.exit_code != 0
@@ -28,9 +29,11 @@ def taken_down_by_the_guard(running: RunningSmoke) -> harness.Smoke:
     assert processes_of(smoke.run_id) == []
     assert private_folders(smoke.run_id) == []
     assert smoke.closed["result"] == "FAILED"
-    says = smoke.sealed
-    assert (says["by"], says["afterCrash"], says["trust"]) == ("guard", True, "self-asserted")
-    assert smoke.statement["predicate"]["failedTests"][0].startswith(smoke.verdict["first_failure"]["step"])
+    statement = smoke.statement_by(public_key) if public_key else smoke.statement
+    says = harness.seal_of(statement)
+    assert (says["by"], says["afterCrash"]) == ("guard", True)
+    assert says["trust"] == ("kms" if public_key else "self-asserted")
+    assert statement["predicate"]["failedTests"][0].startswith(smoke.verdict["first_failure"]["step"])
     return smoke
 
 
@@ -43,10 +46,13 @@ def test_C6_sigint(tmp_path: Path, phase: str) -> None:
 
 
 def test_C6_sigterm(tmp_path: Path) -> None:
-    running = RunningSmoke(tmp_path, {})
+    kms = harness.client("kms")
+    arn = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")["KeyMetadata"]["Arn"]
+    public_key = load_der_public_key(kms.get_public_key(KeyId=arn)["PublicKey"])
+    running = RunningSmoke(tmp_path, {"papyrus_signer": {"type": "kms", "key_id": arn}})
     running.wait_for_task(PHASES["apply"])
     running.signal(signal.SIGTERM)
-    taken_down_by_the_guard(running)
+    taken_down_by_the_guard(running, public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
 
 def test_C6_sigkill_of_the_controller_alone(tmp_path: Path) -> None:

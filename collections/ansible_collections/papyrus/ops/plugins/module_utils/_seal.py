@@ -22,24 +22,34 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ._bundle_view import BundleView
 from ._dsse import DsseError, parse_envelope
-from ._evidence import FIRST_PREV, MANIFEST, RUN_FILE, SEALED_FILES, STATUSES, VERDICT, Bundle, BundleError, canonical
+from ._evidence import (
+    ATTESTATION,
+    CONTINUED,
+    FIRST_PREV,
+    JUNIT,
+    MANIFEST,
+    REPORT,
+    RUN_FILE,
+    SEALED_FILES,
+    STATUSES,
+    SUMS,
+    VERDICT,
+    Bundle,
+    BundleError,
+    canonical,
+)
 from ._junit import junit_xml
-from ._locks import TEMPORARY_PREFIX, LockTimeout, locked_file, remove_stale, write_durable
+from ._locks import TEMPORARY_PREFIX, LockTimeout, locked_file, remove_stale, sync_folder, write_durable
 from ._names import rfc3339, utc_now
 from ._report import report_html
 from ._signers import OpenSigner
-from ._statement import SUMS, image_of, statement
+from ._statement import image_of, statement
 from ._timestamps import TimestampError, request_timestamp
-from ._verdict import check_rows
-
-JUNIT = "junit.xml"
-REPORT = "report.html"
-ATTESTATION = "attestation.dsse.json"
-CONTINUED = "continued.json"
-RESULTS = ("PASSED", "WARNED", "FAILED")
+from ._verdict import RESULTS, check_rows
 
 TIMESTAMP_SECONDS = 10.0
 """For the time stamp at sealing, which is also done in a teardown and may be left out."""
@@ -329,7 +339,9 @@ def _timestamp(url: str, manifest: bytes) -> tuple[bytes, str]:
     try:
         return request_timestamp(url, manifest, timeout=TIMESTAMP_SECONDS), ""
     except TimestampError as exc:
-        return b"", f"no time stamp at sealing: {exc}"
+        parts = urlsplit(url)
+        where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # without what may be secret
+        return b"", f"no time stamp at sealing: {str(exc).replace(url, where)}"
 
 
 def _summaries(checked: _Checked, says: Mapping[str, Any]) -> dict[str, bytes]:
@@ -348,7 +360,11 @@ def sums_file(sums: Mapping[str, str]) -> bytes:
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """First of all an earlier SHA256SUMS goes: killed in here, it would speak of other files than are there."""
     try:
+        if (folder / SUMS).exists():
+            (folder / SUMS).unlink()
+            sync_folder(folder)
         for name, data in files.items():
             write_durable(folder / name, data, replace=True)
     except OSError as exc:

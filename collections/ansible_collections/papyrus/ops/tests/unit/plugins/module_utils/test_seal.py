@@ -391,9 +391,11 @@ def test_N4_the_manifest_is_stamped(tmp_path: Path, bundle: Bundle, signer: Open
 def test_N4_an_authority_that_is_down_does_not_keep_a_bundle_unsealed(
     tmp_path: Path, bundle: Bundle, signer: OpenSigner
 ) -> None:
-    seal(bundle, signer, by="guard", note="completed", timestamp_url="http://127.0.0.1:9/")
+    seal(bundle, signer, by="guard", note="completed", timestamp_url="http://127.0.0.1:9/tsa?token=hunter2")
     statement = check_seal(bundle.folder, public(tmp_path))
-    assert seal_says(statement)["note"].startswith("completed; no time stamp at sealing: ")
+    note = seal_says(statement)["note"]
+    assert note.startswith("completed; no time stamp at sealing: ") and "http://127.0.0.1:9/tsa" in note
+    assert "hunter2" not in note
     assert "timestamp" not in [entry["name"] for entry in statement["predicate"]["configuration"]]
 
 
