@@ -39,7 +39,11 @@ RUN_FILE = "run.json"
 VERDICT = "verdict.json"
 CONTINUED = "continued.json"
 FIRST_PREV = "0" * 64
-SEALED_FILES = frozenset({"junit.xml", "report.html", "SHA256SUMS", "attestation.dsse.json"})
+JUNIT = "junit.xml"
+REPORT = "report.html"
+SUMS = "SHA256SUMS"
+ATTESTATION = "attestation.dsse.json"
+SEALED_FILES = frozenset({JUNIT, REPORT, SUMS, ATTESTATION})
 _RESERVED = SEALED_FILES | {MANIFEST}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -16,14 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ._evidence import RUN_FILE, VERDICT, Bundle, BundleError, content_bytes
+from ._evidence import ATTESTATION, RUN_FILE, VERDICT, Bundle, BundleError, content_bytes
 from ._guard_processes import Process
 from ._ledger import Ledger, LedgerError
 from ._locks import LockTimeout
 from ._names import parse_rfc3339
 from ._redaction import Redactor
 from ._run_settings import Settings, Signing, guard_process
-from ._seal import ATTESTATION, AlreadySealed, Sealed, SealError, seal, sealed_before, summarise
+from ._seal import AlreadySealed, Sealed, SealError, seal, sealed_before, summarise
 from ._signers import SignerError, open_signer
 from ._verdict import verdict, verdict_text
 

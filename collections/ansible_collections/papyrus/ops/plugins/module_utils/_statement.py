@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._bundle_view import BundleView
-from ._evidence import MANIFEST, RUN_FILE, VERDICT
+from ._evidence import MANIFEST, RUN_FILE, SUMS, VERDICT
 from ._verdict import APPLY_ITEM, check_rows
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
-SUMS = "SHA256SUMS"
 BUNDLE_SUBJECTS = (MANIFEST, SUMS)
 """Names of the subjects that are files of the bundle; every other subject is an image."""
 

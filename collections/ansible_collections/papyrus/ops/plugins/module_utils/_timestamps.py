@@ -26,6 +26,9 @@ try:
 except ImportError as exc:
     RFC3161_IMPORT_ERROR = exc
 
+TIMESTAMP_ITEM = "run_timestamp.tsr"
+"""The item with the time stamp over the first line of a manifest."""
+
 MAX_TOKEN = 256 * 1024
 """Bytes of an answer; a token with its certificates has 2 to 10 KiB."""
 

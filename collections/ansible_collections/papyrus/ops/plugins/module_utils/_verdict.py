@@ -15,6 +15,7 @@ GONE_ITEM = "alb_sg_verify_gone.json"
 DESTROY_ITEM = "terraform_destroy.log"
 APPLY_ITEM = "terraform_apply.log"
 APPLY_PHASE = "terraform apply"
+RESULTS = ("PASSED", "WARNED", "FAILED")
 
 _WORDS = {"ok": "OK", "ng": "NG", "skip": "SKIP", "info": "INFO"}
 

@@ -33,9 +33,10 @@ from typing import Any
 from ._dsse import TrustedKey
 from ._evidence import RFC8785_IMPORT_ERROR, RUN_FILE
 from ._names import parse_run_id
+from ._verdict import RESULTS
 from ._verify_bundle import Case
 from ._verify_files import Finding, Folder, VerifyError
-from ._verify_seal import RESULTS, read_seal
+from ._verify_seal import read_seal
 from ._verify_times import check_times
 
 EXIT_CODES = {"ok": 0, "tampered": 2, "incomplete": 3, "mismatch": 4}

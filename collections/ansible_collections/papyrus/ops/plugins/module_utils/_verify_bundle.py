@@ -14,17 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._bundle_view import BundleView
-from ._evidence import CONTINUED, MANIFEST, RUN_FILE, VERDICT
+from ._evidence import ATTESTATION, CONTINUED, JUNIT, MANIFEST, REPORT, RUN_FILE, SUMS, VERDICT
 from ._statement import image_of
+from ._verdict import RESULTS
 from ._verify_chain import Chain, Line, judge, read_chain
 from ._verify_files import (
-    ATTESTATION,
-    JUNIT,
     MAX_FILES,
     MAX_SUMS,
     PLAIN_NAME,
-    REPORT,
-    SUMS,
     Finding,
     Folder,
     NotPlain,
@@ -32,7 +29,7 @@ from ._verify_files import (
     parse_sums,
     shown,
 )
-from ._verify_seal import RESULTS, Claims, Seal
+from ._verify_seal import Claims, Seal
 
 OWN = frozenset({MANIFEST, ATTESTATION, SUMS, JUNIT, REPORT})
 """Files of a sealed bundle that have no line in its manifest."""

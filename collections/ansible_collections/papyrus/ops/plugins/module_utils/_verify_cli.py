@@ -11,9 +11,9 @@ import json
 import sys
 from typing import NoReturn
 
+from ._verdict import RESULTS
 from ._verify import COULD_NOT
 from ._verify_request import Request, RequestError, examine
-from ._verify_seal import RESULTS
 from ._verify_text import text
 
 _EPILOG = """exit code: 0 ok; 2 tampered; 3 incomplete (not sealed, not everything there, runs of the ledger not

@@ -16,12 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from ._evidence import ATTESTATION, SUMS
 from ._printable import printable
-
-ATTESTATION = "attestation.dsse.json"
-SUMS = "SHA256SUMS"
-JUNIT = "junit.xml"
-REPORT = "report.html"
 
 MAX_FILES = 200_000
 MAX_SUMS = 64 * 1024 * 1024

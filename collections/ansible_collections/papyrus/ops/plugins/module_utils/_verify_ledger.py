@@ -14,12 +14,12 @@ from typing import Any
 from ._ledger_base import Entry, Ledger, LedgerError
 from ._names import parse_rfc3339, parse_run_id, rfc3339
 from ._printable import printable
+from ._verdict import RESULTS
 
 ANNOUNCED_WITHIN = dt.timedelta(minutes=15)
 """Between the time in a run's id and its announcement; a run that was announced once it had gone well is later."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_RESULTS = ("PASSED", "WARNED", "FAILED")
 _WORSE = {"ok": 0, "incomplete": 1, "tampered": 2}
 
 
@@ -129,7 +129,7 @@ def _wrong(entry: Entry) -> Iterator[str]:
             continue
         if what == "opened":
             yield from _late(entry, at)
-        elif value.get("result") not in _RESULTS:
+        elif value.get("result") not in RESULTS:
             yield f"it was closed as {value.get('result')!r}, which is no result"
     if entry.opened is not None and not _SHA256.fullmatch(str(entry.opened.get("run_sha256"))):
         yield "the entry opened has no hash of run.json"

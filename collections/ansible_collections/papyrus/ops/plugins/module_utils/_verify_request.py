@@ -17,12 +17,12 @@ from typing import Any
 from ._aws import AwsFailure, Clients, client_factory
 from ._bundle_view import BundleView
 from ._dsse import BadKeyFile, DsseError, TrustedKey, load_public_keys
-from ._evidence import MANIFEST
+from ._evidence import ATTESTATION, MANIFEST
 from ._ledger import Ledger, LedgerError, open_ledger
 from ._names import parse_rfc3339, parse_run_id, utc_now
 from ._verify import COULD_NOT, EXIT_CODES, check_question, verify, worst
 from ._verify_chain import read_chain
-from ._verify_files import ATTESTATION, Folder, VerifyError
+from ._verify_files import Folder, VerifyError
 from ._verify_ledger import against_ledger
 from ._verify_online import online
 

@@ -24,12 +24,12 @@ from ._dsse import (
     check_signature,
     parse_envelope,
 )
-from ._evidence import MANIFEST
-from ._statement import BUNDLE_SUBJECTS, PREDICATE_TYPE, STATEMENT_TYPE, SUMS
+from ._evidence import ATTESTATION, MANIFEST, SUMS
+from ._statement import BUNDLE_SUBJECTS, PREDICATE_TYPE, STATEMENT_TYPE
+from ._verdict import RESULTS
 from ._verify_chain import strict_object
-from ._verify_files import ATTESTATION, Folder, NotPlain, VerifyError
+from ._verify_files import Folder, NotPlain, VerifyError
 
-RESULTS = ("PASSED", "WARNED", "FAILED")
 TRUST = {
     "self-asserted": "signed with a key file of the machine that ran it: nothing was changed since then; whether that "
     "machine told the truth is its own word",

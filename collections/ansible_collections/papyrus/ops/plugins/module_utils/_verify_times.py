@@ -9,13 +9,11 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from ._evidence import MANIFEST
+from ._evidence import ATTESTATION, MANIFEST
 from ._names import parse_rfc3339, rfc3339
-from ._timestamps import MAX_TOKEN, TimestampError, check_timestamp
+from ._timestamps import MAX_TOKEN, TIMESTAMP_ITEM, TimestampError, check_timestamp
 from ._verify_bundle import Case
-from ._verify_files import ATTESTATION, Finding
-
-TIMESTAMP_ITEM = "run_timestamp.tsr"
+from ._verify_files import Finding
 
 _ACCURACY = dt.timedelta(seconds=60)
 _CLOCKS = dt.timedelta(minutes=5)

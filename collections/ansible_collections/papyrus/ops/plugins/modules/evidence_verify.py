@@ -258,8 +258,8 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ..module_utils._dsse import CRYPTOGRAPHY_IMPORT_ERROR
 from ..module_utils._evidence import RFC8785_IMPORT_ERROR
 from ..module_utils._results import redact_results, redacted_failure
+from ..module_utils._verdict import RESULTS
 from ..module_utils._verify_request import Request, RequestError, examine
-from ..module_utils._verify_seal import RESULTS
 from ..module_utils._verify_text import summary, text
 
 ARGUMENTS = {

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.papyrus.ops.plugins.module_utils import _verify_files
+from ansible_collections.papyrus.ops.plugins.module_utils import _seal, _verify_files
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle, canonical
 from ansible_collections.papyrus.ops.plugins.module_utils._seal import seal, summarise
 from ansible_collections.papyrus.ops.plugins.module_utils._verify import verify
@@ -299,6 +299,27 @@ def test_N4_sums_of_an_unsealed_bundle_tell_that_its_end_was_cut_off(tmp_path: P
     result = verify(folder, [key.trusted])
     assert result["result"] == "tampered"
     assert sorted(said(result)) == [("truncated", "manifest.jsonl"), ("unsealed", ATTESTATION)]
+
+
+@pytest.mark.parametrize("written", range(4))
+def test_N4_a_second_seal_that_ends_half_way_accuses_nobody(
+    tmp_path: Path, key: Key, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """A run without signer has its SHA256SUMS; whoever seals it later writes another junit.xml and report.html."""
+    bundle = run_bundle(tmp_path / "runs", random.Random(3), crash="")
+    summarise(bundle)
+    real, count = _seal.write_durable, iter(range(written))
+
+    def write_some(path: Path, data: bytes, **more: Any) -> None:
+        if next(count, None) is None:
+            raise OSError(28, "No space left on device")
+        real(path, data, **more)
+
+    monkeypatch.setattr(_seal, "write_durable", write_some)
+    with pytest.raises(_seal.SealError):
+        seal(bundle, key.signer, by="evidence_seal")
+    result = verify(bundle.folder, [key.trusted])
+    assert (result["result"], said(result)) == ("incomplete", [("unsealed", ATTESTATION)])
 
 
 # Crashes before the seal
