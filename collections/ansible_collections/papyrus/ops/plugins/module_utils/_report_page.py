@@ -201,12 +201,12 @@ bundle have all of it.</p>
 {% if s.task_definition %}<dt>Task definition</dt><dd><code>{{ s.task_definition }}</code></dd>{% endif %}
 <dt>When</dt>
 <dd>{{ s.started or "not known" }}
-{%- if s.ended %}<small>until {{ s.ended }}, <span class="nowrap">{{ s.took }}</span></small>{% endif %}</dd>
+{%- if s.ended %}<small>until {{ s.ended }}, <span class="keep">{{ s.took }}</span></small>{% endif %}</dd>
 <dt>Checks</dt><dd>{{ s.counts }}</dd>
 <dt>Who</dt>
 <dd>{% if s.caller %}<code>{{ s.caller }}</code>{% else %}not known{% endif %}
 <small>account {{ s.account or "not known" }},
-<span class="nowrap">{{ s.region or "region not known" }}</span></small></dd>
+<span class="keep">{{ s.region or "region not known" }}</span></small></dd>
 <dt>Where</dt>
 <dd>{% if s.local %}<strong>Not AWS:</strong> a local stand-in<small><code>{{ s.endpoint }}</code></small>
 {%- elif s.endpoint %}AWS<small>through <code>{{ s.endpoint }}</code></small>{% else %}AWS{% endif %}</dd>

@@ -220,7 +220,7 @@ PARTS = """
 {% if database.marks %}
 {% call table("Marks of this run", "This run's marks in the database", ["Path", "Written at", "By task", "Of image"]) %}
 {% for m in database.marks %}
-<tr><th scope="row">{{ m.path }}</th><td class="nowrap">{{ m.at }}</td><td><code>{{ m.task }}</code></td>
+<tr><th scope="row">{{ m.path }}</th><td><span class="keep">{{ m.at }}</span></td><td><code>{{ m.task }}</code></td>
 <td><code>{{ m.image }}</code></td></tr>
 {% endfor %}
 {% endcall %}

@@ -169,6 +169,7 @@ td.num, th.num { text-align: right; white-space: nowrap; }
 th code { font-weight: 400; }
 td.lines { white-space: pre-wrap; }
 .nowrap { white-space: nowrap; }
+.keep { display: inline-block; }
 tr.ng td, tr.ng th { background: var(--ng-bg); }
 
 /* Drawings */

@@ -22,11 +22,10 @@ from ansible_collections.papyrus.ops.plugins.module_utils._bundle_view import Bu
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle
 from ansible_collections.papyrus.ops.plugins.module_utils._report import model, report_html
 from ansible_collections.papyrus.ops.plugins.module_utils._report_source import BUDGET
+from ansible_collections.papyrus.ops.tests.unit.evidence_hostile import HOSTILE, poison
 from ansible_collections.papyrus.ops.tests.unit.evidence_world import RUNS, World, passing_smoke
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-HOSTILE = "</script></pre></style><zzz><img src=x onerror=alert(1)>]]>\"'--><a href='http://x'>\u202egnp\u2066\x1b[31m\x07{{1234*4321}}"
 
 TAGS = frozenset(
     ["html", "head", "meta", "title", "style", "body", "a", "header", "div", "p", "code", "h1", "h2", "h3", "span",
@@ -154,33 +153,6 @@ def test_J1_the_same_bundle_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 # Hostile bundles
-
-
-def poisoned(value: Any) -> Any:
-    """Every text in a value with the hostile one behind it, keys included; words that code goes by stay."""
-    if isinstance(value, str):
-        return value if value in ("ok", "ng", "skip", "info", "start", "end") else value + HOSTILE
-    if isinstance(value, dict):
-        return {key: poisoned(item) for key, item in value.items()} | {HOSTILE: 1}
-    return [poisoned(item) for item in value] if isinstance(value, list) else value
-
-
-def poison(bundle: Bundle) -> BundleView:
-    """The bundle with hostile text in every item, every line and its run.json; file names stay those on the disk."""
-    lines = []
-    for line in bundle.lines():
-        file = bundle.folder / line["path"]
-        text = file.read_text()
-        if file.suffix in (".json", ".tfstate"):
-            file.write_text(json.dumps(poisoned(json.loads(text))))
-        elif file.suffix in (".jsonl", ".cast"):
-            file.write_text("".join(json.dumps(poisoned(json.loads(each))) + "\n" for each in text.splitlines()))
-        else:
-            file.write_text("".join(f"{each}{HOSTILE}\n" for each in text.splitlines()))
-        kept = ("name", "path", "status", "step", "at")
-        lines.append({key: item if key in kept else poisoned(item) for key, item in line.items()})
-    view = BundleView.of(bundle)
-    return BundleView(view.folder, view.run, lines, view.verdict)
 
 
 @pytest.mark.parametrize("name", RUNS)
