@@ -328,6 +328,46 @@ def test_J1_a_line_that_the_disk_refused_leaves_no_file(bundle: Bundle) -> None:
     assert manifest_writes == 2, "the line was taken back, durably"
 
 
+def test_J1_the_first_error_is_the_one_that_is_said(bundle: Bundle) -> None:
+    def see(name: str, args: tuple[Any, ...], call: Callable[..., Any]) -> Any:
+        if name in ("write", "ftruncate") and name_of(args[0]) == "manifest.jsonl":
+            number = errno.ENOSPC if name == "write" else errno.EIO
+            raise OSError(number, os.strerror(number))
+        return call()
+
+    with watched(see), pytest.raises(OSError, match="No space left"):
+        bundle.append("x.log", b"data", status="ok", step="D1")
+    bundle.recover()
+    assert [line["name"] for line in check_chain(bundle.folder)] == ["run.json", "x.log", "continued.json"]
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+def test_J1_an_error_at_every_change_of_the_recovery(tmp_path: Path, lasting: bool) -> None:
+    for number in range(1, 100):
+        bundle = Bundle.create(tmp_path / f"run-{number}", {})
+        (bundle.folder / "20260131T120000Z_healthz.log").write_bytes(b"whole")
+        (bundle.folder / "20260131T120001Z_verdict.json").write_bytes(b"never given")
+        with bundle.manifest.open("ab") as file:
+            file.write(b'{"torn": "xyz')
+        raised = False
+        with watched(failing(number, errno.EIO, lasting, ("write", "fsync", "link", "unlink", "ftruncate"))):
+            try:
+                bundle.recover()
+            except OSError:
+                raised = True
+        Bundle(bundle.folder).recover()
+        lines = check_chain(bundle.folder)
+        contents = [Bundle(bundle.folder).data(line) for line in lines]
+        assert contents.count(b"whole") == 1 and b"never given" in contents
+        told = [
+            json.loads(each) for each, line in zip(contents, lines, strict=True) if line["name"] == "continued.json"
+        ]
+        assert any(each["torn_line"] == '{"torn": "xyz' for each in told)
+        if not raised and number > 20:
+            break
+    assert 20 < number < 99
+
+
 def test_J1_a_limit_of_the_system_in_the_middle_of_a_line(bundle: Bundle) -> None:
     """RLIMIT_FSIZE: the kernel itself writes the first 20 bytes of the line and refuses the rest."""
     import resource
@@ -419,6 +459,15 @@ def test_J1_a_foreign_file_with_the_name_of_an_item_is_redacted(tmp_path: Path) 
     for line in check_chain(bundle.folder, foreign={"hunter22"}):
         assert b"hunter22" not in bundle.data(line)
     assert b"hunter22" not in bundle.manifest.read_bytes()
+
+
+def test_J1_run_json_is_the_first_line_whatever_else_was_left(tmp_path: Path) -> None:
+    """A run that was killed while it was opened, and whose recovery was killed as well."""
+    (tmp_path / "manifest.jsonl").write_bytes(b"")
+    (tmp_path / "run.json").write_bytes(b"{}")
+    (tmp_path / "20260131T120000Z_continued.json").write_bytes(b"{}")
+    Bundle(tmp_path).recover()
+    assert [line["name"] for line in check_chain(tmp_path)] == ["run.json", "continued.json", "continued.json"]
 
 
 def test_J1_two_verdicts_without_a_line_in_one_second_are_both_kept(bundle: Bundle) -> None:

@@ -261,8 +261,12 @@ def test_J1_a_manifest_replaced_under_a_writer_is_not_taken_for_it(
         monkeypatch.setattr(_locks, "_lock", before(_locks._lock))
     else:
         monkeypatch.setattr(_evidence, "write_all", before(_evidence.write_all))
+    before = bundle.manifest.read_bytes()
     with pytest.raises(BundleError, match="was replaced by another file while it was in use"):
         add(bundle)
+    if when == "while it waits":
+        assert bundle.manifest.read_bytes() == before
+        check_chain(bundle.folder)
 
 
 def test_J1_an_archived_bundle_can_be_read_without_writing(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
