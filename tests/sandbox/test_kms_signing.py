@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,14 +19,18 @@ sys.path.insert(0, str(CHECKOUT / "collections"))
 
 from ansible_collections.papyrus.ops.plugins.module_utils._dsse import (
     check_signature,
+    load_public_keys,
     parse_envelope,
     public_key,
 )
+from ansible_collections.papyrus.ops.plugins.module_utils._seal import seal
 from ansible_collections.papyrus.ops.plugins.module_utils._signers import (
     OpenSigner,
     SignerError,
     open_signer,
 )
+from ansible_collections.papyrus.ops.plugins.module_utils._verify import verify
+from ansible_collections.papyrus.ops.tests.unit.evidence_world import passing_smoke
 
 STATEMENT = b'{"_type":"https://in-toto.io/Statement/v1"}'
 SIGNING: dict[str, Any] = {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}
@@ -207,6 +212,28 @@ def test_j2_a_key_is_not_another_accounts(sandbox: Sandbox, key: Callable[..., s
     environment("500000000099", "test")
     with pytest.raises(SignerError, match="GetPublicKey on .* failed"):
         opened(arn)
+
+
+@pytest.mark.parametrize("spec", ["ECC_NIST_P256", "RSA_2048"])
+def test_j2_a_bundle_sealed_with_kms_says_so_and_verifies_offline(
+    key: Callable[..., str], environment: Environment, spec: str, tmp_path: Path
+) -> None:
+    arn = key(KeySpec=spec)
+    signer, bundle = opened(arn), passing_smoke(tmp_path / "bundle")
+    seal(bundle, signer, by="run")
+    environment(AWS_ENDPOINT_URL="http://127.0.0.1:1")  # KMS is not asked again
+    (tmp_path / "key.pub.pem").write_text(signer.public_key)
+    keys = load_public_keys([str(tmp_path / "key.pub.pem")])
+    said = verify(bundle.folder, keys)
+    assert (said["result"], said["verdict"], said["findings"]) == ("ok", "PASSED", [])
+    signature = said["signature"]
+    assert (signature["class"], signature["trust"], signature["keyid"]) == ("ok", "kms", signer.keyid)
+    assert (said["sealed"]["identity"], said["sealed"]["signer"]) == (arn, "kms")
+    environment()
+    other = opened(key())
+    (tmp_path / "key.pub.pem").write_text(other.public_key)
+    refused_by_other = verify(bundle.folder, load_public_keys([str(tmp_path / "key.pub.pem")]))
+    assert (refused_by_other["result"], refused_by_other["signature"]["class"]) == ("tampered", "wrong-key")
 
 
 # -- what the local AWS itself says ---------------------------------------------------------------------------------

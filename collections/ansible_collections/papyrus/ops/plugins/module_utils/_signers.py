@@ -28,6 +28,7 @@ from ._dsse import (
     DsseError,
     Envelope,
     TrustedKey,
+    WrongKey,
     check_signature,
     fingerprint,
     low_s,
@@ -79,7 +80,7 @@ class OpenSigner:
             envelope = parse_envelope(data)
             if self.public_key:
                 check_signature(envelope, [public_key(self.public_key.encode("ascii"), "the signer's key")])
-        except DsseError as exc:
+        except (DsseError, WrongKey) as exc:
             raise SignerError(f"What the signer ({self.kind}) returned is not used: {exc}") from exc
         return data
 
