@@ -240,7 +240,7 @@ class Guard:
             if end["verdict"].get("release"):
                 left += f" {release_line(end['verdict']['release'])}."
             if end["problem"]:
-                left += f" {'NOT CLOSED' if end['sealed'] else 'NOT SEALED'}: {end['problem']}."
+                left += f" {end['problem']}."
         remove_private(settings.private)
         gone = "everything it created is gone." if result.get("gone") else ""
         self._say(f"papyrus.ops: run {settings.run_id} {outcome} {gone}{left} Evidence: {settings.folder}")

@@ -44,9 +44,9 @@ def finish(
     """Writes the verdict as the last item, seals, closes the ledger. What is there already stays: each is done once.
 
     Returns `verdict`, `text` (for a terminal), `changed`, `sealed` (`attestation`, `sha256`, `keyid`, `trust`,
-    `identity`; {} when nothing is signed) and `problem`: why the bundle could not be sealed, or the ledger not closed,
-    "" when all is well. Raises only when the verdict cannot be written (BundleError, OSError, LockTimeout), or when
-    something else lies where the attestation belongs (SealError).
+    `identity`; {} when nothing is signed) and `problem`: that and why the bundle is not sealed, or the ledger not
+    closed, and the command for later; "" when all is well. Raises only when the verdict cannot be written (BundleError,
+    OSError, LockTimeout), or when something else lies where the attestation belongs (SealError).
     """
     before = sealed_before(bundle.folder)
     if before is None:
@@ -81,19 +81,22 @@ def finish(
             meta={"result": result["result"], "reason": reason},
         )
         changed = True
-    sealed, problem = before, ""
+    sealed, why, problem = before, "", ""
     if before is None:
-        sealed, problem = _seal_now(bundle, signing, by, note, after_crash)
+        sealed, why = _seal_now(bundle, signing, by, note, after_crash)
         changed = changed or sealed is not None
-    if not problem and ledger is not None:
+    if why:
+        problem = f"NOT SEALED: {why}"
+    elif ledger is not None:
         try:
             changed = close_in(ledger, run_id, result["result"], bundle, sealed) or changed
         except (LedgerError, OSError) as exc:
-            problem = f"the run could not be closed in the ledger {ledger.where}: {exc}"
+            problem = f"NOT CLOSED in the ledger {ledger.where}: {exc}"
     if problem:
-        problem += f". When that is mended: {seal_command(bundle.folder, ledger.where if ledger else '', signing)}"
+        command = seal_command(bundle.folder, ledger.where if ledger else "", signing)
+        problem = f"{problem.rstrip('.')}. When that is mended: {command}"
     said = [_seal_line(sealed, bundle.folder)] if sealed else []
-    said += [f"{'NOT CLOSED' if sealed else 'NOT SEALED'}: {problem}"] if problem else []
+    said += [problem] if problem else []
     return {
         "verdict": result,
         "text": verdict_text(result, lines, str(bundle.folder), said),

@@ -25,13 +25,13 @@ from ._ledger import Ledger, ledger_place, open_ledger
 from ._names import RunId, check_prefix, new_run_id, rfc3339, tags, utc_now
 from ._processes import Child, ask
 from ._redaction import Redactor
+from ._results import run_redactor
 from ._run_end import PRIVATE_PREFIX, finish, purge_stale, remove_private
 from ._run_settings import GUARD_LOG, SOCKET_FILE, Limits, Settings, Signing, Stack, private_root
 from ._signers import OpenSigner, check_signer, open_signer
 from ._terraform import TerraformError, capture, environment, one_line, parse_version
-from ._timestamps import request_timestamp
+from ._timestamps import TIMESTAMP_ITEM, request_timestamp
 
-TIMESTAMP_ITEM = "run_timestamp.tsr"
 TIMESTAMP_TYPE = "application/timestamp-reply"
 TIMESTAMP_SECONDS = 20.0
 
@@ -169,7 +169,7 @@ def open_run(
         if run["guarded"]:
             (start or start_guard)(settings, environ)
     except Exception as exc:
-        raise _not_opened(run, bundle, ledger, exc) from exc
+        raise _not_opened(run, bundle, ledger, exc) from None  # Ansible would show its text as it was
     return run
 
 
@@ -180,9 +180,10 @@ def _not_opened(run: Mapping[str, Any], bundle: Bundle, ledger: Ledger, cause: E
     try:
         end = finish(bundle, ledger, run["id"], failure, signing=Signing.of(run))
         if end["problem"]:
-            said += f". NOT SEALED: {end['problem']}"
+            said += f". {end['problem']}"
     except Exception as exc:
         said += f". It has no verdict: {exc}"
+    said = run_redactor(run["private"]).redact_text(said)
     remove_private(run["private"])
     return OpenError(said)
 

@@ -108,7 +108,7 @@ sealed:
   contains:
     attestation:
       description: The signed statement.
-      type: path
+      type: str
       sample: docs/evidence/runs/20260131T120000Z-abc234/attestation.dsse.json
     sha256:
       description: Its SHA-256, as in the ledger.

@@ -210,7 +210,7 @@ def test_N4_a_ledger_that_cannot_be_closed_is_said(tmp_path: Path, monkeypatch: 
 
     run = opened(tmp_path, signer=signing_key(tmp_path))
     monkeypatch.setattr(FolderLedger, "close", refuse)
-    with pytest.raises(NotSealed, match="NOT CLOSED: the run could not be closed in the ledger .* AccessDenied"):
+    with pytest.raises(NotSealed, match="NOT CLOSED in the ledger .* AccessDenied"):
         close_run(run, {"cause": "503"}, [])
     check_seal(Path(run["folder"]), tmp_path / "key.pub.pem")
     assert not Path(run["private"]).exists()
