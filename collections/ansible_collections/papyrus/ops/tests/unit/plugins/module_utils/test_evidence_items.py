@@ -57,7 +57,7 @@ def test_J1_rows_give_the_status_and_are_the_content() -> None:
         ({"name": "x.log", "step": "B", "src": "/"}, "x.log: there is no plain file / on the host"),
         ({"name": "x.log", "step": "B", "src": "/dev/zero"}, "there is no plain file /dev/zero"),
         ({"name": "x.log", "step": "B", "content": "x", "status": "good"}, "the status 'good' of x.log must be one of"),
-        ({"name": "x.log", "step": "B", "rows": [{"id": "B", "status": "fine"}]}, "a row of x.log has the status 'fine'"),
+        ({"name": "x.log", "step": "B", "rows": [{"id": "B", "status": "fine"}]}, "row of x.log has the status 'fine'"),
         ({"name": "x.log", "step": "B", "rows": [{"status": "ok"}]}, "a row of x.log has no id"),
         ({"name": "x.log", "step": "B", "content": "x", "status": "skip"}, "x.log is skipped without a reason"),
         ({"name": "x.log", "step": "B", "rows": [{"id": "B7", "status": "skip"}]}, "x.log, B7 is skipped without"),
