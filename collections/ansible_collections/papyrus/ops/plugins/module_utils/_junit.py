@@ -22,6 +22,7 @@ from ._bundle_view import BundleView
 from ._evidence import STATUSES, VERDICT
 from ._names import parse_rfc3339
 from ._printable import printable
+from ._statement import image_of
 from ._verdict import GONE_ITEM, check_rows
 
 GROUPS = {
@@ -45,7 +46,6 @@ _MAX_MESSAGE = 500
 _MAX_TEXT = 4000
 _MAX_SECONDS = 10_000_000
 _STEP = re.compile(r"([A-Z])\d*")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass
@@ -260,14 +260,11 @@ def _add_output(suite: ElementTree.Element, view: BundleView) -> None:
 
 
 def _properties(view: BundleView) -> dict[str, str]:
-    run = view.run
-    binding = view.json("binding.json") or {}
-    image = binding.get("image")
-    digest = _text(image.get("digest")) if isinstance(image, Mapping) else ""
+    run, image = view.run, image_of(view)
     found = {
         "run_id": _text(run.get("run_id")),
         "verdict": _text(view.verdict.get("result")) or "none",
-        "image": digest if _DIGEST.fullmatch(digest) else "",
+        "image": image.digest if image else "",
         "service": _text(run.get("service")),
         "account_id": _text(run.get("account_id")),
         "region": _text(run.get("region")),
