@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.papyrus.ops.plugins.module_utils._dsse import load_public_keys
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle, content_bytes
 from ansible_collections.papyrus.ops.plugins.module_utils._guard_processes import Process, process
 from ansible_collections.papyrus.ops.plugins.module_utils._ledger import FolderLedger
 from ansible_collections.papyrus.ops.plugins.module_utils._names import rfc3339, utc_now
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import Limits, Settings, write_guard_process
+from ansible_collections.papyrus.ops.plugins.module_utils._verify import verify
 from ansible_collections.papyrus.ops.plugins.modules import evidence_seal
 from sealing import RUN, check_seal, run_bundle, seal_says, signing_key, with_verdict
 
@@ -106,6 +108,26 @@ def test_J1_a_bundle_without_a_lease_is_completed_only_when_told_that_it_is_aban
     assert "no lease" in call()["msg"]
     assert call(abandoned=True)["completed"]
     check_seal(bundle.folder, tmp_path / "key.pub.pem")
+
+
+def test_J1_what_is_no_part_of_a_bundle_is_named_taken_out_and_then_nobody_is_accused(
+    tmp_path: Path, call: Call
+) -> None:
+    bundle, _ledger = opened(tmp_path)
+    for name in ("notes.txt", "kept.txt"):
+        (bundle.folder / name).write_text("of an operator")
+    (bundle.folder / "link").symlink_to("notes.txt")
+    refused = call()
+    assert refused["failed"] and "'link'" in refused["msg"] and "take it out of the folder" in refused["msg"]
+    assert not SEALED & {entry.name for entry in bundle.folder.iterdir()}
+    (bundle.folder / "link").unlink()
+    (bundle.folder / "notes.txt").unlink()
+    assert call()["sealed"]
+    check_seal(bundle.folder, tmp_path / "key.pub.pem")
+    answer = verify(bundle.folder, load_public_keys([str(tmp_path / "key.pub.pem")]))
+    assert (answer["result"], answer["findings"]) == ("ok", [])
+    (bundle.folder / "kept.txt").unlink()
+    assert verify(bundle.folder, load_public_keys([str(tmp_path / "key.pub.pem")]))["result"] == "tampered"
 
 
 def private_folder(tmp_path: Path, bundle: Bundle, controller: Process | None) -> Path:
