@@ -101,7 +101,8 @@ def _pushed_image(view: BundleView) -> Image | None:
 
 def _running_image(view: BundleView) -> Image | None:
     line = view.last("running_image.log")
-    images = ((line or {}).get("meta") or {}).get("images")
+    meta = (line or {}).get("meta")
+    images = meta.get("images") if isinstance(meta, Mapping) else None
     if line is None or line.get("status") != "ok" or not isinstance(images, list) or len(images) != 1:
         return None
     [only] = images

@@ -329,6 +329,7 @@ def test_J1_hostile_text_stays_text(tmp_path: Path) -> None:
         (RUN, {"result": "PASSED"}, [{"name": "x.log"}], "line 1 of the manifest is no check"),
         (RUN, {"result": "PASSED"}, [{"name": "x", "step": "B", "status": "good"}], "unknown status good"),
         (RUN, {"result": "PASSED"}, [{"name": "x", "step": "B", "status": "ok", "meta": [1]}], "is no check"),
+        (RUN, {"result": "PASSED"}, [{"name": "running_image.log", "status": "ok", "meta": [1]}], "is no check"),
         (RUN, {"result": "PASSED"}, [{"name": "x", "step": "B", "status": "ng"}], "the verdict says PASSED, though"),
         (RUN, {"result": "WARNED", "failures": [{"cause": "x"}]}, [], "the verdict says WARNED, though 1"),
     ],
