@@ -41,7 +41,7 @@ def stamped(authority: Authority, data: bytes = DATA) -> bytes:
         return request_timestamp(url, data)
 
 
-def refused(respond: Respond, match: str, timeout: float = 5) -> None:
+def refused(respond: Respond, match: str, timeout: float = 20) -> None:
     with served(respond=respond) as url, pytest.raises(TimestampError, match=match) as caught:
         request_timestamp(url, DATA, timeout=timeout)
     assert url in str(caught.value)
@@ -189,10 +189,10 @@ def test_j2_an_authority_that_never_ends_costs_no_more_than_the_time_given() -> 
     begun = time.monotonic()
     try:
         refused(lambda handler, dummy: drip(handler, ended), "did not answer within 0.5 s", timeout=0.5)
-        refused(lambda handler, dummy: ended.wait(5) and None, "did not answer within 0.5 s", timeout=0.5)
+        refused(lambda handler, dummy: ended.wait(60) and None, "did not answer within 0.5 s", timeout=0.5)
     finally:
         ended.set()
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 20  # a slow machine has time enough, a client without a limit has not
 
 
 def test_j2_a_huge_answer_is_not_read_to_its_end() -> None:
@@ -204,7 +204,7 @@ def test_j2_a_huge_answer_is_not_read_to_its_end() -> None:
         while sent < 400 * MAX_TOKEN:
             sent += handler.wfile.write(bytes(65536))
 
-    refused(endless, "more than 262144 bytes", timeout=20)
+    refused(endless, "more than 262144 bytes")
     assert sent < 200 * MAX_TOKEN
 
 
