@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ._bundle_view import BundleView
@@ -171,7 +171,7 @@ class Case:
             kind, reason = self._compare(item)
             if reason and not self.manifest_sealed and item.size is not None and item.seq in changed:
                 kind, reason = self._by_sums(item.path)  # it is the line that was changed, and that is said of it
-            self.items[item.path] = Item(item.path, item.name, item.sha256, item.size, item.seq, kind)
+            self.items[item.path] = replace(item, kind=kind)
             if reason:
                 self.found(kind, item.path, reason, item.seq)
 
