@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -158,6 +158,7 @@ class RunningSmoke:
         variables: dict[str, Any],
         arguments: tuple[str, ...] = (),
         playbook: str = "playbooks/alb_smoke.yml",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.evidence_root = folder / "runs"
@@ -166,8 +167,8 @@ class RunningSmoke:
         self.extra.write_text(json.dumps(defaults | variables), "utf-8")
         self.log = folder / "output.log"
         self.started = time.monotonic()
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "ANSIBLE_"))}
-        environment |= {
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "ANSIBLE_"))}
+        inherited |= {
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_HOME": str(folder / "ansible"),
             "PAPYRUS_SANDBOX_ROOT": str(SANDBOX_ROOT),
@@ -179,7 +180,7 @@ class RunningSmoke:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=inherited | dict(environment or {}),
                 start_new_session=True,
             )
 

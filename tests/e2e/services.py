@@ -167,13 +167,15 @@ class Services:
         self.undo.append(lambda: manager.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True))
         return {"papyrus_secret_id": name}
 
-    def database(self, *, force_ssl: str = "1", extra_cidr: str | None = None) -> dict[str, Any]:
-        """A database instance with the app's schema, role and secret of its own.
+    def database(
+        self, *, force_ssl: str = "1", extra_cidr: str | None = None, password: str | None = None
+    ) -> dict[str, Any]:
+        """A database instance with the app's schema, role (of this password) and secret of its own.
 
         Returns inventory variables and the secret's ARN.
         """
         ec2, rds = harness.client("ec2"), harness.client("rds")
-        name, master_password, password = unique("db"), secrets.token_hex(12), secrets.token_hex(12)
+        name, master_password, password = unique("db"), secrets.token_hex(12), password or secrets.token_hex(12)
         base = rds.describe_db_instances(DBInstanceIdentifier=DATABASE)["DBInstances"][0]
         base_group = base["VpcSecurityGroups"][0]["VpcSecurityGroupId"]
         groups = [base_group]  # the only one that the tasks' own group lets them reach

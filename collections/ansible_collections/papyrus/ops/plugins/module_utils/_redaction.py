@@ -140,7 +140,8 @@ class Redactor:
     def redact_object(self, value: Any) -> Any:
         """JSON-like data without secrets; also what only its key betrays (`{"password": 1234}`).
 
-        So do objects of a name and a value, as in task definitions and lists of headers.
+        So do objects of a name and a value, as in task definitions and lists of headers. A list of texts is looked at
+        as lines: the label of a secret may stand in the one before, or a private key go over many.
         """
         return self._clean(value, "", self._changed(sorted(set(_texts(value)))))
 
@@ -152,6 +153,8 @@ class Redactor:
                 for k, v in value.items()
             }
         if isinstance(value, _LISTS):
+            if _are_lines(value) and "\n".join(value) in changed:
+                return self._clean_lines(list(value))
             return [self._clean(item, key, changed) for item in value]
         if not isinstance(value, str | int | float) or isinstance(value, bool):
             return value
@@ -159,6 +162,11 @@ class Redactor:
         if _SENSITIVE_KEY.fullmatch(key) and text and not _redaction_shapes.says_nothing(text):
             return self.token("password" if "pass" in key.lower() else "secret", _raw(text)).decode()
         return text if isinstance(value, str) or text != str(value) else value
+
+    def _clean_lines(self, lines: Sequence[str]) -> list[str]:
+        """As many lines; a secret that goes over several of them is taken out of all."""
+        pieces = self.redact_pieces([_raw(f"{line}\n") for line in lines])
+        return [piece.decode("utf-8", "surrogateescape").removesuffix("\n") for piece in pieces]
 
     def _changed(self, texts: Sequence[str]) -> dict[str, str]:
         """Those of `texts` that have a secret, with what becomes of them. Many texts are looked at at once."""
@@ -201,6 +209,10 @@ class Redactor:
         self._known = None
 
 
+def _are_lines(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(item, str) for item in value)
+
+
 def _texts(value: Any) -> Iterator[str]:
     """Every text and number of JSON-like data, keys as well."""
     if isinstance(value, Mapping):
@@ -208,6 +220,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield str(key)
             yield from _texts(item)
     elif isinstance(value, _LISTS):
+        if _are_lines(value):
+            yield "\n".join(value)
         for item in value:
             yield from _texts(item)
     elif isinstance(value, str | int | float) and not isinstance(value, bool):

@@ -124,6 +124,7 @@ _LOGIN = re.compile(
 )
 _BEGIN = re.compile(rb"-----BEGIN(?:(?: |\+|%20)[A-Z0-9]{1,20}){0,3}(?: |\+|%20)PRIVATE(?: |\+|%20)KEY-----")
 _END = re.compile(rb"-----END(?:(?: |\+|%20)[A-Z0-9]{1,20}){0,3}(?: |\+|%20)PRIVATE(?: |\+|%20)KEY-----")
+_KEY_LINES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n\\"
 _KEY_BODY = re.compile(rb"[A-Za-z0-9+/=\s\\,:-]{0,%d}+" % _MAX_KEY)
 
 
@@ -181,24 +182,48 @@ def _logins(data: bytes, at: int) -> Iterator[Span]:
             yield span
 
 
-def _private_keys(data: bytes, at: int) -> Iterator[Span]:
-    """Whole keys, and the rest of one whose end is missing. Each end is looked for once."""
-    end: re.Match[bytes] | None = None
-    looked = -1
-    while (at := data.find(b"-----BEGIN", at)) >= 0:
-        begin = _BEGIN.match(data, at)
-        if begin is None:
-            at += 5
-            continue
-        if looked < 0 or (end is not None and end.start() < begin.end()):
-            end, looked = _END.search(data, begin.end()), at
-        if end is not None and end.end() - at <= _MAX_KEY:
+def _private_keys(data: bytes, context: int) -> Iterator[Span]:
+    """Whole keys, the rest of one whose end is missing, and what stands before an end without a beginning.
+
+    Each end is looked for once.
+    """
+    at = last = context
+    end = _END.search(data, at)
+    while (begin := _begin(data, at)) is not None:
+        while end is not None and end.start() < begin.start():
+            yield from _key_before(data, last, end)
+            last = end.end()
+            end = _END.search(data, last)
+        if end is not None and end.end() - begin.start() <= _MAX_KEY:
             stop = end.end()
         else:
             body = _KEY_BODY.match(data, begin.end())
             stop = begin.end() if body is None else body.end()
-        yield Span(at, at, stop, "private-key", data[at:stop])
-        at = stop
+        yield Span(begin.start(), begin.start(), stop, "private-key", data[begin.start() : stop])
+        at = last = stop
+        if end is not None and end.start() < stop:
+            end = _END.search(data, stop)
+    while end is not None:
+        yield from _key_before(data, last, end)
+        last = end.end()
+        end = _END.search(data, last)
+
+
+def _begin(data: bytes, at: int) -> re.Match[bytes] | None:
+    while (at := data.find(b"-----BEGIN", at)) >= 0:
+        begin = _BEGIN.match(data, at)
+        if begin is not None:
+            return begin
+        at += 5
+    return None
+
+
+def _key_before(data: bytes, at: int, end: re.Match[bytes]) -> Iterator[Span]:
+    """The lines before an end whose beginning was cut off, as in the last lines of a log."""
+    body = data[max(at, end.start() - _MAX_KEY) : end.start()]
+    start = end.start() - len(body) + len(body.rstrip(_KEY_LINES))
+    if start < end.start():
+        yield Span(start, start, end.end(), "private-key", data[start : end.end()])
 
 
 if CONTEXT < _LONGEST_TOKEN:

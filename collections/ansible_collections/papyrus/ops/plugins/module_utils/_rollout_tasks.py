@@ -116,7 +116,7 @@ class TaskWatch:
 
     def _read(self, log: dict[str, Any]) -> None:
         lines, log["note"] = last_lines(self.calls, log, self.log_lines)
-        log["lines"] = [self.clean(line)[:LINE] for line in lines]
+        log["lines"] = [line[:LINE] for line in self.clean("\n".join(lines)).splitlines()]
 
     def serving(self, desired: int, deployment: str) -> Serving:
         """RUNNING tasks of the service by task definition; ListTasks and DescribeTasks, each once for a hundred."""

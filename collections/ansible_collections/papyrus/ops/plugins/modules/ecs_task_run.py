@@ -224,7 +224,6 @@ import signal
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _ecs_tasks, _task_run
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
-from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 ARGUMENTS = {
@@ -260,7 +259,7 @@ def end(number: int, frame: object) -> None:
 @redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    redact_results(module)
+    redactor = redact_results(module)
     asked = module.params
     calls = Calls(_aws.module_clients(module))
     signal.signal(signal.SIGTERM, end)
@@ -274,9 +273,7 @@ def main() -> None:
         run = _task_run.Runner(calls, plan)(place)
     except (_aws.AwsFailure, _ecs_tasks.TaskProblem, ValueError) as exc:
         module.fail_json(msg=str(exc), step="E1", request_ids=calls.request_ids)
-    if asked["private"]:
-        redactor = Redactor(asked["private"])
-        run.lines = [redactor.redact_text(line) for line in run.lines]
+    run.lines = redactor.redact_text("\n".join(run.lines)).splitlines()
     run.reason = run.verdict()
     result = {
         **run.as_dict(),

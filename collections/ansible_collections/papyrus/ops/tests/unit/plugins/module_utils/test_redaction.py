@@ -317,3 +317,27 @@ def test_J1_an_object_is_redacted_text_by_text(value: object) -> None:
 
     compare(value, said, "a")
     assert SECRET not in json.dumps(said, ensure_ascii=False) and "hunter22 " not in json.dumps(said)
+
+
+KEY_LINES = ["-----BEGIN PRIVATE KEY-----", *["MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEA" + x for x in "abcd"]]
+KEY_LINES += ["-----END PRIVATE KEY-----"]
+
+
+def test_J1_a_private_key_in_a_list_of_lines_goes_as_a_whole() -> None:
+    said = Redactor().redact_object({"lines": ["before", *KEY_LINES, "after"]})["lines"]
+    assert len(said) == 8 and said[0] == "before" and said[-1] == "after"
+    assert "MII" not in "".join(said) and "".join(said).count("[redacted:private-key:") == 1
+
+
+def test_J1_a_password_in_a_list_of_arguments_goes() -> None:
+    said = Redactor().redact_object(["rds", "--master-user-password", "hunter22", "--region", "us-west-2"])
+    assert "hunter22" not in str(said) and said[0] == "rds" and said[-2:] == ["--region", "us-west-2"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\\n"])
+def test_J1_the_last_lines_of_a_private_key_go_without_the_first(end: str) -> None:
+    said = Redactor().redact_text(f"starts here {end.join(KEY_LINES[2:])} ends here")
+    assert "MII" not in said
+    assert said.startswith("starts here ") and said.endswith(" ends here")
+    twice = Redactor().redact_text(f"{end.join(KEY_LINES[3:])} and {end.join(KEY_LINES)} and {end.join(KEY_LINES[4:])}")
+    assert twice.count("[redacted:private-key:") == 3 and "MII" not in twice
