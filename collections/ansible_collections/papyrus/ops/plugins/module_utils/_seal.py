@@ -319,9 +319,10 @@ def _strays(folder: Path, view: BundleView, listed: set[str]) -> dict[str, str]:
             if isinstance(entry, Mapping):
                 named[str(entry.get("path"))] = str(entry.get("sha256"))
     found: dict[str, str] = {}
+    known = listed | SEALED_FILES
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         staged = entry.name.startswith(TEMPORARY_PREFIX)  # of a living writer, which is refused and drops it
-        if not staged and entry.name not in listed | SEALED_FILES:
+        if not staged and entry.name not in known:
             sha256 = named.get(entry.name, "")
             if not _PATH.fullmatch(entry.name) or not sha256 or (_hash(folder, entry.name) or ("", 0))[0] != sha256:
                 raise SealError(f"{entry.name!r} in {folder} is no item of the bundle: take it out of the folder")
