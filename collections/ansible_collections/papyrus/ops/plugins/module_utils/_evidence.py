@@ -108,7 +108,7 @@ class _Tail:
 class Bundle:
     """Appends to and reads one bundle. Any number of processes and threads may do so at the same time.
 
-    `redactor` sees data, name and meta of each item before anything is written.
+    `redactor` sees all of an item before anything is written.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Bundle:
         name = self._checked_name(name)
         if status not in STATUSES:
             raise ValueError(f"the status {status!r} of {name} must be one of {', '.join(STATUSES)}")
-        media_type = media_type or media_type_of(name)
+        step, media_type = (self._redactor.redact_text(text) for text in (step, media_type or media_type_of(name)))
         for what, text in (("step", step), ("media type", media_type)):
             if not _LABEL.fullmatch(text):
                 raise ValueError(f"{name} needs a {what} of at most 100 letters, digits and signs, not {text[:120]!r}")
@@ -437,7 +437,7 @@ def _read_range(fd: int, offset: int, length: int) -> bytes:
 def _parse(line: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise BundleError(f"{where} is not JSON: the bundle was changed by something else, do not continue it") from exc
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise BundleError(f"{where} is not a manifest line: the bundle was changed by something else")

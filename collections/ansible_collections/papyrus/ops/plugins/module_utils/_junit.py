@@ -19,7 +19,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ._bundle_view import BundleView
-from ._evidence import STATUSES, VERDICT
+from ._evidence import CONTINUED, STATUSES, VERDICT
 from ._names import parse_rfc3339
 from ._printable import printable
 from ._statement import image_of
@@ -252,10 +252,19 @@ def _count(element: ElementTree.Element, cases: Sequence[Case], seconds: float) 
 
 
 def _add_output(suite: ElementTree.Element, view: BundleView) -> None:
-    """The verdict and its warnings as the output of the first suite: a warning is no test."""
+    """The verdict, its warnings and what crashes left, as the output of the first suite: none of these is a test."""
     warnings = view.verdict.get("warnings")
     said = [_text(view.verdict.get("result")) or "no verdict"]
     said += [f"warning: {_line(_text(warning))}" for warning in (warnings if isinstance(warnings, list) else [])]
+    for line in view.named(CONTINUED):
+        meta = line.get("meta")
+        meta = meta if isinstance(meta, Mapping) else {}
+        torn = "a line was torn, " if meta.get("torn_sha256") else ""
+        adopted, unlisted = (int(_number(meta.get(key))) for key in ("adopted", "unlisted"))
+        said.append(
+            f"continued after a writer had been killed: {torn}{adopted} files without a line were listed, "
+            f"{unlisted} files are none of the run's ({_text(line.get('path'))})"
+        )
     ElementTree.SubElement(suite, "system-out").text = _cut(printable("\n".join(said)), _MAX_TEXT)
 
 

@@ -89,10 +89,11 @@ def test_J1_arguments_that_cannot_be_items(bundle: Bundle) -> None:
 
 
 def test_J1_a_manifest_changed_by_something_else_is_not_continued(bundle: Bundle) -> None:
-    with bundle.manifest.open("ab") as file:
-        file.write(b"not a line\n")
-    with pytest.raises(BundleError, match="not JSON"):
-        bundle.append("x.log", b"", status="ok", step="B")
+    whole = bundle.manifest.read_bytes()
+    for line in (b"not a line\n", b"[" * 60_000 + b"\n"):
+        bundle.manifest.write_bytes(whole + line)
+        with pytest.raises(BundleError, match="not JSON"):
+            bundle.append("x.log", b"", status="ok", step="B")
 
 
 def test_J1_the_last_append_costs_what_the_first_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +119,17 @@ def test_J1_secrets_are_taken_out_of_data_name_and_meta(tmp_path: Path) -> None:
             "hunter22" not in path.name and b"hunter22" not in path.read_bytes() and b"7777777" not in path.read_bytes()
         )
     assert line["name"].endswith(".log") and "redacted_db-password" in line["name"]
+    check_chain(bundle.folder)
+
+
+@pytest.mark.parametrize("where", ["step", "media_type"])
+def test_J1_a_secret_as_a_label_is_refused_and_not_repeated(tmp_path: Path, where: str) -> None:
+    redactor = Redactor()
+    redactor.add("db-password", "hunter22")
+    bundle = Bundle.create(tmp_path / "run", {}, redactor)
+    with pytest.raises(ValueError, match="redacted:db-password") as caught:
+        bundle.append("x.log", b"", **{"status": "ok", "step": "D1", where: "hunter22"})
+    assert "hunter22" not in str(caught.value)
     check_chain(bundle.folder)
 
 

@@ -351,6 +351,26 @@ def test_J1_without_hard_links_a_failed_rename_leaves_no_claim(bundle: Bundle, m
     check_chain(bundle.folder)
 
 
+@pytest.mark.parametrize(("error", "good"), [(errno.EINVAL, True), (errno.EOPNOTSUPP, True), (errno.EIO, False)])
+def test_J1_a_file_system_that_cannot_sync_folders(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, error: int, good: bool
+) -> None:
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        if Path(os.readlink(f"/proc/self/fd/{fd}")) == bundle.folder:
+            raise OSError(error, os.strerror(error))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if good:
+        add(bundle)
+    else:
+        with pytest.raises(OSError, match="Input/output"):
+            add(bundle)
+    assert len(check_chain(bundle.folder)) == 1 + good
+
+
 def test_J1_a_name_that_is_not_durable_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(folder: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")

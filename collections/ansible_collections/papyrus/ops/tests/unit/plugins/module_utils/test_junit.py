@@ -359,6 +359,19 @@ def test_N4_files_of_the_bundle_that_are_no_json(tmp_path: Path) -> None:
     assert "no verdict" in error.attrib["message"] and "run.json is missing" in (error.text or "")
 
 
+def test_J1_what_a_crash_left_is_said(tmp_path: Path) -> None:
+    bundle = open_bundle(tmp_path / "run")
+    capture(bundle, [item(HEALTHZ)])
+    (bundle.folder / "20260131T120000Z_lost.log").write_bytes(b"")
+    with bundle.manifest.open("ab") as file:
+        file.write(b"{")
+    bundle.recover()
+    root = check_structure(junit_xml(close(bundle)))
+    said = root.findtext("testsuite/system-out") or ""
+    assert "continued after a writer had been killed: a line was torn, 1 files without a line were listed, 0" in said
+    assert {case.attrib["name"] for case in root.iter("testcase")} == {"the run itself", "D1 healthz.log"}
+
+
 def test_J1_two_thousand_failing_checks_are_quick_and_whole(tmp_path: Path) -> None:
     lines = [
         {"name": "x.log", "step": "D1", "status": "ng", "path": f"{n}_x.log", "seq": n, "meta": {"reason": f"no {n}"}}
