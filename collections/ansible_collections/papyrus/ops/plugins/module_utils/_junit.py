@@ -168,7 +168,7 @@ def _case(
     seconds: float,
 ) -> Case:
     case = Case(_group(row["id"]), f"{row['id']} {row['name']}", seconds=seconds, at=_moment(line.get("at")))
-    where = f"step {row['id']}, item {_text(line.get('path'))}, line {row['seq']} of the manifest"
+    where = f"step {row['id']}, item {_text(line.get('path'))}, seq {row['seq']} of the manifest"
     if row["status"] == "ng":
         said = accusations.take(row["id"], row["name"])
         case.outcome, case.kind = "failure", "ng"

@@ -191,7 +191,7 @@ def test_J1_a_failed_check_shows_its_cause_and_where_the_proof_lies(tmp_path: Pa
     assert failure.message == "GET /healthz: 503 from 10.0.0.7:80"
     assert failure.text.split("\n") == [
         "GET /healthz: 503 from 10.0.0.7:80",
-        "step D1, item 20260131T120001Z_healthz.log, line 1 of the manifest",
+        "step D1, item 20260131T120001Z_healthz.log, seq 1 of the manifest",
         "task: Ask every path",
     ]
 
