@@ -64,10 +64,8 @@ def test_F_without_a_change_nothing_is_pushed_or_registered_and_C6_sigint_in_the
     assert json.loads(smoke.item("image_push.json"))["outcome"] == "was there already"
     assert json.loads(smoke.item("taskdef_diff.json"))["registered"] is False
     assert smoke.verdict["result"] == "FAILED"
-    about = smoke.statement["subject"][0]["digest"][
-        "sha256"
-    ]  # no binding was made: it is about what was to be released
-    assert f"sha256:{about}" == json.loads(smoke.item("image_push.json"))["digest"]
+    subject = smoke.statement["subject"][0]  # no binding was made: it is about what was to be released
+    assert f"sha256:{subject['digest']['sha256']}" == json.loads(smoke.item("image_push.json"))["digest"]
     told = smoke.verdict["release"]
     assert (told["result"], told["serving"], told["proven"]) == ("deployed", before.revision, False), told
     assert f"{before.name}:1 was deployed but is not proven" in release.output
