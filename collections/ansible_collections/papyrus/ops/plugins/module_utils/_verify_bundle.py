@@ -169,15 +169,21 @@ class Case:
         changed = {finding.seq for finding in self.chain_findings if finding.kind == "invalid"} - {None}
         for item in self._listed():
             kind, reason = self._compare(item)
-            if reason and not self.manifest_sealed and item.size is not None and item.seq in changed:
-                kind, reason = self._by_sums(item.path)  # it is the line that was changed, and that is said of it
+            if reason and not self.manifest_sealed and item.size is not None:
+                kind, reason = self._line_or_file(item, kind, reason, item.seq in changed)
             self.items[item.path] = replace(item, kind=kind)
             if reason:
                 self.found(kind, item.path, reason, item.seq)
 
-    def _by_sums(self, path: str) -> tuple[str, str]:
-        sha256 = (self.sums or {}).get(path)
-        return self._compare(Item(path, "", sha256)) if sha256 else ("invalid", "")
+    def _line_or_file(self, item: Item, kind: str, reason: str, line_changed: bool) -> tuple[str, str]:
+        """Which of the two was changed, when they differ and no signature decides: that of a line is said of the line.
+
+        The word of SHA256SUMS counts where the manifest is not the one that it knows.
+        """
+        sums = self.sums or {}
+        if item.path in sums and (line_changed or sums.get(MANIFEST) != self.chain.sha256):
+            return self._compare(replace(item, sha256=sums[item.path], size=None))
+        return ("invalid", "") if line_changed else (kind, reason)
 
     def _compare(self, item: Item) -> tuple[str, str]:
         """Class of a file, and the reason when that is not `ok`."""

@@ -411,6 +411,45 @@ def test_N4_what_happened_to_the_manifest_is_told(
     assert reason in finding["reason"] and (seq is None or finding["seq"] == seq)
 
 
+FIELDS: dict[str, Any] = {
+    "seq": [1, 2, 3, 4, 57, 10**15], "prev": ["00" * 32, "ab" * 32], "at": ["2031-01-31T12:00:00.000000Z"],
+    "status": ["skip"], "step": ["Z9"], "bytes": [10**6], "sha256": ["ab" * 32], "media_type": ["text/x-other"],
+    "meta": [{"reason": "another"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("at", [0, 1, 2, -2, -1])
+@pytest.mark.parametrize("field", FIELDS)
+def test_N4_a_line_with_another_value_is_invalid_and_no_other_line_is_accused(
+    folder: Path, key: Key, field: str, at: int, sealed: bool
+) -> None:
+    """Without a seal only SHA256SUMS is there to tell: it has the hash of the manifest."""
+    if not sealed:
+        (folder / ATTESTATION).unlink()
+    lines = manifest_lines(folder)
+    was = json.loads(lines[at])
+    for value in FIELDS[field]:
+        if was[field] == value:
+            continue
+        changed = [*lines]
+        changed[at] = canonical({**was, field: value}) + b"\n"
+        write(folder / "manifest.jsonl", b"".join(changed))
+        result = verify(folder, [key.trusted])
+        found = [each for each in result["findings"] if each["class"] != "unsealed"]
+        assert [(each["class"], each["path"]) for each in found] == [("invalid", "manifest.jsonl")], (value, found)
+        if at != -1 and field not in ("seq", "prev"):
+            assert found[0]["seq"] == was["seq"], found
+
+
+def test_N4_the_only_line_of_a_run_that_died_begins_its_chain(tmp_path: Path, key: Key) -> None:
+    bundle = Bundle.create(tmp_path / "runs" / "20260131T120000Z-abc234", {"run_id": "20260131T120000Z-abc234"})
+    assert said(verify(bundle.folder, [key.trusted])) == [("unsealed", ATTESTATION)]
+    line = json.loads(bundle.manifest.read_bytes())
+    write(bundle.manifest, canonical({**line, "prev": "ab" * 32}) + b"\n")
+    assert said(verify(bundle.folder, [key.trusted])) == [("invalid", "manifest.jsonl"), ("unsealed", ATTESTATION)]
+
+
 # What cannot be asked
 
 
