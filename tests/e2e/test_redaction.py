@@ -244,7 +244,7 @@ class Ended:
 def ended(tmp_path_factory: pytest.TempPathFactory, services: Services) -> Iterator[Ended]:
     """One run at the highest verbosity, with folders of its own for everything temporary, that fails by AWS' words."""
     root, planted = tmp_path_factory.mktemp("planted"), Planted()
-    folders = {name: root / name for name in ("home", "tmp")}
+    folders = {name: root / name for name in ("home", "tmp", "remote")}
     for folder in folders.values():
         folder.mkdir()
     database = services.database(password=planted.db)
@@ -278,9 +278,11 @@ def ended(tmp_path_factory: pytest.TempPathFactory, services: Services) -> Itera
         "DEPLOY_PASSWORD": planted.deploy,
         "ANSIBLE_INJECT_INVOCATION": "true",
         "ANSIBLE_DISPLAY_TRACEBACK": "always",
+        "ANSIBLE_REMOTE_TMP": str(folders["remote"]),
+        "ANSIBLE_PIPELINING": "false",  # as without this checkout's ansible.cfg
     }
     running = RunningSmoke(root / "run", variables, ("-vvv",), environment=environment)
-    watcher = Watcher(running, planted, [folders["home"], folders["tmp"], root / "run" / "ansible"])
+    watcher = Watcher(running, planted, [*folders.values(), root / "run" / "ansible"])
     watcher.start()
     try:
         running.wait_for_task("Read rows and this run's marks back", 300)
