@@ -169,17 +169,18 @@ class Guard:
         self._log(f"guarding run {self.settings.run_id}, controller {controller.pid}")
         while not self._closed.is_set():
             watch.wait(self._wakeup_read, LOOK_EVERY)
-            if self._closed.is_set():
+            if watch.ended() or self._terminated.is_set():
                 break
-            if watch.ended():
-                self._tear_down(server, family, "the controller (ansible-playbook) ended without closing the run")
-                return 0
-            if self._terminated.is_set():
-                self._tear_down(server, None, "the guard was told to stop (SIGTERM)")
-                return 0
             family.look()
-        server.close()
-        remove_private(self.settings.private)
+        try:
+            if self._closed.is_set():
+                server.close()
+            elif watch.ended():
+                self._tear_down(server, family, "the controller (ansible-playbook) ended without closing the run")
+            else:
+                self._tear_down(server, None, "the guard was told to stop (SIGTERM)")
+        finally:
+            remove_private(self.settings.private)
         return 0
 
     def _tear_down(self, server: Server, family: Family | None, cause: str) -> None:
@@ -241,9 +242,11 @@ class Guard:
                 left += f" {release_line(end['verdict']['release'])}."
             if end["problem"]:
                 left += f" {end['problem']}."
-        remove_private(settings.private)
         gone = "everything it created is gone." if result.get("gone") else ""
-        self._say(f"papyrus.ops: run {settings.run_id} {outcome} {gone}{left} Evidence: {settings.folder}")
+        said = f"papyrus.ops: run {settings.run_id} {outcome} {gone}{left} Evidence: {settings.folder}"
+        said = self._redactor.redact_text(said)  # with what is known until now: that goes with the folder
+        remove_private(settings.private)
+        self._say(said)
 
     def _destroy_everything(self) -> dict[str, Any]:
         with self._lock:

@@ -52,6 +52,8 @@ def close_run(run: Mapping[str, Any], failure: Mapping[str, Any], allowed_skips:
             short_values=short_values(private),
         )
     except (OSError, ValueError, BundleError, LockTimeout, LedgerError, SealError) as exc:
+        if private and (client is None or client.guard() is None):
+            remove_private(private)  # nobody else would
         raise CloseError(f"the verdict could not be written to {run['folder']}: {exc}") from exc
     problem = end.pop("problem")
     if problem and client is not None and client.guard() is not None:
