@@ -344,7 +344,7 @@ class Bundle:
         """The fields of its line. What came here without a writer of ours is redacted where it has to be."""
         file = self.folder / path
         before = hash_of_file(file)
-        with Staged(self.folder, self._redacted(file)) as staged:
+        with Staged(self.folder, self._redactor.stream(read_plain(file, follow=False))) as staged:
             if name == VERDICT:  # never given, as it has no line, and must not be taken for one
                 name = f"unlisted_{VERDICT}"
                 path = self._publish(name, self._now(), staged)

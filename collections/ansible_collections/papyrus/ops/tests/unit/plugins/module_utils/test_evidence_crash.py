@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle, BundleClosed, BundleError
+from ansible_collections.papyrus.ops.plugins.module_utils._evidence_files import hash_of_file
 from ansible_collections.papyrus.ops.plugins.module_utils._locks import Staged
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.module_utils._verdict import verdict
@@ -447,6 +448,28 @@ def test_J1_what_is_no_plain_file_is_named_and_not_touched(bundle: Bundle, tmp_p
     }  # fmt: skip
     assert outside.read_bytes() == b"secret of somebody else"
     assert [line["name"] for line in bundle.lines()] == ["run.json", "continued.json"]
+
+
+def test_J1_a_foreign_file_that_cannot_be_read_is_named(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bundle.folder / "notes.txt").write_bytes(b"")
+    real = os.open
+
+    def refused(path: Any, *rest: Any) -> int:
+        if Path(path).name == "notes.txt":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", refused)
+    recovered = bundle.recover()
+    assert recovered is not None
+    assert json.loads(bundle.data(recovered))["unlisted"] == [{"path": "notes.txt", "sha256": "", "what": "file"}]
+
+
+def test_J1_a_file_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_bytes(b"secret of somebody else")
+    (tmp_path / "link").symlink_to(tmp_path / "outside")
+    with pytest.raises(OSError, match="symbolic links"):
+        hash_of_file(tmp_path / "link")
 
 
 def test_J1_a_foreign_file_with_the_name_of_an_item_is_redacted(tmp_path: Path) -> None:
