@@ -79,7 +79,8 @@ class Verification:
 
 @dataclass(frozen=True)
 class Item:
-    seq: int
+    place: int
+    seq: str
     at: str
     path: str
     name: str
@@ -177,7 +178,7 @@ def skips(source: Source) -> list[Skip]:
 def continued(source: Source) -> list[Continued]:
     found = []
     for entry in source.named("continued.json")[:20]:
-        source.shown.add(entry.seq)
+        source.shown.add(entry.place)
         content = dict_of(source.value(entry))
         torn = number_of(content.get("torn_bytes"))
         files = [
@@ -219,6 +220,7 @@ def _item(source: Source, entry: Entry) -> Item:
     elif found != entry.size:
         problem = f"the file has {found:,} bytes, its line says {entry.size:,}"
     return Item(
+        entry.place,
         entry.seq,
         clock(entry.at).removesuffix(" UTC"),
         entry.path,

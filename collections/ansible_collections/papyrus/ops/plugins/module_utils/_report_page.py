@@ -28,7 +28,7 @@ MACROS = """
 {%- endmacro %}
 
 {% macro item(entry) %}
-<a href="#i{{ entry.seq }}" class="small">item {{ entry.seq }}</a>
+<a href="#i{{ entry.place }}" class="small">item {{ entry.seq }}</a>
 {%- endmacro %}
 
 {% macro transcript(x, label="Transcript") %}

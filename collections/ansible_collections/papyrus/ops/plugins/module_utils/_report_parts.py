@@ -354,7 +354,7 @@ them up in CloudTrail with the auditor's credentials.</p>
 {% call table("Items of the bundle", "SHA-256 of each item, as its manifest line has it",
   [">No.", "File and SHA-256", "Status", "Step", "At (UTC)", ">Bytes"], "hashes") %}
 {% for i in items.items %}
-<tr id="i{{ i.seq }}"{% if i.problem %} class="ng"{% endif %}><td class="num">{{ i.seq }}</td>
+<tr id="i{{ i.place }}"{% if i.problem %} class="ng"{% endif %}><td class="num">{{ i.seq }}</td>
 <th scope="row">{{ i.path or i.name }}{% if i.problem %}<br>{{ i.problem }}{% endif %}
 {% if i.note %}<span class="muted"> {{ i.note }}</span>{% endif %}
 <br><code class="sha">{{ i.sha256 }}</code></th>

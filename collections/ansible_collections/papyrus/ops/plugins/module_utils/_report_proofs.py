@@ -135,7 +135,7 @@ def preflights(source: Source) -> list[Preflight]:
 def _preflight(source: Source, entry: Entry) -> Preflight:
     content = dict_of(source.value(entry))
     rows = [row_of(row) for row in dicts_of(content.get("rows")) or entry.rows]
-    source.shown.add(entry.seq)
+    source.shown.add(entry.place)
     rows.sort(key=lambda row: {"ng": 0, "skip": 1}.get(row.status, 2))
     return Preflight(entry, rows[:100], max(len(rows) - 100, 0))
 
@@ -215,7 +215,7 @@ def health(source: Source) -> list[Health]:
 
 
 def _health(source: Source, entry: Entry) -> Health:
-    source.shown.add(entry.seq)
+    source.shown.add(entry.place)
     polls = source.records(entry)
     targets: dict[str, list[tuple[Mapping[str, Any], str, str]]] = {}
     for poll in polls:
@@ -341,7 +341,7 @@ def casts(source: Source) -> list[Cast]:
 
 def _cast(source: Source, entry: Entry) -> Cast:
     """Frames as text with their times. Terminal sequences are left out here, and counted: the file has them."""
-    source.shown.add(entry.seq)
+    source.shown.add(entry.place)
     content = source.view.read(entry.line, 256 * 1024)
     lines = [] if content is None else content.data.splitlines()
     header = dict_of(parsed(lines[0])) if lines else {}
@@ -393,7 +393,7 @@ class Rest:
 def unshown(source: Source, limit: int = 60) -> Rest | None:
     """Items that no part of the page has shown; None when there is none."""
     quiet = {"run.json", "verdict.json", "phase.json"}
-    found = [entry for entry in source.entries if entry.seq not in source.shown and entry.name not in quiet]
+    found = [entry for entry in source.entries if entry.place not in source.shown and entry.name not in quiet]
     shown = [
         Proof(entry, TITLES.get(entry.name, entry.name), [row_of(row) for row in entry.rows[:40]],
               source.excerpt(entry, 6_000, 2_000))

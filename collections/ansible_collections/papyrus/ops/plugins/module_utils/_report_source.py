@@ -22,15 +22,19 @@ from ._report_text import Block, moment, visible, without_terminal
 HEAD, TAIL = 12_000, 4_000
 """Bytes of a transcript that the page has: of its beginning and of its end."""
 
-BUDGET = 1_500_000
+BUDGET = 1_000_000
 """Bytes of transcripts on one page; what comes after them is named, not shown."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A manifest line with the types it should have; `at` None, `size` -1 and "" for what it does not say."""
+    """A manifest line with the types it should have; `at` None, `size` -1 and "" for what it does not say.
 
-    seq: int
+    `place` is where it stands, whatever it says of itself (`seq`).
+    """
+
+    place: int
+    seq: str
     at: dt.datetime | None
     name: str
     path: str
@@ -114,20 +118,19 @@ class Source:
 
     def excerpt(self, entry: Entry, head: int = HEAD, tail: int = TAIL) -> Excerpt:
         """Text for the page, as long as the budget lasts."""
-        self.shown.add(entry.seq)
+        self.shown.add(entry.place)
         ends = self.view.ends(entry.line, head + tail, tail)
         if ends is None:
             return Excerpt(entry.path, entry.size, note="The manifest lists this file, the bundle does not hold it.")
         content, end = ends
         if b"\0" in content.data or entry.media_type == "application/gzip":
             return Excerpt(entry.path, content.size, note="Not text.")
-        if len(content.data) + len(end) > self._budget:
+        data, end = (content.data[:head], (content.data[head:] + end)[-tail:]) if end else (content.data, b"")
+        if len(data) + len(end) > self._budget:
             return Excerpt(
                 entry.path, content.size, note="Not shown: this page has as many transcripts as it may hold."
             )
-        self._budget -= len(content.data) + len(end)
-        data, end = (content.data[:head], content.data[head:][-tail:] + end) if end else (content.data, b"")
-        end = end[-tail:]
+        self._budget -= len(data) + len(end)
         first = codecs.getincrementaldecoder("utf-8")("replace").decode(data, final=not end)
         return Excerpt(
             entry.path, content.size, block(first), block(_from_character(end)), content.size - len(data) - len(end)
@@ -146,9 +149,10 @@ def _clean(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def entry_of(line: Mapping[str, Any], number: int) -> Entry:
-    seq, size, status = line.get("seq"), line.get("bytes"), text_of(line.get("status"))
+    size, status = line.get("bytes"), text_of(line.get("status"))
     return Entry(
-        seq if isinstance(seq, int) and 0 <= seq < 10**9 else number,
+        number,
+        text_of(line.get("seq")),
         moment(line.get("at")),
         line["name"],
         text_of(line.get("path")),

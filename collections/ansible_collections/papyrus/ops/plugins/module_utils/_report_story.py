@@ -60,7 +60,7 @@ def release(source: Source) -> Release | None:
     pushed, revision = source.object("image_push.json"), source.object("taskdef_diff.json")
     entries = source.named("rollout.jsonl")
     for entry in [*source.named("image_push.json", "taskdef_diff.json"), *entries]:
-        source.shown.add(entry.seq)
+        source.shown.add(entry.place)
     if not (pushed or revision or entries):
         return None
     image = [
@@ -197,7 +197,7 @@ def gone(source: Source) -> Gone:
     ]
     names = (APPLY_ITEM, DESTROY_ITEM, "alb_sg_delete.log")
     for each in source.named(GONE_ITEM, "alb_sg_leftover.json"):
-        source.shown.add(each.seq)
+        source.shown.add(each.place)
     return Gone(
         entry,
         note,

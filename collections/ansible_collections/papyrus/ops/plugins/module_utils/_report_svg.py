@@ -37,6 +37,7 @@ class Drawing:
 
 
 def percent(value: float) -> str:
+    """For an attribute; never outside of the drawing."""
     return f"{min(max(value, 0.0), 100.0):.3f}".rstrip("0").rstrip(".") + "%"
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,10 +110,10 @@ def timeline(source: Source) -> Timeline:
     for name in _lane_names(work, spans)[:LANES]:
         own = [span for span in spans if span.lane == name]
         ticks = list(_ticks(((place(entry.at), entry) for entry in work.get(name, []) if entry.at), begin))
-        bars = [
-            Bar(place(span.start), place(span.end or end), span.status if span.end else "open", _title(span, begin))
-            for span in own[:_PLACES]
-        ]
+        bars = []
+        for span in own[:_PLACES]:
+            first, last = sorted((place(span.start), place(span.end or end)))
+            bars.append(Bar(first, last, span.status, _title(span, begin)))
         took = sum((span.end - span.start).total_seconds() for span in own if span.end)
         words = "; ".join(bar.title for bar in bars[:20]) or f"{len(ticks)} moments, none of them measured"
         lanes.append(Lane(name, duration(took) if own else "", lane(name, words, bars, ticks, grid)))
@@ -128,7 +129,13 @@ def timeline(source: Source) -> Timeline:
         )
         for span in ordered[:SPANS]
     ]
-    return Timeline(lanes, axis(marks), rows, max(len(spans) - SPANS, 0), "", _overlaps(spans))
+    note = "The runner's clock went back during the run." if _went_back(timed) else ""
+    return Timeline(lanes, axis(marks), rows, max(len(spans) - SPANS, 0), note, _overlaps(spans))
+
+
+def _went_back(timed: Sequence[Entry]) -> bool:
+    times = [entry.at for entry in timed if entry.at is not None]
+    return any(later < earlier for earlier, later in itertools.pairwise(times))
 
 
 def lane_of(entry: Entry) -> str:
@@ -161,7 +168,7 @@ def _phases(timed: Iterable[Entry]) -> Iterator[Span]:
             begun.setdefault(name, []).append(entry.at)
         elif begun.get(name):
             start = begun[name].pop(0)
-            yield Span(name, name, start, max(entry.at, start), logs.get(f"{name.replace(' ', '_')}.log", "info"))
+            yield Span(name, name, start, entry.at, logs.get(f"{name.replace(' ', '_')}.log", "info"))
     for name, starts in begun.items():
         for start in starts:
             yield Span(name, name, start, None, "open")

@@ -19,7 +19,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._report_chain import L
 from ansible_collections.papyrus.ops.plugins.module_utils._report_proofs import casts, database, health, probes
 from ansible_collections.papyrus.ops.plugins.module_utils._report_source import Source
 from ansible_collections.papyrus.ops.plugins.module_utils._report_story import gone, release
-from ansible_collections.papyrus.ops.plugins.module_utils._report_svg import Drawing
+from ansible_collections.papyrus.ops.plugins.module_utils._report_svg import Drawing, percent
 from ansible_collections.papyrus.ops.plugins.module_utils._report_timeline import Timeline, timeline
 from ansible_collections.papyrus.ops.tests.unit.evidence_shapes import DIGEST, NEW, TASK, binding
 from ansible_collections.papyrus.ops.tests.unit.evidence_world import (
@@ -126,6 +126,7 @@ def test_J1_phases_are_to_scale_and_overlaps_are_said(tmp_path: Path) -> None:
     assert apply["title"] == "terraform apply: from +3.0 s, took 58.0 s"
     assert found.overlaps == ["During terraform apply: Inside the running tasks, Database, from inside."]
     assert ("terraform apply", "+3.0 s", "58.0 s") in [(row.name, row.start, row.took) for row in found.rows]
+    assert found.note == ""
     assert len(bars(found, "Database, from inside")) == 2, "transcripts that say when they began and ended"
 
 
@@ -152,6 +153,8 @@ def test_J1_a_clock_that_goes_back_draws_nothing_outside(tmp_path: Path) -> None
     world.end_apply()
     world.destroy()
     found = timeline(source(world.close()))
+    assert found.note == "The runner's clock went back during the run."
+    assert [row.took for row in found.rows if row.name == "terraform apply"] == ["−1 h 00 min"]
     for lane in found.lanes:
         for shape in lane.drawing.shapes:
             for name, value in shape.attributes:
@@ -169,6 +172,10 @@ def test_J1_many_items_share_ticks(tmp_path: Path) -> None:
     ticks = [shape for lane in found.lanes for shape in lane.drawing.shapes if shape.css.startswith("tick")]
     assert 200 < len(ticks) <= 301
     assert [tick.css for tick in ticks if tick.css == "tick ng"] == ["tick ng"], "the worst one gives the look"
+
+
+def test_J1_nothing_is_drawn_outside_of_its_drawing() -> None:
+    assert [percent(value) for value in (-3.0, 12.3456, 140.0)] == ["0%", "12.346%", "100%"]
 
 
 # Proofs
@@ -198,6 +205,18 @@ def test_C7_what_is_still_there_or_was_never_asked_for_is_not_called_gone(tmp_pa
     )
     assert found.note.startswith("Not proved gone: left: load balancer")
     assert [outcome[:19] for _number, _seconds, outcome in found.attempts] == ["DependencyViolation"] * 2
+
+
+def test_C7_an_answer_that_found_something_proves_no_absence(tmp_path: Path) -> None:
+    bundle = passing_smoke(tmp_path / "run")
+    [line] = [line for line in bundle.lines() if line["name"] == "alb_sg_verify_gone.json"]
+    file = bundle.folder / line["path"]
+    content = json.loads(file.read_text())
+    for call in content["described"]:
+        call["count"] = 1
+    file.write_text(json.dumps(content))
+    found = gone(source(bundle))
+    assert {each.address: each.status for each in found.created}["aws_lb_target_group.app"] == "none"
 
 
 def test_C7_without_a_gone_check_nothing_is_proved(tmp_path: Path) -> None:

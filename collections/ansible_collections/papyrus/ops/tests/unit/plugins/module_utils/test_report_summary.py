@@ -229,7 +229,7 @@ def test_J1_every_line_has_its_hash_and_the_chain_its_head(tmp_path: Path) -> No
     bundle = passing_smoke(tmp_path / "run")
     found = items(source(bundle))
     assert [(each.seq, each.sha256) for each in found.items] == [
-        (line["seq"], line["sha256"]) for line in bundle.lines()
+        (str(line["seq"]), line["sha256"]) for line in bundle.lines()
     ]
     assert found.head == bundle.head()
     assert (found.problems, found.left_out) == (0, 0)
