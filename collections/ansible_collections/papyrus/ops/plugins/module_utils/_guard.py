@@ -71,7 +71,7 @@ class Guard:
         self._log = log or _log
         self._clients = clients or self._own_clients
         self._terminal = terminal
-        self._redactor = run_redactor(settings.private)
+        self._redactor = run_redactor({"private": settings.private})
         self.stack = None
         if settings.stack is not None:
             self.stack = StackRun(settings, self._clients, log=self._log)

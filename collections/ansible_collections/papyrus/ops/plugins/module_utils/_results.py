@@ -10,7 +10,6 @@ import functools
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ._redaction import Redactor
@@ -24,7 +23,7 @@ def redact_results(module: Any, *, unseen: Sequence[str] = ()) -> Redactor:
     Values that the run knows when the module ends are taken out as well, where it has the option `private` or `run`.
     `unseen` arguments are left alone, as the module itself repeats nothing of them.
     """
-    redactor = run_redactor(_private(module.params))
+    redactor = run_redactor(module.params)
     end, fail = module.exit_json, module.fail_json
 
     def clean_arguments() -> None:
@@ -51,8 +50,10 @@ def redact_results(module: Any, *, unseen: Sequence[str] = ()) -> Redactor:
     return redactor
 
 
-def run_redactor(private: str | Path | None) -> Redactor:
-    """With what the run knows, as long as its private folder is there."""
+def run_redactor(options: Mapping[str, Any]) -> Redactor:
+    """With what the run knows, by its folder `private` or that of its `run`, as long as the folder is there."""
+    run = options.get("run")
+    private = options.get("private") or (run.get("private") if isinstance(run, Mapping) else None)
     try:
         redactor = Redactor(private)
         redactor.redact(b"")  # knows the values from now on, also when a module removes the folder
@@ -74,8 +75,3 @@ def redacted_failure(main: Callable[[], None]) -> Callable[[], None]:
             _open[-1].fail_json(msg=f"{type(exc).__name__}: {exc}")
 
     return run
-
-
-def _private(options: Mapping[str, Any]) -> str:
-    run = options.get("run")
-    return str(options.get("private") or (run.get("private") if isinstance(run, Mapping) else "") or "")

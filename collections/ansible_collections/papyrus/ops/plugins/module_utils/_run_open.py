@@ -183,7 +183,7 @@ def _not_opened(run: Mapping[str, Any], bundle: Bundle, ledger: Ledger, cause: E
             said += f". {end['problem']}"
     except Exception as exc:
         said += f". It has no verdict: {exc}"
-    said = run_redactor(run["private"]).redact_text(said)
+    said = run_redactor(run).redact_text(said)
     remove_private(run["private"])
     return OpenError(said)
 

@@ -145,7 +145,7 @@ from ..module_utils._evidence import Bundle, BundleError
 from ..module_utils._evidence_items import capture, explained, item, phase_item, predicted
 from ..module_utils._locks import LockTimeout
 from ..module_utils._redaction import Redactor
-from ..module_utils._results import redact_results, redacted_failure
+from ..module_utils._results import redact_results, redacted_failure, run_redactor
 
 ITEM = {
     "name": {"type": "str", "required": True},
@@ -168,13 +168,17 @@ class QuietModule(AnsibleModule):
     """Shows name and step of each item instead of its contents, which belong into the bundle, redacted, alone."""
 
     def _log_invocation(self) -> None:
-        self.log("Invoked with " + ", ".join(f"{each['name']} ({each['step']})" for each in self.params["items"]))
+        self.log("Invoked with " + ", ".join(f"{each['name']} ({each['step']})" for each in self._named()))
 
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
+        self.params["items"] = self._named()
+        super()._return_formatted(kwargs)
+
+    def _named(self) -> list[dict[str, Any]]:
         given = self.params.get("items")
         named = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
-        self.params["items"] = [{key: each.get(key) for key in ("name", "step")} for each in named]
-        super()._return_formatted(kwargs)
+        shown = [{key: each.get(key) for key in ("name", "step")} for each in named]
+        return list(run_redactor(self.params).redact_object(shown))
 
 
 @redacted_failure

@@ -91,6 +91,24 @@ def test_J1_capture_appends_in_order_and_does_not_repeat_contents(
     assert result["diff"]["after"].splitlines()[0].split() == ["ok", "D1", "healthz.log"]
 
 
+def test_J1_capture_repeats_no_contents_and_no_name_with_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    run = opened(tmp_path, monkeypatch)
+    Redactor.register(run["private"], "db-password", "hunter22")
+    logged: list[str] = []
+    monkeypatch.setattr(evidence_capture.QuietModule, "log", lambda self, text, **more: logged.append(text))
+    for more in ({}, {"status": "wrong"}):
+        items = [{"name": "of-hunter22.log", "step": "D1", "content": "s3cret contents", "reason": "hunter22", **more}]
+        result = call(evidence_capture, run=run, items=items, _ansible_inject_invocation=True)
+        assert "hunter22" not in json.dumps(result) and "s3cret" not in json.dumps(result)
+        [shown] = result["invocation"]["module_args"]["items"]
+        assert shown["name"].startswith("of-[redacted:db-password:") and shown["step"] == "D1"
+    assert logged and not any("hunter22" in text or "s3cret" in text for text in logged)
+    [path] = [line["path"] for line in Bundle(run["folder"]).lines() if "of-" in line["name"]]
+    assert "hunter22" not in path
+
+
 def test_J1_capture_in_check_mode_predicts_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
