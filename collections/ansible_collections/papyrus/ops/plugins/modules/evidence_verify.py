@@ -153,8 +153,8 @@ bundles:
       type: int
       sample: 2
     findings:
-      description: What is wrong. The class is one of missing, invalid, unlisted, gap, reordered, truncated, torn, unsealed,
-        bad-signature, wrong-key and wrong-subject.
+      description: What is wrong. The class is one of missing, invalid, unlisted, gap, reordered, truncated, torn,
+        unsealed, bad-signature, wrong-key and wrong-subject.
       type: list
       elements: dict
       sample:
