@@ -12,7 +12,7 @@ from os.path import commonprefix
 
 from ._redaction import Redactor
 
-SLACK = 4096
+SLACK = 16 * 1024
 """Bytes kept beyond the limit while redacting, so that a secret at the cut is seen whole. Longer than any secret."""
 
 MOMENT = 0.01

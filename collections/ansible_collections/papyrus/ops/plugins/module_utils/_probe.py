@@ -20,6 +20,7 @@ from typing import Any
 
 from ._probe_request import Address, Request, authority
 
+_LONGEST_WORD = 4096
 USER_AGENT = "papyrus.ops"
 
 
@@ -218,7 +219,13 @@ def _read_body(response: http.client.HTTPResponse, limit: int) -> tuple[bytes, b
                 raise http.client.IncompleteRead(bytes(body), response.length)
             return bytes(body), False
         body += chunk
-    return bytes(body[:limit]), True
+    return _between_words(bytes(body[:limit])), True
+
+
+def _between_words(body: bytes) -> bytes:
+    """Without the word at its end, which is cut: no part of a secret is known for what it is."""
+    blank = max(body.rfind(mark, -_LONGEST_WORD) for mark in (b" ", b"\n", b"\t", b'"', b",", b">"))
+    return body[: blank + 1] if blank >= 0 else body
 
 
 def _connect(address: Address, remaining: Callable[[], float]) -> socket.socket:

@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils import _probe, _probe_request, _probe_run
 from ansible_collections.papyrus.ops.plugins.module_utils._probe_request import Address, BadRequest, build
 from ansible_collections.papyrus.ops.plugins.module_utils._probe_run import Expect, Prober, Settings
+from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 
 Handler = Callable[[socket.socket, bytes], None]
 SECRET = "a-header-value-that-stays-secret"
@@ -468,3 +469,32 @@ def test_D1_a_body_that_is_not_json_is_shown_in_brief() -> None:
 def test_D1_an_expectation_that_is_no_regular_expression_is_refused() -> None:
     with pytest.raises(BadRequest):
         Expect(headers={"X": "("})
+
+
+def answer_with(body: bytes, header: str = "X-A: b") -> bytes:
+    return b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: %d\r\n\r\n%b" % (header.encode(), len(body), body)
+
+
+def test_D1_a_body_is_cut_between_words_so_that_no_part_of_a_secret_stays(serve: Any) -> None:
+    raw = answer_with(b'{"a": "b", "token": "hunter22-and-more"}')
+    (answer,) = probe(url(serve(raw)), settings=Settings(max_body=32)).responses
+    assert answer["truncated"] and answer["body"] == '{"a": "b", "token": "'
+    (answer,) = probe(url(serve(answer_with(b"x" * 40))), settings=Settings(max_body=32)).responses
+    assert answer["body"] == "x" * 32
+
+
+def test_D1_reasons_are_cleaned_before_they_are_cut_short(serve: Any) -> None:
+    redactor, secret = Redactor(), "s3cret" * 20
+    redactor.add("db-password", secret)
+
+    def reason(raw: bytes, expect: Expect) -> str:
+        request = build(url(serve(raw)))
+        return str(Prober(request, expect, Settings(timeout=3), clean=redactor.redact_text).run().reason)
+
+    expect = Expect(json={"a": 1}, headers={"X-A": "^b$"})
+    said = reason(answer_with(b'{"a": "%b"}' % secret.encode(), f"X-A: {secret}"), expect)
+    assert said.count("[redacted:db-password:") == 2 and "s3cret" not in said
+    said = reason(answer_with(b"no json " + secret.encode()), expect)
+    assert "[redacted:db-password:" in said and "s3cret" not in said
+    said = reason(b"garbage " + secret.encode() + b"\r\n\r\n", expect)
+    assert "does not speak HTTP: 'garbage [redacted:db-password:" in said and "s3cret" not in said
