@@ -202,8 +202,8 @@ class Case:
         for item in tellers:
             entries = self._json(item.path).get("unlisted") if item.kind == "ok" else None
             for entry in entries if isinstance(entries, list) else []:
-                path = str(entry.get("path")) if isinstance(entry, dict) else ""
-                if PLAIN_NAME.fullmatch(path) and path not in OWN:
+                path = entry.get("path") if isinstance(entry, dict) else None
+                if isinstance(path, str) and PLAIN_NAME.fullmatch(path) and path not in OWN:
                     strays[path] = str(entry.get("sha256"))
         if self.sums_sealed and any(item.kind != "ok" for item in tellers):
             strays |= {path: sha256 for path, sha256 in (self.sums or {}).items() if path not in OWN | set(self.items)}

@@ -32,6 +32,7 @@ from ansible_collections.papyrus.ops.tests.unit.sealed_bundles import (
     Key,
     make_key,
     manifest_lines,
+    run_bundle,
     sealed_bundle,
     write,
 )
@@ -186,6 +187,20 @@ def test_N4_a_refused_line_is_named_and_nothing_outside_is_touched(folder: Path,
     assert said(result) == {("invalid", MANIFEST)} and result["result"] == "tampered"
     assert [str(args[0]) for event, args in opened if event == "open" and args[0] not in names] == [str(folder)]
     assert {event for event, _args in opened} == {"open"}
+
+
+def test_N4_what_a_run_says_that_it_found_is_not_looked_for_elsewhere(tmp_path: Path, key: Key, secret: Path) -> None:
+    bundle = run_bundle(tmp_path / "runs", random.Random(7), crash="", ended=False)
+    paths = ["../secret", f"../../{secret.name}", str(secret), "", ".", "a\0b", MANIFEST, ATTESTATION, 7, None, ["x"]]
+    entries = [{"path": path, "sha256": hashlib.sha256(SECRET).hexdigest()} for path in paths]
+    bundle.append("continued.json", json.dumps({"unlisted": [*entries, "x", None]}).encode(), status="info", step="J1")
+    bundle.append("continued.json", b'{"unlisted": 7}', status="info", step="J1")
+    bundle.append("continued.json", b"[" * 100_000, status="info", step="J1")
+    names = {entry.name for entry in bundle.folder.iterdir()}
+    with watched() as opened:
+        result = verify(bundle.folder, [key.trusted])
+    assert said(result) == {("unsealed", ATTESTATION)}
+    assert {str(args[0]) for event, args in opened if event == "open"} <= names | {str(bundle.folder)}
 
 
 def test_N4_two_lines_naming_one_file_are_one_too_many(folder: Path, key: Key) -> None:

@@ -400,6 +400,14 @@ def test_N4_a_run_that_was_stamped_after_its_seal_is_named(tmp_path: Path, key: 
     assert finding["path"].endswith(".tsr") and "stamped after the bundle was sealed" in finding["reason"]
 
 
+def test_N4_a_changed_manifest_is_not_said_to_be_stamped_wrongly(tmp_path: Path, key: Key, authority: Any) -> None:
+    own = authority.Authority()
+    folder = stamped(tmp_path / "runs", key, authority, own, own)
+    write(folder / "manifest.jsonl", b"".join(manifest_lines(folder)[:-1]))
+    answer = asked(folder, key, timestamp_roots=roots_of(tmp_path, own))
+    assert [(f["class"], f["path"]) for f in answer["bundles"][0]["findings"]] == [("truncated", "manifest.jsonl")]
+
+
 def test_N4_a_time_stamp_in_the_statement_is_over_its_manifest(tmp_path: Path, key: Key, authority: Any) -> None:
     own = authority.Authority()
     folder = stamped(tmp_path / "runs", key, authority, own, own)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._dsse import parse_envelope
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import canonical
 from ansible_collections.papyrus.ops.plugins.module_utils._verify import verify
+from ansible_collections.papyrus.ops.plugins.module_utils._verify_seal import parse_statement
 from ansible_collections.papyrus.ops.tests.unit.sealed_bundles import Key, make_key, sealed_bundle, write
 
 ATTESTATION = "attestation.dsse.json"
@@ -91,7 +93,7 @@ WRONG: dict[str, Change] = {
     "no result": _in_predicate("result", "GOOD"),
     "tests": _in_predicate("failedTests", "none"),
     "configuration": _in_predicate("configuration", {}),
-    "described twice": lambda s: s["predicate"]["configuration"].append({"name": "run"}),
+    "described twice": lambda s: s["predicate"]["configuration"].extend([{"name": "more"}, {"name": "more"}]),
     "trust": _annotate("seal", "trust", "absolute"),
     "keyless": _annotate("seal", "trust", "keyless"),
     "another key": _annotate("seal", "keyid", "00" * 32),
@@ -110,6 +112,35 @@ def test_N4_a_trusted_key_makes_no_wrong_statement_right(folder: Path, key: Key,
     write(folder / ATTESTATION, key.signer.envelope(canonical(statement)))
     result = verify(folder, [key.trusted])
     assert (result["result"], said(result)) == ("tampered", [("invalid", ATTESTATION)]), result["findings"]
+
+
+def test_N4_a_statement_is_about_one_image_and_its_platform_at_most(folder: Path) -> None:
+    payload = parse_envelope((folder / ATTESTATION).read_bytes()).payload
+    assert len(parse_statement(payload).images) == 2
+    statement = json.loads(payload)
+    statement["subject"].append({"name": "third", "digest": {"sha256": "00" * 32}})
+    with pytest.raises(ValueError, match="at most an image and its platform"):
+        parse_statement(canonical(statement))
+
+
+def test_N4_a_bundle_that_was_sealed_without_its_verdict_is_named(folder: Path, key: Key) -> None:
+    *lines, last = (folder / "manifest.jsonl").read_bytes().splitlines(keepends=True)
+    path = json.loads(last)["path"]
+    (folder / path).unlink()
+    write(folder / "manifest.jsonl", b"".join(lines))
+    sums = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
+    sums = [line for line in sums if line[66:-1] not in (path, "manifest.jsonl")]
+    sums.append(f"{_sha256(folder / 'manifest.jsonl')}  manifest.jsonl\n")
+    write(folder / "SHA256SUMS", "".join(sorted(sums, key=lambda line: line[66:])).encode())
+    statement = json.loads(parse_envelope((folder / ATTESTATION).read_bytes()).payload)
+    for subject in statement["subject"][-2:]:
+        subject["digest"]["sha256"] = _sha256(folder / subject["name"])
+    write(folder / ATTESTATION, key.signer.envelope(canonical(statement)))
+    assert said(verify(folder, [key.trusted])) == [("missing", "verdict.json")]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_N4_a_statement_with_more_in_its_predicate_is_let_pass(folder: Path, key: Key) -> None:
