@@ -91,7 +91,7 @@ MACROS = """
 <p>{% if f.step %}<strong>{{ f.step }}</strong> {% endif %}{{ f.title }}</p>
 <p class="cause said">{{ f.cause or "No cause was given." }}</p>
 {% if f.task or f.item %}
-<p class="muted small">{% if f.task %}Task “{{ f.task }}”{% endif %}{% if f.task and f.item %}, {% endif %}
+<p class="muted small">{% if f.task %}Task &ldquo;{{ f.task }}&rdquo;{% endif %}{% if f.task and f.item %}, {% endif %}
 {%- if f.item %}item <code>{{ f.item }}</code>{% endif %}</p>
 {% endif %}
 </div>

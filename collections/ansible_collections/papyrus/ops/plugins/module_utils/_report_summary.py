@@ -419,7 +419,7 @@ def trust(seal: Mapping[str, Any]) -> Trust:
             "What the runner observed is still the runner's word.",
         ),
     }
-    title, text = texts.get(kind, (f"Signed, trust class “{kind}”", "This page does not know that class."))
+    title, text = texts.get(kind, (f"Signed, trust class {kind}", "This page does not know that class."))
     by = {"run": "at the end of the run", "guard": "by the guard of the run", "evidence_seal": "later, by hand"}
     when = clock(moment(seal.get("sealedAt")), date=True)
     how = by.get(text_of(seal.get("by")), "")

@@ -158,10 +158,10 @@ class Tick:
 
 def lane(title: str, text: str, bars: Sequence[Bar], ticks: Sequence[Tick], grid: Sequence[float]) -> Drawing:
     shapes = [shape("line", "grid", x1=percent(x), y1=0, x2=percent(x), y2="100%") for x in grid]
-    for bar in bars:
-        width = max(bar.end - bar.start, 0.35)
+    for span in bars:
+        width = max(span.end - span.start, 0.35)
         shapes.append(
-            shape("rect", f"bar {bar.css}", bar.title, x=percent(min(bar.start, 99.65)), y=7, width=percent(width),
+            shape("rect", f"bar {span.css}", span.title, x=percent(min(span.start, 99.65)), y=7, width=percent(width),
                   height=16, rx=2)
         )  # fmt: skip
     for tick in ticks:

@@ -115,7 +115,7 @@ def timeline(source: Source) -> Timeline:
             first, last = sorted((place(span.start), place(span.end or end)))
             bars.append(Bar(first, last, span.status, _title(span, begin)))
         took = sum((span.end - span.start).total_seconds() for span in own if span.end)
-        words = "; ".join(bar.title for bar in bars[:20]) or f"{len(ticks)} moments, none of them measured"
+        words = "; ".join(drawn.title for drawn in bars[:20]) or f"{len(ticks)} moments, none of them measured"
         lanes.append(Lane(name, duration(took) if own else "", lane(name, words, bars, ticks, grid)))
     ordered = sorted(spans, key=lambda span: span.start)
     rows = [

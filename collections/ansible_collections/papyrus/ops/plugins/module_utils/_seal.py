@@ -283,7 +283,13 @@ def _line(raw: bytes, number: int) -> dict[str, Any]:
     try:
         line = json.loads(raw)
         texts = all(isinstance(line[key], str) for key in ("prev", "at", "name", "path", "sha256", "status", "step"))
-        whole = texts and line["seq"] == number and type(line["bytes"]) is int and isinstance(line["meta"], dict)
+        whole = (
+            texts
+            and line["seq"] == number
+            and isinstance(line["bytes"], int)
+            and not isinstance(line["bytes"], bool)
+            and isinstance(line["meta"], dict)
+        )
         good = whole and _SHA256.fullmatch(line["sha256"]) is not None and canonical(line) == raw
         good = good and all(row["status"] in STATUSES for row in check_rows(line))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BundleError):

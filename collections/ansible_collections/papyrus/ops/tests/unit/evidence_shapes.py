@@ -72,7 +72,11 @@ def gone(left: bool) -> dict[str, Any]:
         extra = {"answer": answer} if answer else {}
         return {"operation": operation, "parameters": parameters, "count": count, "request_ids": ids(1), **extra}
 
-    there, missing = int(left), lambda code: "" if left else code
+    there = int(left)
+
+    def missing(code: str) -> str:
+        return "" if left else code
+
     resources = [
         {"kind": "load_balancer", "id": ALB, "name": NAME},
         {"kind": "security_group", "id": ALB_SG, "name": NAME},

@@ -99,7 +99,11 @@ def check_seal(folder: Path, public_key: Path) -> dict[str, Any]:
     """The statement of a sealed bundle; AssertionError unless sums, signature and subjects hold, with sha256sum and
     cryptography alone."""
     found = subprocess.run(
-        ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=folder, capture_output=True, text=True
+        ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert found.returncode == 0, found.stdout + found.stderr
     envelope = json.loads((folder / "attestation.dsse.json").read_bytes())

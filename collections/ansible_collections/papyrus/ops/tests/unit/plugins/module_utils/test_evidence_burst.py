@@ -29,7 +29,7 @@ def test_J1_sigkills_during_a_burst_of_captures_by_four_writers(tmp_path: Path, 
     bundle = Bundle.create(tmp_path / "run", {"run_id": "20260131T120000Z-abc234", "service": "svc"})
     seed = random.randrange(10_000)
     command = [sys.executable, str(BURST), str(COLLECTIONS), str(bundle.folder), str(kills), str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"seed {seed}: {done.stderr}"
     print(f"seed {seed}: {done.stdout}")
     figures = json.loads(done.stdout)

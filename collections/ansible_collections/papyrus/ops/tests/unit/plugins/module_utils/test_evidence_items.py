@@ -145,7 +145,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 )
 def test_J1_memory_does_not_grow_with_a_file(tmp_path: Path, megabytes: int, how: str) -> None:
     command = [sys.executable, "-c", MEMORY, str(COLLECTIONS), str(tmp_path), str(megabytes), how]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 10 * 1024, "KiB more than for a file of 1 MiB"
 

@@ -46,10 +46,10 @@ BINDING = {"name": "binding.json", "step": "N2", "status": "ok", "content": {"im
 GONE = {"name": "alb_sg_verify_gone.json", "step": "C7", "status": "ok", "content": {}}
 
 
-def open_bundle(folder: Path, run: Mapping[str, Any] = RUN, start: dt.datetime = NOON) -> Bundle:
+def open_bundle(folder: Path, run: Mapping[str, Any] | None = None, start: dt.datetime = NOON) -> Bundle:
     """A bundle whose clock goes a second further with each item."""
     moments = (start + dt.timedelta(seconds=number) for number in range(10_000))
-    return Bundle.create(folder, run, now=lambda: next(moments))
+    return Bundle.create(folder, RUN if run is None else run, now=lambda: next(moments))
 
 
 def close(

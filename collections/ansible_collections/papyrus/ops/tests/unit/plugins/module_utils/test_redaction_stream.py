@@ -60,7 +60,7 @@ def streamed(redactor: Redactor, data: bytes, sizes: list[int]) -> bytes:
 def filler(length: int, seed: int) -> bytes:
     dice = random.Random(seed)
     words = [f"{dice.getrandbits(40):x}", "INFO", "request", '{"ok": true}', "\n", "\\n", "100%", "arn:aws:ecs:x"]
-    return " ".join(dice.choice(words) for _ in range(length // 5)).encode()[:length]
+    return " ".join(dice.choice(words) for dummy in range(length // 5)).encode()[:length]
 
 
 @settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
