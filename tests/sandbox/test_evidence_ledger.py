@@ -16,9 +16,9 @@ from tests.sandbox.support import CHECKOUT, Sandbox, refused
 
 sys.path.insert(0, str(CHECKOUT / "collections"))
 
-from ansible_collections.papyrus.ops.plugins.module_utils._ledger import LedgerError, open_ledger  # noqa: E402
-from ansible_collections.papyrus.ops.plugins.module_utils._ledger_s3 import Place, S3Ledger  # noqa: E402
-from ansible_collections.papyrus.ops.plugins.module_utils._verify_ledger import against_ledger  # noqa: E402
+from ansible_collections.papyrus.ops.plugins.module_utils._ledger import LedgerError, open_ledger
+from ansible_collections.papyrus.ops.plugins.module_utils._ledger_s3 import Place, S3Ledger
+from ansible_collections.papyrus.ops.plugins.module_utils._verify_ledger import against_ledger
 
 RUN, SECOND = "20260131T120000Z-abc234", "20260131T130000Z-abc235"
 NOON = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)

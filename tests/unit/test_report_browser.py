@@ -17,10 +17,10 @@ import pytest
 COLLECTIONS = Path(__file__).resolve().parents[2] / "collections"
 sys.path.insert(0, str(COLLECTIONS))
 
-from ansible_collections.papyrus.ops.plugins.module_utils._bundle_view import BundleView  # noqa: E402
-from ansible_collections.papyrus.ops.plugins.module_utils._report import report_html  # noqa: E402
-from ansible_collections.papyrus.ops.tests.unit.evidence_hostile import poison  # noqa: E402
-from ansible_collections.papyrus.ops.tests.unit.evidence_world import RUNS  # noqa: E402
+from ansible_collections.papyrus.ops.plugins.module_utils._bundle_view import BundleView
+from ansible_collections.papyrus.ops.plugins.module_utils._report import report_html
+from ansible_collections.papyrus.ops.tests.unit.evidence_hostile import poison
+from ansible_collections.papyrus.ops.tests.unit.evidence_world import RUNS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements/dev.txt)")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -99,7 +100,7 @@ class Reader:
 
 def main() -> None:
     sys.path.insert(0, sys.argv[1])
-    from ansible_collections.papyrus.ops.plugins.module_utils import _evidence  # noqa: F401  # once, not after a fork
+    importlib.import_module("ansible_collections.papyrus.ops.plugins.module_utils._evidence")  # once, not after a fork
 
     folder, kills, seed = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     rng = random.Random(seed)
