@@ -24,9 +24,9 @@ from .services import Services
 
 sys.path.insert(0, str(harness.CHECKOUT / "collections"))
 
-from ansible_collections.papyrus.ops.plugins.module_utils._bundle_view import BundleView  # noqa: E402
-from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle  # noqa: E402
-from ansible_collections.papyrus.ops.plugins.module_utils._verify_online import online  # noqa: E402
+from ansible_collections.papyrus.ops.plugins.module_utils._bundle_view import BundleView
+from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle
+from ansible_collections.papyrus.ops.plugins.module_utils._verify_online import online
 
 SMOKE_ITEMS = {
     "preflight.json", "routes.log", "secrets_rds_drift.json", "rds_sg_inbound_after.json", "rds_parameters.json",

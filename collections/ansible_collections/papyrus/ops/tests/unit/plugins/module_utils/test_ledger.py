@@ -173,7 +173,7 @@ def test_J1_a_writer_killed_between_leaves_no_half_entry(tmp_path: Path) -> None
     folder = tmp_path / "ledger"
     child = os.fork()
     if child == 0:
-        os.link = lambda *given, **named: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        os.link = lambda *given, **named: os.kill(os.getpid(), signal.SIGKILL)
         FolderLedger(folder).open(RUN, "svc", "00" * 32)
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL

@@ -246,7 +246,7 @@ def test_N4_only_a_keyless_run_hands_the_workflows_identity_to_its_guard(tmp_pat
         settings = Settings(
             run_id="", suffix="", folder="", private="", ledger="", service="", region="", tag_prefix="", expires_at="",
             controller=None, stack=None, limits=Any, signer={"type": kind},
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
         kept[kind] = guard_environment(settings, environ)
     assert {"ACTIONS_ID_TOKEN_REQUEST_TOKEN", "GITHUB_ACTIONS", "PATH"} <= kept["sigstore"].keys()
     assert "GITHUB_TOKEN" not in kept["sigstore"]

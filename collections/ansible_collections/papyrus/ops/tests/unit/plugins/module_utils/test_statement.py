@@ -28,7 +28,7 @@ from sealing import DIGEST, REPOSITORY, REVISION, binding, run_bundle, with_verd
 
 OTHER, THIRD = "sha256:" + "cd" * 32, "sha256:" + "ef" * 32
 PUSHED = {"image": f"{REPOSITORY}@{OTHER}", "digest": OTHER}
-tests.__test__ = False  # type: ignore[attr-defined]  # a function of the product, not of pytest
+tests.__test__ = False  # a function of the product, not of pytest
 
 
 def bundle_with(folder: Path, *items: tuple[str, Any, str, dict[str, Any]]) -> BundleView:
