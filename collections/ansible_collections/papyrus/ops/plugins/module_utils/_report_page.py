@@ -126,7 +126,9 @@ PAGE = """
 {% for css, text in s.chips %}<li class="chip {{ css }}">{{ text }}</li>{% endfor %}
 </ul>
 {% if s.image %}
-<p class="image"><span class="muted">Image</span> <code class="digest">{{ s.image.digest }}</code></p>
+<p class="image"><span class="muted">Image</span> <code class="digest">{{ s.image.digest }}</code>
+<span class="muted small">in {{ s.image.name }}
+{%- if s.image.platform %}; platform {{ s.image.platform }}{% endif %}</span></p>
 {% endif %}
 </div>
 </header>
@@ -180,7 +182,7 @@ bundle have all of it.</p>
 <h2 id="summary-h">Summary</h2>
 <div class="columns">
 <div>
-<h3 class="first">What proves it</h3>
+<h3 class="first">{{ "What proves it" if s.tone in ("pass", "warn") else "What was proved, and what was not" }}</h3>
 <ul class="claims">
 {% for c in s.claims %}
 <li>{{ mark(c.status) }}<div>
@@ -194,10 +196,7 @@ bundle have all of it.</p>
 {% endfor %}
 </div>
 <dl class="facts">
-<dt>Image</dt>
-<dd>{% if s.image %}<code>{{ s.image.name }}</code>
-{%- if s.image.platform %}<small>platform <code>{{ s.image.platform }}</code></small>{% endif %}
-{%- else %}The bundle ties the run to no image.{% endif %}</dd>
+{% if not s.image %}<dt>Image</dt><dd>The bundle ties the run to no image.</dd>{% endif %}
 {% if s.task_definition %}<dt>Task definition</dt><dd><code>{{ s.task_definition }}</code></dd>{% endif %}
 <dt>When</dt>
 <dd>{{ s.started or "not known" }}

@@ -145,10 +145,11 @@ PARTS = """
 <div class="head"><h3>Rollout: {{ r.result or "no result" }}</h3>{{ mark(r.entry.status) }} {{ item(r.entry) }}</div>
 {% if r.entry.reason %}<p class="said">{{ r.entry.reason }}</p>{% endif %}
 {% if r.events %}
-<details><summary>{{ r.events | length }} entries of the rollout</summary>
+<details><summary>How it went</summary>
 {% call table("Rollout, item " ~ r.entry.seq, r.caption, [">After", "What", "Said"]) %}
 {% for e in r.events %}
-<tr><td class="num">{{ e.at }}</td><th scope="row">{{ e.kind }}</th>
+<tr{% if e.kind == "task stopped" %} class="ng"{% endif %}><td class="num">{{ e.at }}</td>
+<th scope="row">{{ e.kind }}</th>
 <td class="lines">{{ e.text }}{% if e.repeats %}<br><span class="muted">{{ e.repeats }}</span>{% endif %}</td></tr>
 {% endfor %}
 {% endcall %}
@@ -198,15 +199,8 @@ PARTS = """
 <div>
 <div class="head"><h3>{{ p.name }}</h3>{{ mark(p.proof.entry.status) }} {{ item(p.proof.entry) }}</div>
 <p class="said">{{ p.proof.entry.reason or p.url }}</p>
-{% if p.timings %}
-{% call table("Timing of " ~ p.name ~ ", item " ~ p.proof.entry.seq, p.answers | join(", "),
-  ["Address", ">Name", ">Connect", ">TLS", ">First byte", ">Whole"], "narrow") %}
-{% for remote, cells in p.timings %}
-<tr><th scope="row"><code>{{ remote }}</code></th>
-{% for cell in cells %}<td class="num">{{ cell or "–" }}</td>{% endfor %}</tr>
-{% endfor %}
-{% endcall %}
-{% endif %}
+{% for answer in p.answers %}<p><code>{{ answer }}</code></p>{% endfor %}
+{% for remote, times in p.timings %}<p class="small muted">{{ remote }}: {{ times }}</p>{% endfor %}
 {{ transcript(p.proof.excerpt, "The answer as it came") }}
 </div>
 {% endfor %}
@@ -215,7 +209,8 @@ PARTS = """
 {% endif %}
 
 {% if database.proofs or database.tls %}
-{% call section("database", "Database", "Written by independent paths, read back, and only over TLS.") %}
+{% call section("database", "Database", "Written by independent paths, read back, and only over TLS." if database.proofs
+  else "Nothing was written in this run; this is what was seen of encryption before.") %}
 {% if database.rows %}<p class="box ok said">Rows read back: <code>{{ database.rows }}</code></p>{% endif %}
 {% if database.marks %}
 {% call table("Marks of this run", "This run's marks in the database", ["Path", "Written at", "By task", "Of image"]) %}

@@ -27,11 +27,16 @@ from ._report_source import (
     text_of,
 )
 from ._report_svg import Bar, Drawing, strip
-from ._report_text import Block, clock, duration, moment
+from ._report_text import Block, clock, cut, duration, moment
 
 SAME = 12
 """Items of one kind that are shown; a run has a handful, a hostile bundle any number."""
 
+
+BODY = 300
+"""Characters of an answer's body that are shown without its transcript."""
+
+_TIMES = (("dns", "name"), ("connect", "connect"), ("tls", "TLS"), ("first_byte", "first byte"), ("total", "whole"))
 
 CELLS = 120
 """Polls that have a cell of their own in the strip of a target."""
@@ -68,7 +73,7 @@ class Probe:
     name: str
     url: str
     answers: list[str]
-    timings: list[tuple[str, list[str]]]
+    timings: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -191,15 +196,18 @@ def probes(source: Source) -> list[Probe]:
 
 
 def _probe(source: Source, entry: Entry) -> Probe:
-    lines = source.text(entry).split("\n")
-    answers = [line.strip() for line in lines if re.match(r"HTTP/\d", line)]
+    text = source.text(entry)
+    answers = [line.strip() for line in text.split("\n") if re.match(r"HTTP/\d", line)]
+    bodies = [part.strip() for part in re.split(r"(?m)^HTTP/\d.*\n(?:.+\n)*", text)[1:]]
+    said = [f"{answer}, {cut(body, BODY)}" if body else answer for answer, body in zip(answers, bodies, strict=False)]
     remotes = [text_of(remote) for remote in list_of(entry.meta.get("remotes"))]
     timings = []
     for i, each in enumerate(dicts_of(entry.meta.get("timings"))[:20]):
-        cells = [_seconds(each.get(name)) for name in ("dns", "connect", "tls", "first_byte", "total")]
-        timings.append((remotes[i] if i < len(remotes) else "", cells))
+        times = [(word, _seconds(each.get(name))) for name, word in _TIMES]
+        words = ", ".join(f"{word} {took}" for word, took in times if took)
+        timings.append((remotes[i] if i < len(remotes) else "", words))
     name = entry.name.removesuffix(".log")
-    return Probe(proof(source, entry), name, text_of(entry.meta.get("url")), answers[:20], timings)
+    return Probe(proof(source, entry), name, text_of(entry.meta.get("url")), said[:20], timings)
 
 
 def _seconds(value: Any) -> str:
@@ -221,7 +229,7 @@ def _health(source: Source, entry: Entry) -> Health:
     for poll in polls:
         for target in dicts_of(poll.get("targets")):
             name = f"{text_of(target.get('id'))}:{text_of(target.get('port'))}"
-            reason = text_of(target.get("reason")) or text_of(target.get("description"))
+            reason = text_of(target.get("reason")) or text_of(target.get("description")) or text_of(poll.get("reason"))
             targets.setdefault(name, []).append((poll, text_of(target.get("state")) or "unknown", reason))
     changes: list[Change] = []
     strips: list[tuple[str, Drawing]] = []
@@ -247,7 +255,7 @@ def _changes(target: str, seen: Sequence[tuple[Mapping[str, Any], str, str]]) ->
             "" if elapsed is None else f"+{duration(elapsed)}",
             target,
             state,
-            reason or text_of(poll.get("reason")),
+            reason,
             i - start,
         )
         start = i

@@ -20,6 +20,9 @@ EVENTS = 150
 
 RESOURCES = 200
 
+_NOTE = "about to"
+"""How the event of a note begins that was written before a rollout, in case that nothing can be written after it."""
+
 
 # Release
 
@@ -94,7 +97,10 @@ def release(source: Source) -> Release | None:
         )
         for each in dicts_of(revision.get("differences"))[:60]
     ]
-    return Release(image, made, differences, [_rollout(source, entry) for entry in entries[-6:]])
+    told = [_rollout(source, entry) for entry in entries[-8:]]
+    # A note from before counts only where nothing came after it: the rollout was interrupted.
+    rollouts = [each for i, each in enumerate(told) if not each.result.startswith(_NOTE) or i == len(told) - 1]
+    return Release(image, made, differences, rollouts)
 
 
 def _plain(value: Any) -> str:
@@ -108,8 +114,7 @@ def _rollout(source: Source, entry: Entry) -> Rollout:
     records = source.records(entry)
     said = text_of(dict_of(entry.meta.get("release")).get("result")).replace("_", " ")
     first = text_of(records[0].get("event")) if records else ""
-    if first.startswith("about to"):  # a note from before, in case that nothing comes after it
-        said = first
+    said = first if first.startswith(_NOTE) else said
     events = [_event(record) for _place, record in spread(records, EVENTS)]
     left_out = len(records) - len(events)
     caption = (

@@ -69,7 +69,7 @@ a { color: var(--link); text-underline-offset: .15em; }
 .chip { border: 1px solid var(--strong); border-radius: 1rem; padding: .05rem .75rem; font-size: .875rem; }
 .chip.skip { color: var(--skip); background: var(--skip-bg); border-color: currentColor; font-weight: 650; }
 .image { margin-top: .8rem; }
-.image code { font-size: .95rem; }
+.image code { font-size: .95rem; margin-right: .4rem; }
 
 /* Page */
 .page { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 2.5rem; }
@@ -79,12 +79,13 @@ nav a { display: inline-block; padding: .2rem 0; }
 main { padding-bottom: 4rem; }
 @media screen and (min-width: 72rem) {
   .page { grid-template-columns: 11.5rem minmax(0, 1fr); }
-  nav { position: sticky; top: 0; align-self: start; max-height: 100vh; overflow-y: auto; padding: 1.75rem 0; }
+  nav { position: sticky; top: 0; align-self: start; max-height: 100vh; overflow-y: auto; padding: 1.7rem 0; }
   nav ul { display: block; }
   nav a { display: block; padding: .22rem 0; color: var(--muted); text-decoration: none; }
   nav a:hover, nav a:focus-visible { color: var(--link); text-decoration: underline; }
 }
 section { padding-top: 2.5rem; }
+#summary { padding-top: 1.6rem; }
 section > h2 { padding-bottom: .5rem; border-bottom: 1px solid var(--line); margin-bottom: 1rem; }
 section > h2 + .lead { margin-top: -.25rem; }
 .lead { color: var(--muted); max-width: 60rem; margin-bottom: 1rem; }
@@ -94,6 +95,7 @@ section h3.first { margin-top: 0; }
 @media (min-width: 60rem) { .columns { grid-template-columns: minmax(0, 6fr) minmax(0, 5fr); } }
 
 /* Facts */
+#summary .facts { gap: .4rem 1rem; }
 .facts { display: grid; grid-template-columns: 8.5rem minmax(0, 1fr); gap: .55rem 1rem; align-content: start; }
 #summary .facts { grid-template-columns: 6.5rem minmax(0, 1fr); }
 .facts dt { color: var(--muted); }

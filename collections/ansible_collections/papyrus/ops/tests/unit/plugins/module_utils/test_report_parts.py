@@ -260,9 +260,12 @@ def test_C5_thousands_of_polls_have_as_many_parts_as_changes(tmp_path: Path) -> 
 def test_D1_probes_have_answer_times_and_transcript(tmp_path: Path) -> None:
     found = {probe.name: probe for probe in probes(source(failed_probe_and_destroy(tmp_path / "run")))}
     assert list(found) == ["healthz", "dbcheck", "no_header"]
-    assert found["dbcheck"].answers == ["HTTP/1.1 503 Service Unavailable"]
+    assert found["dbcheck"].answers[0].startswith('HTTP/1.1 503 Service Unavailable, {"error":"password authentication')
+    assert found["healthz"].answers == ['HTTP/1.1 200 OK, {"ok":true}']
     assert found["dbcheck"].proof.entry.status == "ng"
-    assert found["healthz"].timings == [("203.0.113.7:80", ["0.6 ms", "1.1 ms", "", "36 ms", "38 ms"])]
+    assert found["healthz"].timings == [
+        ("203.0.113.7:80", "name 0.6 ms, connect 1.1 ms, first byte 36 ms, whole 38 ms")
+    ]
     assert "x-papyrus-image: " + DIGEST in found["healthz"].proof.excerpt.head
 
 
@@ -316,12 +319,36 @@ def test_F_the_release_tells_image_revision_rollout_and_deaths(tmp_path: Path) -
         "prefer",
         "verify-full",
     )
-    before, after = found.rollouts
-    assert (before.result, after.result) == ("about to begin", "rolled back")
+    [after] = found.rollouts
+    assert after.result == "rolled back", "the note from before it is not told"
     assert [event.text for event in after.events if event.kind == "task stopped"][
         1
     ] == "task 1f00aa21 died: exit code 3"
     assert [event.repeats for event in after.events if event.repeats] == ["seen 8 times, until +11.2 s"]
+
+
+def test_F3_a_rollout_without_a_verdict_is_told_as_far_as_it_went(tmp_path: Path) -> None:
+    world = World(tmp_path / "run", "release")
+    world.keep(
+        "rollout.jsonl",
+        [{"event": "about to begin", "task_definition": NEW}],
+        "info",
+        "F3",
+        release={"result": "failed"},
+    )
+    found = release(source(world.bundle))
+    assert found is not None and [each.result for each in found.rollouts] == ["about to begin"]
+
+
+def test_D1_every_answer_of_a_probe_has_its_body(tmp_path: Path) -> None:
+    world = World(tmp_path / "run")
+    two = "HTTP/1.1 200 OK\r\na: b\r\n\r\none\nHTTP/1.1 503 No\r\n\r\n" + "x" * 400
+    world.keep(
+        "healthz.log", two, "ng", "D1", url="http://x", remotes=["a", "b"], timings=[{"dns": 1}, {"total": 2}, {}]
+    )
+    [found] = probes(source(world.bundle))
+    assert found.answers == ["HTTP/1.1 200 OK, one", f"HTTP/1.1 503 No, {'x' * 300}… (100 more characters)"]
+    assert found.timings == [("a", "name 1.0 s"), ("b", "whole 2.0 s"), ("", "")]
 
 
 def test_F_a_long_rollout_is_cut_in_its_middle(tmp_path: Path) -> None:
