@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import html.entities
 import json
 import re
@@ -47,9 +48,11 @@ _BASE64_DROPPED = b"+-"
 _BASE64_KEPT = re.compile(rb"[^+\-]+")
 _BASE64_SAME = bytes.maketrans(b"_", b"/")
 
-# Backslash runs are looked at from their beginning and as a whole, so that a text full of them costs no square.
+# Every alternative begins with a character of its own: these are searched for, not tried at each place. Backslash runs
+# are looked at from their beginning and as a whole, so that a text full of them costs no square.
 _ESCAPE = re.compile(
-    rb"(?<!\\)\\++(?:u[dD][89abAB][0-9a-fA-F]{2}\\++u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}"
+    rb"\\(?<!\\\\)\\*+"
+    rb"(?:u[dD][89abAB][0-9a-fA-F]{2}\\++u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|u\{[0-9a-fA-F]{1,6}\}"
     rb"|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[0-3][0-7]{2}|[nrtbf]|(?=[%&]))"
     rb"|%[0-9a-fA-F]{2}"
     rb"|&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});"
@@ -58,7 +61,8 @@ _ESCAPED = (b"\\", b"%", b"&")
 # What may stand in the middle of an escape: line breaks with indentation, the box which Terraform draws around errors,
 # colours (ECMA-48, CSI).
 _WRAP = re.compile(
-    rb"\r?\n[ \t]{0,200}+(?:\xe2\x94[\x80-\xbf][ +]?)?|\xe2\x94[\x80-\xbf]|\x1b\[[0-?]{0,32}[ -/]{0,4}[@-~]|\r"
+    rb"\r\n[ \t]{0,200}+(?:\xe2\x94[\x80-\xbf][ +]?)?|\n[ \t]{0,200}+(?:\xe2\x94[\x80-\xbf][ +]?)?"
+    rb"|\xe2\x94[\x80-\xbf]|\x1b\[[0-?]{0,32}[ -/]{0,4}[@-~]|\r"
 )
 _WRAPPED = (b"\n", b"\x1b", b"\xe2\x94", b"\r")
 _HEX = re.compile(rb"[0-9a-fA-F]{2,8}")
@@ -66,6 +70,11 @@ _HEX = re.compile(rb"[0-9a-fA-F]{2,8}")
 
 def _unescaped(match: re.Match[bytes]) -> bytes:
     text = match.group()
+    return _undone(text) if len(text) <= 16 else _undone.__wrapped__(text)  # longer ones would fill the cache
+
+
+@functools.lru_cache(4096)
+def _undone(text: bytes) -> bytes:
     first = text[0]
     if first == 0x25:
         return bytes([int(text[1:], 16)])
@@ -204,13 +213,20 @@ def _variants(value: bytes) -> set[bytes]:
     found = {value}
     with contextlib.suppress(UnicodeDecodeError):
         text = value.decode("utf-8")
-        found |= {text.encode("utf-16-le"), text.encode("utf-16-be")}
         if not text.isascii():
             found |= {unicodedata.normalize(form, text).encode("utf-8") for form in ("NFC", "NFD")}
             # As Python writes it: an escape of two digits is a byte for one reader and a character for another.
             found.add(b"".join(char.encode("latin-1" if char < "\u0100" else "utf-8") for char in text))
             found.add(value.decode("latin-1").encode("utf-8"))  # UTF-8 that was taken for Latin-1, as HTTP headers are
     return found
+
+
+def _wide(value: bytes) -> set[bytes]:
+    """The value in UTF-16, which stands in texts with NULs only."""
+    with contextlib.suppress(UnicodeDecodeError):
+        text = value.decode("utf-8")
+        return {text.encode("utf-16-le"), text.encode("utf-16-be")}
+    return set()
 
 
 def _escaped(value: bytes) -> set[bytes]:
@@ -253,7 +269,7 @@ class Known:
     """`values` are secrets and their kinds; `spans` finds them."""
 
     def __init__(self, values: Mapping[bytes, str]) -> None:
-        self._needles: dict[str, dict[bytes, bytes]] = {"text": {}, "lower": {}, "plain": {}, "base64": {}}
+        self._needles: dict[str, dict[bytes, bytes]] = {"text": {}, "wide": {}, "lower": {}, "plain": {}, "base64": {}}
         self._kinds = dict(values)
         for value in sorted(values, key=len, reverse=True):  # of two with one form the longer one has it
             self._add(value)
@@ -262,11 +278,12 @@ class Known:
         """Bytes of text that one value may take."""
 
     def _add(self, value: bytes) -> None:
+        for wide in _wide(value):
+            self._needle("wide", wide, value)
         for variant in _variants(value):
             self._needle("text", variant, value)
             self._needle("lower", variant.hex().encode(), value)
-            if b"\0" not in variant:  # of UTF-16 the plain view drops the NULs
-                self._plain_needle(variant, value)
+            self._plain_needle(variant, value)
         for form in _before_base64(value):
             for core in _cores(form):
                 self._needle("base64", _base64_needle(core), value, MIN_LENGTH - 1)
@@ -300,6 +317,7 @@ class Known:
         plain = text.plain()
         views: Iterable[tuple[str, _View]] = (
             ("text", text),
+            ("wide", text if b"\0" in data else _View(b"")),
             ("plain", plain),
             ("base64", plain.base64()),
             ("lower", text.lower()),
