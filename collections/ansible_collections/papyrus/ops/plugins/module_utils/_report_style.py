@@ -251,7 +251,7 @@ footer { border-top: 1px solid var(--line); padding: 1.25rem 0 3rem; color: var(
 }
 @page { margin: 16mm 14mm; }
 @media print {
-  body { font-size: 10pt; }
+  html { font-size: 80%; }
   nav, .skip-link { display: none; }
   .print-only { display: block; }
   .top { background: none; padding-top: 0; }

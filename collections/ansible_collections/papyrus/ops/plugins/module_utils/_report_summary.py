@@ -327,8 +327,10 @@ def _by_item(source: Source, name: str, title: str, anchor: str, expected: bool)
     text = entry.reason
     if entry.rows:
         good = sum(1 for row in entry.rows if row.get("status") == "ok")
-        bad = ", ".join(text_of(row.get("id")) for row in entry.rows if row.get("status") == "ng")
-        text = f"{good} of {len(entry.rows)} questions answered OK" + (f"; NG: {bad}" if bad else "")
+        text = f"{good} of {len(entry.rows)} questions answered OK"
+        for status, word in (("ng", "NG"), ("skip", "skipped")):
+            rows = ", ".join(text_of(row.get("id")) for row in entry.rows if row.get("status") == status)
+            text += f"; {word}: {rows}" if rows else ""
     return Claim(entry.status, title, text or entry.name, anchor)
 
 

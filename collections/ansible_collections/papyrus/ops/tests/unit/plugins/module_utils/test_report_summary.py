@@ -104,6 +104,7 @@ def test_J1_a_warned_run_says_with_how_many_warnings(tmp_path: Path) -> None:
     assert found.answer.startswith("Yes, with 1 warning: all ")
     assert found.warnings == ["B2 skipped: RDS manages the secret, which has no host"], "asked twice, said once"
     assert found.release == "papyrus-task:5 deployed and proven" and found.release_proven
+    assert found.claims[0].text == "9 of 10 questions answered OK; skipped: B2"
 
 
 def test_J1_a_failed_run_says_where_why_and_that_nothing_was_created(tmp_path: Path) -> None:
@@ -114,6 +115,7 @@ def test_J1_a_failed_run_says_where_why_and_that_nothing_was_created(tmp_path: P
     assert found.first.cause == "rds.force_ssl=0: the server accepts sessions without encryption"
     assert found.left.known and found.left.text == "Nothing: the run ended before it created anything."
     assert by_title(found)["What answers is this image"] == "none"
+    assert found.claims[0].text == "9 of 10 questions answered OK; NG: B4"
 
 
 def test_C6_a_failed_destroy_stands_apart_with_what_is_left(tmp_path: Path) -> None:
