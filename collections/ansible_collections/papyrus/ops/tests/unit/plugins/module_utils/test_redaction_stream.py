@@ -135,8 +135,8 @@ def test_J1_what_stands_before_a_block_is_shown_with_it(monkeypatch: pytest.Monk
         places = [at for at in range(context, len(data)) if data[at : at + 1] == b"b" and data[at - 1 : at] == b"a"]
         return [Span(at, at, at + 1, "k", b"") for at in places]
 
-    data = b"ab" * 100 + b"bb" * 10
-    assert blocks(after_a, data, 7) == b"a[]" * 100 + b"bb" * 10
+    data = b"x" + b"ab" * 100 + b"bb" * 10  # a block begins with a b
+    assert blocks(after_a, data, 7) == b"x" + b"a[]" * 100 + b"bb" * 10
 
 
 @settings(max_examples=100, deadline=None)
