@@ -158,7 +158,7 @@ bundle have all of it.</p>
 <div class="box {{ "info" if "serves" in s.release else "skip" }}"><h2>What became of the release</h2>
 <p class="said">{{ s.release }}</p></div>
 {% endif %}
-<div class="box {{ "ok" if s.left.known and not s.left.resources else "ng" }}"><h2>What is left behind in AWS</h2>
+<div class="box {{ "ok" if s.left.known and not s.left.resources else "ng" }}"><h2>What is left behind</h2>
 {% if not s.left.resources %}
 <p class="said">{{ s.left.text }}</p>
 {% else %}

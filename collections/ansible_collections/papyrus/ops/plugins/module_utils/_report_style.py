@@ -63,7 +63,7 @@ a { color: var(--link); text-underline-offset: .15em; }
 .warn .verdict { color: var(--skip); background: var(--skip-bg); }
 .fail .verdict { color: var(--ng); background: var(--ng-bg); }
 .none .verdict { color: var(--info); background: var(--info-bg); }
-.answer { font-size: 1.15rem; max-width: 62rem; }
+.answer { font-size: 1.15rem; max-width: 62rem; text-wrap: balance; }
 .answer .question { color: var(--muted); }
 .chips { list-style: none; display: flex; flex-wrap: wrap; gap: .4rem .6rem; margin-top: .8rem; }
 .chip { border: 1px solid var(--strong); border-radius: 1rem; padding: .05rem .75rem; font-size: .875rem; }
@@ -239,6 +239,7 @@ footer { border-top: 1px solid var(--line); padding: 1.25rem 0 3rem; color: var(
   .frames dt { text-align: left; }
 }
 @media screen and (max-width: 40rem) {
+  nav ul { flex-wrap: nowrap; overflow-x: auto; white-space: nowrap; padding-bottom: .4rem; }
   .rows, .hashes { min-width: 0; }
   .rows thead, .hashes thead { position: absolute; left: -100rem; }
   .rows tr { display: grid; grid-template-columns: 4.4rem 3rem minmax(0, 1fr); border-bottom: 1px solid var(--line); }

@@ -253,8 +253,8 @@ def _answer(
 
 def _left_words(left: Left) -> str:
     if left.resources:
-        return f" {len(left.resources)} resources are left behind in AWS."
-    return "" if left.known else " What is left behind in AWS is not known."
+        return f" {len(left.resources)} resources are left behind."
+    return "" if left.known else " What is left behind is not known."
 
 
 def _counts(verdict: Mapping[str, Any]) -> str:
@@ -288,7 +288,7 @@ def left_behind(source: Source) -> Left:
     if entry is None:
         if gone == "not needed":
             return Left(True, "Nothing: the run ended before it created anything.")
-        return Left(False, "Not known: no item shows what is left in AWS.")
+        return Left(False, "Not known: no item shows what is left.")
     if entry.status == "ok" and not resources:
         return Left(True, f"Nothing: {entry.reason or 'the gone-check is ok'}.")
     return Left(bool(resources), entry.reason or "What is left is not known.", resources, commands)

@@ -124,7 +124,7 @@ def test_C6_a_failed_destroy_stands_apart_with_what_is_left(tmp_path: Path) -> N
     assert (found.first.step, found.destroy.step) == ("D1", "C6")
     assert found.destroy.cause.startswith("DependencyViolation")
     assert found.destroy not in found.others and found.first not in found.others
-    assert found.answer.endswith("2 resources are left behind in AWS.")
+    assert found.answer.endswith("2 resources are left behind.")
     assert found.left.resources == [("load balancer", ALB), ("security group", ALB_SG)]
     assert found.left.commands[0].startswith(
         "aws elbv2 delete-load-balancer --region us-west-2 --load-balancer-arn arn:"
@@ -153,7 +153,7 @@ def test_C7_without_a_gone_check_nothing_is_known(tmp_path: Path) -> None:
     world.start_apply()
     found = said(world.close())
     assert not found.left.known
-    assert found.answer.endswith("What is left behind in AWS is not known.")
+    assert found.answer.endswith("What is left behind is not known.")
 
 
 def test_F3_a_rolled_back_release_says_what_serves(tmp_path: Path) -> None:
