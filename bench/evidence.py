@@ -72,7 +72,7 @@ def known(values: int) -> Redactor:
 def measure_append(root: Path, items: int) -> None:
     """The curve: do the last appends cost what the first did, with all their files in one folder?
 
-    Wall time is mostly that of four fsyncs, and of whoever else uses the disk; CPU time is the program's own.
+    Wall time is mostly that of three fsyncs, and of whoever else uses the disk; CPU time is the program's own.
     """
     with folder_in(root) as folder:
         bundle = Bundle.create(folder / "run", RUN, known(10))
