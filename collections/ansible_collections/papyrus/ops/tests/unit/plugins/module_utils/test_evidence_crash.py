@@ -24,6 +24,9 @@ import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle
 from evidence_check import check_chain
 
+# The child of a fork runs nothing of the threads by which xdist talks.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 NOON = dt.datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=dt.UTC)
 
 # Everything by which the disk changes.
