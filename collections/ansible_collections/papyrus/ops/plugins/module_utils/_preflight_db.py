@@ -83,7 +83,7 @@ def secret(ask: Ask) -> Finding:
     found = drift(ask)
     data = {"rows": [row.as_dict() for row in found.rows], "facts": found.facts}
     for status, answer in (("ng", ng), ("skip", skip)):
-        reasons = [f"{row.id}: {row.reason}" for row in found.rows if row.status == status]
+        reasons = [f"{row.id} ({row.reason})" for row in found.rows if row.status == status]
         if reasons and status == "skip" and login_left_out(ask):
             return skip("check mode: no login through Exec is tried", **data)
         if reasons and status == "skip" and login_waits(ask):

@@ -196,7 +196,7 @@ def main() -> None:
         "request_ids": calls.request_ids,
     }
     if drift.failed and asked["fail"]:
-        reasons = "; ".join(f"{row.id}: {row.reason}" for row in drift.rows if row.status == "ng")
+        reasons = "; ".join(f"{row.id} ({row.reason})" for row in drift.rows if row.status == "ng")
         message = f"secret {asked['secret_id']} does not fit database instance {asked['db_instance']}: {reasons}"
         module.fail_json(msg=message, step="B2", **result)
     module.exit_json(changed=False, **result)

@@ -155,6 +155,8 @@ def test_J1_shapes_of_secrets(kind: str, text: str, secret: str) -> None:
         '{"nextToken": "abcdefghijklmnopqrstuvwxyz", "clientToken": "abcdefghijklmnopqrst"}',
         "http://127.0.0.1:8080/a@b https://papyrus.example/x?mail=a@b.example",
         "token bucket, bearer of bad news, cookie policy, signature v4, basic authentication",
+        "docker://papyrus:v1@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "http://[::1]:8080/a@b http://[fe80::1]/x@y",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
         "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----",
         "arn:aws:iam::123456789012:role/papyrus-secret-access-key-rotation",
@@ -212,6 +214,14 @@ def test_J1_longer_of_two_known_values_wins() -> None:
     redactor.add("a", "hunter22")
     redactor.add("b", "hunter22-and-more")
     assert redactor.redact_text("hunter22-and-more").startswith("[redacted:b:")
+
+
+def test_J1_of_two_known_values_that_overlap_nothing_is_left() -> None:
+    redactor = Redactor()
+    redactor.add("a", "hunter22-abcdef")
+    redactor.add("b", "abcdef-and-more")
+    said = redactor.redact_text("x hunter22-abcdef-and-more y")
+    assert re.fullmatch(r"x \[redacted:[ab]:[0-9a-f]{8}\] y", said)
 
 
 def test_J1_bytes_that_are_no_text() -> None:

@@ -89,6 +89,7 @@ BASE64: dict[str, Callable[[str], str]] = {
     "of UTF-16, as PowerShell": lambda text: base64.b64encode(f"p={text}".encode("utf-16-le")).decode(),
     "percent-encoded": lambda text: urllib.parse.quote(encoded(text, b"u"), safe=""),
     "hexadecimal": lambda text: text.encode().hex(),
+    "hexadecimal as PostgreSQL shows bytea": lambda text: "\\x" + text.encode().hex(),
     "hexadecimal upper case": lambda text: text.encode().hex().upper(),
 }
 BYTES: dict[str, Callable[[str], bytes]] = {

@@ -159,7 +159,7 @@ def test_E1_database_proof_info_keeps_transcript_and_recording_where_they_are(ru
         "plaintext_refused.log": "ng",
         "papyrus_psql_insert_cli.cast": "info",
     }
-    assert items["papyrus_psql_insert_cli.log"].data == b"transcript\n"
+    assert items["papyrus_psql_insert_cli.log"].data == log
 
 
 def test_E3_database_proof_info_judges_what_was_read_back(run: Any) -> None:
