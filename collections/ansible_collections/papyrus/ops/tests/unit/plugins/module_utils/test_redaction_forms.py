@@ -192,9 +192,13 @@ def test_J1_a_known_value_behind_what_would_make_an_escape_of_its_beginning(befo
     redactor = Redactor()
     redactor.add("k", secret)
     assert secret[1:] not in redactor.redact_text(f"{before}{secret} after")
-    quoted = json.dumps(secret + '"')[1:-1]
-    redactor.add("k", secret + '"')
-    assert secret[1:] not in redactor.redact_text(f"{before}{quoted} after")
+
+
+@pytest.mark.parametrize("first", "nrtbf")
+def test_J1_a_quoted_value_behind_a_backslash(first: str) -> None:
+    redactor, secret = Redactor(), f'{first}0"secret'
+    redactor.add("k", secret)
+    assert "secret" not in redactor.redact_text(f"C:\\{json.dumps(secret)[1:-1]} after")
 
 
 @pytest.mark.parametrize(
