@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ._aws import client_factory
-from ._ledger_base import MAX_ENTRY, Entry, Ledger, LedgerError, entry_name, in_window, split_name
+from ._ledger_base import MAX_ENTRY, Entry, Ledger, LedgerError, LedgerMissing, entry_name, in_window, split_name
 from ._ledger_s3 import Place, S3Ledger
 from ._locks import sync_folder, write_durable
 from ._names import utc_now
@@ -51,8 +51,12 @@ class FolderLedger(Ledger):
         self.where = str(folder)
         self._now = now
 
-    def check(self) -> str:
-        """The folder, or the nearest one above it, can be written to."""
+    def check(self, *, read_only: bool = False) -> str:
+        """The folder, or the nearest one above it, can be written to; for a reader: it is there."""
+        if read_only:
+            if not self.folder.is_dir():
+                raise LedgerMissing(f"there is no ledger at {self.where}: no such folder. Check its path.")
+            return ""
         nearest = next(folder for folder in (self.folder, *self.folder.absolute().parents) if os.path.lexists(folder))
         if not nearest.is_dir():
             raise LedgerError(f"the ledger {self.where} cannot be kept there: {nearest} is no folder")

@@ -26,6 +26,10 @@ class LedgerError(OSError):
     """The ledger cannot be used; the message says why and what to do."""
 
 
+class LedgerMissing(LedgerError):
+    """There is no ledger where a reader was sent."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """Both entries of a run as they lie in the ledger; None for one that is not there or cannot be read.
@@ -72,8 +76,11 @@ class Ledger(abc.ABC):
         return [entry.run_id for entry in self.runs() if entry.closed is None]
 
     @abc.abstractmethod
-    def check(self) -> str:
-        """LedgerError unless entries can be kept here; writes nothing. Says what keeps them: "" when nothing does."""
+    def check(self, *, read_only: bool = False) -> str:
+        """LedgerError unless entries can be kept here, or for a reader read; writes nothing.
+
+        Says what keeps them: "" when nothing does. LedgerMissing when a reader's ledger is not there at all.
+        """
 
     @abc.abstractmethod
     def runs(self, since: dt.datetime | None = None, until: dt.datetime | None = None) -> Iterator[Entry]:

@@ -83,7 +83,7 @@ class S3Ledger(Ledger):
         self._now = now
         self._sleep = sleep
 
-    def check(self) -> str:
+    def check(self, *, read_only: bool = False) -> str:
         try:
             answer = self._call("get_object_lock_configuration", "s3:GetBucketObjectLockConfiguration")
         except AwsFailure as failure:

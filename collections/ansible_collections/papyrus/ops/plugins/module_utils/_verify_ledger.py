@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ._ledger_base import Entry, Ledger, LedgerError
+from ._ledger_base import Entry, Ledger, LedgerError, LedgerMissing
 from ._names import parse_rfc3339, parse_run_id, rfc3339
 from ._printable import printable
 from ._verdict import RESULTS
@@ -45,7 +45,9 @@ def against_ledger(
         findings.append(found)
 
     try:
-        protection = ledger.check()
+        protection = ledger.check(read_only=True)
+    except LedgerMissing:
+        raise  # a wrong path must accuse nobody
     except LedgerError as exc:
         protection = ""
         note("ledger-unsafe", "incomplete", "", str(exc))

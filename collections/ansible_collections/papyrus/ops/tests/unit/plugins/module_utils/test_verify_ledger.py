@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.papyrus.ops.plugins.module_utils._ledger import Entry, FolderLedger
+from ansible_collections.papyrus.ops.plugins.module_utils._ledger import Entry, FolderLedger, LedgerError
 from ansible_collections.papyrus.ops.plugins.module_utils._names import rfc3339
 from ansible_collections.papyrus.ops.plugins.module_utils._verify_ledger import against_ledger
 
@@ -61,6 +61,7 @@ def test_J1_a_run_that_was_never_opened_is_not_believed(tmp_path: Path) -> None:
     answer = against_ledger(ledger_of(tmp_path, FIRST), [shown(FIRST), shown(SECOND)])
     assert answer["result"] == "tampered" and classes(answer) == [("never-opened", "tampered", SECOND)]
     assert answer["findings"][0]["path"] == f"/runs/{SECOND}"
+    (tmp_path / "none").mkdir()
     assert against_ledger(FolderLedger(tmp_path / "none"), [shown("../x")])["result"] == "tampered"
 
 
@@ -169,9 +170,28 @@ def test_J1_all_runs_of_one_service_since_a_time(tmp_path: Path) -> None:
 
 
 def test_J1_a_ledger_that_cannot_be_trusted_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    answer = against_ledger(FolderLedger(tmp_path / "file"), [])
+    class Unlocked(FolderLedger):
+        def check(self, *, read_only: bool = False) -> str:
+            raise LedgerError("no Object Lock")
+
+    answer = against_ledger(Unlocked(tmp_path), [])
     assert classes(answer) == [("ledger-unsafe", "incomplete", "")] and answer["result"] == "incomplete"
+
+
+def test_J1_a_wrong_path_of_the_ledger_accuses_nobody(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in ("file", "nowhere"):
+        with pytest.raises(LedgerError, match="there is no ledger at .*Check its path"):
+            against_ledger(FolderLedger(tmp_path / place), [shown(FIRST)])
+
+
+def test_J1_a_reader_needs_no_right_to_write(tmp_path: Path) -> None:
+    ledger = ledger_of(tmp_path, FIRST)
+    tmp_path.chmod(0o555)
+    try:
+        assert against_ledger(ledger, [])["never_shown"] == [FIRST]
+    finally:
+        tmp_path.chmod(0o755)
 
 
 def test_J1_hostile_words_of_an_entry_do_not_reach_a_terminal(tmp_path: Path) -> None:
