@@ -196,7 +196,7 @@ def crash(source: Source, summary: Summary) -> Crash | None:
     """None for a run that went through without an interruption. Its guard's log is there when the controller ended."""
     found, log = continued(source), source.last("guard.log")
     guard = proof(source, log) if log is not None else None
-    return Crash(found, guard) if found or guard or summary.trust.after_crash or summary.trust.note else None
+    return Crash(found, guard) if found or guard or summary.trust.after_crash else None
 
 
 def items(source: Source) -> Items:

@@ -290,7 +290,6 @@ attempt {{ number }} {{ outcome }} after {{ seconds }}{{ "." if loop.last else "
 {% if s.trust.after_crash %}
 <p class="box skip">The bundle was sealed after a crash: whoever sealed it was not the one who began it.</p>
 {% endif %}
-{% if s.trust.note %}<p class="said">Note of the seal: {{ s.trust.note }}</p>{% endif %}
 {% for c in crash.continued %}
 <div class="card"><h3>Continued {{ c.at }}</h3>
 <p>A writer ended in the middle of an append, and the next one went on here.
@@ -324,6 +323,7 @@ attempt {{ number }} {{ outcome }} after {{ seconds }}{{ "." if loop.last else "
 {% call section("verify", "How to verify",
   "This page is one of the files that are signed. It cannot vouch for itself: do not trust it, verify it.") %}
 <p><strong>{{ s.trust.title }}.</strong> {{ s.trust.text }} {{ s.trust.sealed }}</p>
+{% if s.trust.note %}<p class="said">Note of the seal: {{ s.trust.note }}</p>{% endif %}
 <h3>That no file has changed since it was sealed</h3>
 <pre>
 {{ verify.files }}</pre>

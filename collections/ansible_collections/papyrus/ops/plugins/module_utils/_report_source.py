@@ -9,6 +9,8 @@ from __future__ import annotations
 import codecs
 import datetime as dt
 import hashlib
+import io
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +26,10 @@ HEAD, TAIL = 12_000, 4_000
 
 BUDGET = 1_000_000
 """Bytes of transcripts on one page; what comes after them is named, not shown."""
+
+
+RECORDS = 20_000
+"""Objects of one .jsonl item that are looked at: a poll every two seconds for eleven hours."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +107,11 @@ class Source:
         return dict_of(self.value(self.last(name)))
 
     def records(self, entry: Entry) -> list[Mapping[str, Any]]:
-        """Objects of a .jsonl item, as far as the view reads; other lines are left out."""
+        """The first `RECORDS` lines of a .jsonl item that are objects, as far as the view reads."""
         content = self.view.read(entry.line)
-        lines = [] if content is None else content.data.splitlines()
-        return [value for line in lines if isinstance(value := parsed(line), Mapping)]
+        lines = io.BytesIO(b"" if content is None else content.data)
+        objects = (value for line in lines if isinstance(value := parsed(line), Mapping))
+        return list(itertools.islice(objects, RECORDS))
 
     def text(self, entry: Entry | None, limit: int = HEAD) -> str:
         """The beginning of an item; "" when there is none."""

@@ -21,6 +21,9 @@ LANES = 24
 SPANS = 200
 """Spans in the table."""
 
+READ = 60
+"""Items of one kind that are read for their times; a run has a dozen."""
+
 _PLACES = 300
 """Different places of ticks in one lane: items that fall into one place share a tick."""
 
@@ -176,18 +179,18 @@ def _phases(timed: Iterable[Entry]) -> Iterator[Span]:
 
 def _measured(source: Source) -> Iterator[Span]:
     """Work whose item says when it began and ended: transcripts of ECS Exec, polls, rollouts."""
-    for entry in source.entries:
-        if entry.name.endswith(".log") and entry.step[:1] in ("B", "E", "F", "G"):
+    logs = [e for e in source.entries if e.name.endswith(".log") and e.step[:1] in ("B", "E", "F", "G")]
+    followed = source.named("rollout.jsonl", "target_health.jsonl")
+    for entry in [*logs[:READ], *followed[:READ]]:
+        if entry.name.endswith(".log"):
             text = source.text(entry, 4096)
             started, ended = _STARTED.search(text), _ENDED.search(text)
             start = moment(started.group(1)) if started else None
             end = moment(ended.group(1)) if ended else None
-        elif entry.name in ("rollout.jsonl", "target_health.jsonl"):
+        else:
             records = source.records(entry)
             times = [at for each in records for key in ("at", "last_at") if (at := moment(each.get(key))) is not None]
             start, end = (min(times), max(times)) if len(times) > 1 else (None, None)
-        else:
-            continue
         if start is not None and end is not None and start <= end:
             yield Span(lane_of(entry), entry.name, start, end, entry.status)
 

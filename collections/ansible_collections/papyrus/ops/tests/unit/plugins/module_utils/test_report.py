@@ -370,6 +370,18 @@ def test_J1_ten_thousand_items_in_seconds(tmp_path: Path) -> None:
     assert "2 lines in the middle are in manifest.jsonl." in text
 
 
+def test_J1_many_long_items_are_read_in_part_only(tmp_path: Path) -> None:
+    world = World(tmp_path / "run")
+    [line] = [line for line in world.bundle.lines() if line["name"] == "lease.json"]
+    (world.bundle.folder / "long").write_bytes(b'{"at":"2026-01-31T12:00:00.000000Z"}\n' * 100_000)
+    lines = [
+        {**line, "name": name, "path": "long", "step": "F3"} for name in ("rollout.jsonl", "target_health.jsonl") * 300
+    ]
+    began = time.monotonic()
+    report_html(BundleView(world.bundle.folder, {}, lines, {}), {})
+    assert time.monotonic() - began < 30
+
+
 def test_J1_a_long_item_is_cut_in_its_middle(tmp_path: Path) -> None:
     world = World(tmp_path / "run")
     world.keep("guard.log", "B" + "ä" * 300_000 + "END", "info", "C6")
