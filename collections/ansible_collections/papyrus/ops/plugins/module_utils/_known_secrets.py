@@ -26,7 +26,7 @@ _NAME = re.compile(
 )
 # Names of files, of secrets and the like, and switches.
 _NO_SECRET = re.compile(r"(?i).*(?:_file|_path|_dir|_url|_uri|_name|_names|_id|_ids|_arn|_arns|_type|_ttl|_expir\w*)")
-_WORD = re.compile(r"[a-z]{1,11}|[0-9]{1,5}|(?i:true|false|yes|no)|/[\w./-]*")
+_SWITCH = re.compile(r"(?i)true|false|none|null|default|enabled|disabled|required|optional|[0-9]{1,5}|/[\w./-]*")
 _LOGIN = re.compile(r"://[^\s/:@]*:([^\s/]+)@")
 
 
@@ -66,7 +66,7 @@ def _of_variables(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def _of_value(name: str, value: str) -> Iterator[tuple[str, str]]:
     if name == "header_value":
         yield "run-header", value
-    elif _NAME.fullmatch(name) and not _NO_SECRET.fullmatch(name) and not _WORD.fullmatch(value):
+    elif _NAME.fullmatch(name) and not _NO_SECRET.fullmatch(name) and not _SWITCH.fullmatch(value):
         yield "variable", value
     for login in _LOGIN.findall(value):  # a proxy, a database of states
         yield from (("password", login), ("password", unquote(login)))

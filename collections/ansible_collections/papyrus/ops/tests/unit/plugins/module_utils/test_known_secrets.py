@@ -26,10 +26,11 @@ NO_SECRETS = {
     "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token",
     "PAPYRUS_SECRET_NAME": "papyrus/prd/db",
     "DB_SECRET_ARN": "arn:aws:secretsmanager:us-west-2:123456789012:secret:papyrus/prd/db-AbCdEf",
-    "TOKEN_CACHE": "disabled",
-    "SECRETS": "/run/secrets",
-    "PASSWORD_LOGIN": "True",
-    "TOKEN_LENGTH": "40",
+    "CACHE_TOKEN": "disabled",
+    "APP_SECRET": "/run/secrets/app",
+    "SHOW_PASSWORD": "True",
+    "MAX_TOKEN": "40",
+    "TOKEN_LENGTH": "400000",
     "HOME": "/home/runner",
 }
 
@@ -37,6 +38,7 @@ NO_SECRETS = {
 @pytest.mark.parametrize("name", SECRETS)
 def test_J1_secrets_of_the_environment(name: str) -> None:
     assert list(secrets_of({name: "hunter22/+Hunter22"}, None)) == [(SECRETS[name], "hunter22/+Hunter22")]
+    assert list(secrets_of({name: "sunshine"}, None)) == [(SECRETS[name], "sunshine")]
 
 
 @pytest.mark.parametrize("name", NO_SECRETS)

@@ -76,7 +76,8 @@ def test_J1_a_run_that_cannot_be_opened_says_why_without_its_secrets(
         OpenError, match="the run could not be opened: disk full beside .redacted:aws-secret-key:"
     ) as said:
         opened(tmp_path)
-    assert SECRET not in str(said.value) and said.value.__suppress_context__
+    assert SECRET not in str(said.value)
+    assert said.value.__cause__ is None and said.value.__suppress_context__
     assert not list(root.iterdir())
 
 
