@@ -70,7 +70,7 @@ PARTS = """
 
 {% if timeline %}
 {% call section("timeline", "Timeline",
-  "To scale. A bar was measured, a circle is the moment at which an item was written.") %}
+  "To scale. A bar was measured, a pale one is the longest that it can have been, a circle is an item.") %}
 {% if timeline.note %}<p class="muted">{{ timeline.note }}</p>{% endif %}
 {% if timeline.lanes %}
 <ul class="lanes">

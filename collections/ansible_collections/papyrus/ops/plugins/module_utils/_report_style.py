@@ -198,7 +198,7 @@ svg .sign.skip { fill: var(--skip); }
 svg .sign.none { fill: var(--info); }
 @media screen and (max-width: 62rem) { .chain-down { display: block; } .chain-across { display: none; } }
 .lanes { list-style: none; }
-.lanes li { display: grid; grid-template-columns: 13rem minmax(0, 1fr) 5.5rem; gap: 0 .9rem; align-items: center;
+.lanes li { display: grid; grid-template-columns: 12.5rem minmax(0, 1fr) 9rem; gap: 0 .9rem; align-items: center;
   font-size: .875rem; }
 .lanes svg { height: 100%; min-height: 30px; }
 .lanes .scale svg { min-height: 18px; }
@@ -214,6 +214,7 @@ svg .sign.none { fill: var(--info); }
 .bar.ok { fill: var(--ok); }
 .bar.ng { fill: var(--ng); }
 .bar.skip { fill: var(--skip); }
+.bar.most { fill: var(--line); }
 .bar.open { fill: none; stroke: var(--ng); stroke-width: 2; stroke-dasharray: 4 3; }
 .tick { fill: var(--bg); stroke: var(--strong); stroke-width: 2; }
 .tick.ok { stroke: var(--ok); }

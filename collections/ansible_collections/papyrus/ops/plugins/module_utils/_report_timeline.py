@@ -46,6 +46,8 @@ _WORK = (
     ("Exports", re.compile(r"K\d*")),
 )
 _REST = "The run itself"
+_GUARDED = ("terraform apply", "terraform destroy")
+"""Lanes of the guard's, which works beside the controller."""
 
 _STARTED = re.compile(r"^started: +(\S+)$", re.MULTILINE)
 _ENDED = re.compile(r"^(?:ended|stopped): +(\S+)$", re.MULTILINE)
@@ -53,13 +55,29 @@ _ENDED = re.compile(r"^(?:ended|stopped): +(\S+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Span:
-    """Measured work. `end` None: it has no end in the bundle; `status` is that of the item that it belongs to."""
+    """Work. `end` None: it has no end in the bundle; `status` is that of the item that it belongs to.
+
+    `most`: not measured, but no longer than this, as the controller works step by step: it began after the item before.
+    """
 
     lane: str
     name: str
     start: dt.datetime
     end: dt.datetime | None
     status: str
+    most: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.start).total_seconds() if self.end else 0.0
+
+    @property
+    def took(self) -> str:
+        if not self.end:
+            return "no end"
+        if self.start == self.end:
+            return "under 1 s"  # as ECS gives it, in whole seconds
+        return f"{'at most ' if self.most else ''}{duration(self.seconds)}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,7 @@ class Timeline:
 
 def timeline(source: Source) -> Timeline:
     timed = [entry for entry in source.entries if entry.at is not None]
-    spans = [*_phases(timed), *_measured(source)]
+    spans = [*_at_most(timed), *_phases(timed), *_measured(source)]
     moments = [entry.at for entry in timed if entry.at] + [span.start for span in spans]
     moments += [span.end for span in spans if span.end]
     if not moments:
@@ -116,10 +134,9 @@ def timeline(source: Source) -> Timeline:
         bars = []
         for span in own[:_PLACES]:
             first, last = sorted((place(span.start), place(span.end or end)))
-            bars.append(Bar(first, last, span.status, _title(span, begin)))
-        took = sum((span.end - span.start).total_seconds() for span in own if span.end)
+            bars.append(Bar(first, last, "most" if span.most else span.status, _title(span, begin)))
         words = "; ".join(drawn.title for drawn in bars[:20]) or f"{len(ticks)} moments, none of them measured"
-        lanes.append(Lane(name, duration(took) if own else "", lane(name, words, bars, ticks, grid)))
+        lanes.append(Lane(name, _sum(own), lane(name, words, bars, ticks, grid)))
     ordered = sorted(spans, key=lambda span: span.start)
     rows = [
         Row(
@@ -127,13 +144,21 @@ def timeline(source: Source) -> Timeline:
             span.name,
             f"+{duration((span.start - begin).total_seconds())}",
             clock(span.start),
-            duration((span.end - span.start).total_seconds()) if span.end else "no end",
+            span.took,
             span.status,
         )
         for span in ordered[:SPANS]
     ]
     note = "The runner's clock went back during the run." if _went_back(timed) else ""
     return Timeline(lanes, axis(marks), rows, max(len(spans) - SPANS, 0), note, _overlaps(spans))
+
+
+def _sum(own: Sequence[Span]) -> str:
+    """`2.0 s of ≤ 57.4 s`: what was measured, and what it can have been at most."""
+    measured = sum(span.seconds for span in own if not span.most)
+    most = sum(span.seconds for span in own if span.most)
+    parts = ([duration(measured)] if measured else []) + ([f"≤ {duration(most)}"] if most else [])
+    return " of ".join(parts)
 
 
 def _went_back(timed: Sequence[Entry]) -> bool:
@@ -156,6 +181,20 @@ def _lane_names(work: Mapping[str, Sequence[Entry]], spans: Iterable[Span]) -> l
     for span in spans:
         first[span.lane] = min(first.get(span.lane, span.start), span.start)
     return sorted(first, key=lambda name: (name == _REST, first[name], name))
+
+
+def _at_most(timed: Iterable[Entry]) -> Iterator[Span]:
+    """From the item before to the last one of each lane's own, where the controller wrote both."""
+    before: dt.datetime | None = None
+    for name, group in itertools.groupby(timed, lane_of):
+        if name in _GUARDED:
+            continue
+        entries = list(group)
+        last = entries[-1].at
+        if before is not None and last is not None and before < last and name != _REST:
+            worst = max((entry.status for entry in entries), key=("info", "ok", "skip", "ng").index)
+            yield Span(name, entries[0].name, before, last, worst, most=True)
+        before = last
 
 
 def _phases(timed: Iterable[Entry]) -> Iterator[Span]:
@@ -227,12 +266,12 @@ def _title(span: Span, begin: dt.datetime) -> str:
     start = duration((span.start - begin).total_seconds())
     if span.end is None:
         return f"{span.name}: began at +{start}, has no end"
-    return f"{span.name}: from +{start}, took {duration((span.end - span.start).total_seconds())}"
+    return f"{span.name}: from +{start}, took {span.took}"
 
 
 def _overlaps(spans: Iterable[Span]) -> list[str]:
     """Which measured work lay within which phase: what did not cost time of its own."""
-    ended = [(span, span.end) for span in spans if span.end is not None]
+    ended = [(span, span.end) for span in spans if span.end is not None and not span.most]
     phases = [(span, end) for span, end in ended if span.name == span.lane][:50]
     found: dict[str, dict[str, None]] = {}
     for outer, last in phases:
