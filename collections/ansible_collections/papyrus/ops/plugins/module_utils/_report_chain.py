@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._report_source import Entry, Source, brief, dict_of, dicts_of, short, text_of
+from ._binding import brief
+from ._ecs_tasks import short
+from ._report_source import Entry, Source, dict_of, dicts_of, text_of
 from ._report_svg import Drawing, Node, path_across, path_down
 
 CHAINS = 5

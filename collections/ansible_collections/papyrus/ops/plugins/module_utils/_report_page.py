@@ -226,6 +226,7 @@ bundle have all of it.</p>
 <footer><div class="wrap">
 <p>Made by papyrus.ops from the bundle <code>{{ s.run_id }}</code>: one file, no network, nothing that runs.
 Its own hash is in SHA256SUMS, which the signed statement names.</p>
+{% if s.versions %}<p>The run had {{ s.versions | join(", ") }}.</p>{% endif %}
 </div></footer>
 </body>
 </html>

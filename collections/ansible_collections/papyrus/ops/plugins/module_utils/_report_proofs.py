@@ -12,20 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._report_source import (
-    Entry,
-    Excerpt,
-    Source,
-    brief,
-    dict_of,
-    dicts_of,
-    list_of,
-    number_of,
-    parsed,
-    plain,
-    short,
-    text_of,
-)
+from ._binding import brief
+from ._ecs_tasks import short
+from ._report_source import Entry, Excerpt, Source, dict_of, dicts_of, list_of, number_of, parsed, plain, text_of
 from ._report_svg import Bar, Drawing, strip
 from ._report_text import Block, clock, cut, duration, moment
 
@@ -94,7 +83,6 @@ class Health:
     entry: Entry
     polls: int
     strips: list[tuple[str, Drawing]]
-    states: list[str]
     changes: list[Change]
     more: int
 
@@ -233,13 +221,11 @@ def _health(source: Source, entry: Entry) -> Health:
             targets.setdefault(name, []).append((poll, text_of(target.get("state")) or "unknown", reason))
     changes: list[Change] = []
     strips: list[tuple[str, Drawing]] = []
-    states: dict[str, None] = {}
     for name, seen in list(targets.items())[:8]:
         own = list(_changes(name, seen))
         changes += own
         strips.append((name, _strip(name, seen)))
-        states.update(dict.fromkeys(state for _poll, state, _reason in seen))
-    return Health(entry, len(polls), strips, list(states)[:8], changes[:60], max(len(changes) - 60, 0))
+    return Health(entry, len(polls), strips, changes[:60], max(len(changes) - 60, 0))
 
 
 def _changes(target: str, seen: Sequence[tuple[Mapping[str, Any], str, str]]) -> Iterator[Change]:

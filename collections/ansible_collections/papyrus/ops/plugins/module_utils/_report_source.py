@@ -231,17 +231,6 @@ def number_of(value: Any) -> float | None:
     return float(value) if -1e12 < value < 1e12 and math.isfinite(value) else None
 
 
-def short(arn: str) -> str:
-    """The last part of an ARN: `papyrus-task:4`, the id of a task."""
-    return arn.rpartition("/")[2] or arn
-
-
-def brief(digest: str) -> str:
-    """`sha256:b7a581c664f4…`; anything else as it is."""
-    algorithm, dummy, value = digest.partition(":")
-    return f"{algorithm}:{value[:12]}…" if len(value) == 64 and len(algorithm) < 10 else digest
-
-
 def spread(values: Sequence[Any], limit: int) -> Iterator[tuple[int, Any]]:
     """At most `limit` of the values with their places: two thirds of the beginning, the rest of the end."""
     if len(values) <= limit:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ._ecs_tasks import short
 from ._report_proofs import Proof, proof
-from ._report_source import Entry, Source, dict_of, dicts_of, list_of, number_of, short, spread, text_of
+from ._report_source import Entry, Source, dict_of, dicts_of, list_of, number_of, spread, text_of
 from ._report_text import duration
 from ._verdict import APPLY_ITEM, DESTROY_ITEM, GONE_ITEM
 

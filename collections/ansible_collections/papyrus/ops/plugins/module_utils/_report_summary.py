@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from ._ecs_tasks import short
 from ._leftovers import KINDS, by_hand
-from ._report_source import Source, dict_of, dicts_of, list_of, short, text_of
+from ._report_source import Source, dict_of, dicts_of, list_of, text_of
 from ._report_text import clock, cut, duration, moment
 from ._statement import Image, image_of, task_definition_of
 from ._verdict import GONE_ITEM, release_line
@@ -123,7 +124,7 @@ class Summary:
     commit: str
     dirty: bool | None
     tree: str
-    versions: list[tuple[str, str]]
+    versions: list[str]
     first: Failure | None
     others: list[Failure]
     destroy: Failure | None
@@ -172,7 +173,9 @@ def summary(source: Source, seal: Mapping[str, Any]) -> Summary:
         dirty=dirty,
         tree=_TREES[dirty],
         versions=[
-            (name, text_of(value) or "not known") for name, value in sorted(dict_of(run.get("versions")).items())
+            f"{name.replace('_', '-')} {text_of(value)}"
+            for name, value in sorted(dict_of(run.get("versions")).items())
+            if value
         ],
         first=first,
         others=[failure for failure in every if failure not in (first, destroy)],
