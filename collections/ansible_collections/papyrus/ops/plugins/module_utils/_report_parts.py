@@ -288,7 +288,7 @@ attempt {{ number }} {{ outcome }} after {{ seconds }}{{ "." if loop.last else "
 {% if crash %}
 {% call section("crash", "Interruptions", "What ended early, and who went on.") %}
 {% if s.trust.after_crash %}
-<p class="box skip">The bundle was sealed after a crash: whoever sealed it was not the one who began it.</p>
+<p class="box skip">The bundle was sealed after a crash, not at the regular end of its run.</p>
 {% endif %}
 {% for c in crash.continued %}
 <div class="card"><h3>Continued {{ c.at }}</h3>
