@@ -26,6 +26,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._evidence_items import
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._locks import LockTimeout
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from ansible_collections.papyrus.ops.tests.unit.peak_memory import PEAK
 from evidence_check import check_chain
 
 COLLECTIONS = Path(__file__).resolve().parents[7]
@@ -114,8 +115,10 @@ def test_J1_what_was_captured_before_an_error_is_known(bundle: Bundle) -> None:
     assert [line["name"] for line in lines] == ["first.log"]
 
 
-MEMORY = """
-import hashlib, resource, sys
+MEMORY = (
+    PEAK
+    + """
+import hashlib, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle
@@ -132,11 +135,12 @@ with open(folder / "big", "wb") as file:
         file.write(block)
 (folder / "small").write_bytes(block)
 bundle.append("small.log", folder / "small", status="ok", step="D1")
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 line = bundle.append("big.log", folder / "big", status="ok", step="D1")
 assert line["bytes"] == megabytes << 20, line
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak() - before)
 """
+)
 
 
 @pytest.mark.parametrize(

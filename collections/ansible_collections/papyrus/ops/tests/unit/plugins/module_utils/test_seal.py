@@ -34,6 +34,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._seal import (
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._signers import OpenSigner, SignerError, open_signer
 from ansible_collections.papyrus.ops.plugins.module_utils._timestamps import check_timestamp
+from ansible_collections.papyrus.ops.tests.unit.peak_memory import PEAK
 from sealing import DIGEST, check_seal, run_bundle, seal_as_process, seal_says, signing_key, with_verdict
 from timestamp_authority import Authority, served
 
@@ -401,15 +402,18 @@ def test_N4_an_authority_that_is_down_does_not_keep_a_bundle_unsealed(
 
 # Size
 
-MEASURED = """
-import resource, sys
+MEASURED = (
+    PEAK
+    + """
+import sys
 sys.path[:0] = sys.argv[1:3]
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle
 from ansible_collections.papyrus.ops.plugins.module_utils._seal import seal
 from ansible_collections.papyrus.ops.plugins.module_utils._signers import open_signer
 seal(Bundle(sys.argv[3]), open_signer({"type": "file", "private_key": sys.argv[4]}), by="run")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak())
 """
+)
 
 
 def test_N4_memory_does_not_grow_with_an_item(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundl
 from ansible_collections.papyrus.ops.plugins.module_utils._seal import seal, summarise
 from ansible_collections.papyrus.ops.plugins.module_utils._verify import verify
 from ansible_collections.papyrus.ops.plugins.module_utils._verify_files import VerifyError
+from ansible_collections.papyrus.ops.tests.unit.peak_memory import PEAK
 from ansible_collections.papyrus.ops.tests.unit.sealed_bundles import (
     NOON,
     PLATFORM,
@@ -146,15 +147,18 @@ def test_N4_ten_thousand_items_are_ok(tmp_path: Path, key: Key, rng: random.Rand
     assert said(verify(big, [key.trusted])) == [("invalid", path)]
 
 
-_MEASURED = """
-import resource, sys
+_MEASURED = (
+    PEAK
+    + """
+import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from ansible_collections.papyrus.ops.plugins.module_utils._dsse import load_public_keys
 from ansible_collections.papyrus.ops.plugins.module_utils._verify import verify
 result = verify(sys.argv[2], load_public_keys([sys.argv[3]]))
-print(result["result"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(result["result"], peak())
 """
+)
 
 
 def test_N4_memory_does_not_grow_with_an_item(tmp_path: Path, key: Key, rng: random.Random) -> None:
