@@ -172,6 +172,8 @@ def _within(timeout: float, call: Any, where: str) -> bytes:
         raise TimestampError(f"The {where} did not answer within {timeout:g} s.") from None
     if isinstance(result, TimestampError):
         raise TimestampError(f"The {where} answered {result}.")
+    if isinstance(result, TimeoutError):  # of one read, at the same moment
+        raise TimestampError(f"The {where} did not answer within {timeout:g} s.") from result
     if isinstance(result, (OSError, http.client.HTTPException)):
         raise TimestampError(f"The {where} cannot be asked: {type(result).__name__}: {str(result)[:300]}") from result
     if isinstance(result, Exception):
