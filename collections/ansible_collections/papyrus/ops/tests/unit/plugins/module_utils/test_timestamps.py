@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("asn1crypto")
 pytest.importorskip("rfc3161_client")
 
+from ansible_collections.papyrus.ops.plugins.module_utils import _timestamps
 from ansible_collections.papyrus.ops.plugins.module_utils._timestamps import (
     MAX_TOKEN,
     TimestampError,
@@ -182,6 +183,14 @@ def test_j2_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPat
             monkeypatch.delenv(name, raising=False)
         assert check_timestamp(stamped(authority), DATA, authority.root_pem)
     assert asked == []
+
+
+def test_j2_a_read_that_times_out_first_is_late_as_well() -> None:
+    def late() -> bytes:
+        raise TimeoutError("timed out")
+
+    with pytest.raises(TimestampError, match="The authority did not answer within 5 s"):
+        _timestamps._within(5, late, "authority")
 
 
 def test_j2_an_authority_that_never_ends_costs_no_more_than_the_time_given() -> None:

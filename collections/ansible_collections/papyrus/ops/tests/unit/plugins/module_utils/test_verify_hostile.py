@@ -30,10 +30,8 @@ from ansible_collections.papyrus.ops.plugins.module_utils._verify_request import
 from ansible_collections.papyrus.ops.plugins.module_utils._verify_text import summary, text
 from ansible_collections.papyrus.ops.tests.unit.sealed_bundles import (
     Key,
-    make_key,
     manifest_lines,
     run_bundle,
-    sealed_bundle,
     write,
 )
 
@@ -48,6 +46,8 @@ LINE: dict[str, Any] = {
 }  # fmt: skip
 
 _watched: list[tuple[str, tuple[Any, ...]]] | None = None
+
+pytestmark = pytest.mark.usefixtures("not_for_keeping")
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
@@ -71,21 +71,6 @@ def watched() -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
         yield seen
     finally:
         _watched = None
-
-
-@pytest.fixture(autouse=True)
-def not_for_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Key:
-    return make_key(tmp_path / "key")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, key: Key) -> Path:
-    return sealed_bundle(tmp_path / "runs", random.Random(7), key, image=True, crash="", good=True)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -18,29 +17,14 @@ from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundl
 from ansible_collections.papyrus.ops.plugins.module_utils._verify import verify
 from ansible_collections.papyrus.ops.tests.unit.sealed_bundles import (
     Key,
-    make_key,
     manifest_lines,
     run_bundle,
-    sealed_bundle,
     write,
 )
 
 ATTESTATION = "attestation.dsse.json"
 
-
-@pytest.fixture(autouse=True)
-def not_for_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Key:
-    return make_key(tmp_path / "key")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, key: Key) -> Path:
-    return sealed_bundle(tmp_path / "runs", random.Random(7), key, image=True, crash="", good=True)
+pytestmark = pytest.mark.usefixtures("not_for_keeping")
 
 
 def said(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -31,7 +31,6 @@ from ansible_collections.papyrus.ops.tests.unit.sealed_bundles import (
     NOON,
     Key,
     listed_in,
-    make_key,
     manifest_lines,
     run_bundle,
     sealed_bundle,
@@ -42,20 +41,7 @@ from ansible_collections.papyrus.ops.tests.unit.sealing import DIGEST
 ATTESTATION = "attestation.dsse.json"
 OTHER_IMAGE = "sha256:" + "00" * 32
 
-
-@pytest.fixture(autouse=True)
-def not_for_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Key:
-    return make_key(tmp_path / "key")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, key: Key) -> Path:
-    return sealed_bundle(tmp_path / "runs", random.Random(7), key, image=True, crash="", good=True)
+pytestmark = pytest.mark.usefixtures("not_for_keeping")
 
 
 @pytest.fixture
