@@ -28,6 +28,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 CHECKOUT = Path(__file__).resolve().parents[2]
 SANDBOX_ROOT = Path(os.environ.get("PAPYRUS_SANDBOX_ROOT", CHECKOUT))
 PLAYBOOK = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
+LOST_IN_A_FORK = "Exception ignored in"
+"""CPython drops what a handler raises while it runs the hooks of os.fork(), and says so on stderr."""
 
 
 def facts() -> dict[str, Any]:
@@ -208,6 +210,16 @@ class RunningSmoke:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the controller alone."""
         os.kill(self.process.pid, number)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C as a person does: again when Ansible goes on, as one that arrives during its fork is lost."""
+        self.signal(signal.SIGINT)
+        deadline = time.monotonic() + 5
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if LOST_IN_A_FORK in self.output:
+                self.signal(signal.SIGINT)
+                return
+            time.sleep(0.1)
 
     def end(self, timeout: float = 400) -> Smoke:
         """Wait for the end of the controller and of the run's guard."""

@@ -41,7 +41,7 @@ def taken_down_by_the_guard(running: RunningSmoke, public_key: bytes = b"") -> h
 def test_C6_sigint(tmp_path: Path, phase: str) -> None:
     running = RunningSmoke(tmp_path, {})
     running.wait_for_task(PHASES[phase])
-    running.signal(signal.SIGINT)
+    running.interrupt()
     taken_down_by_the_guard(running)
 
 

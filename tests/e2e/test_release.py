@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def test_F_without_a_change_nothing_is_pushed_or_registered_and_C6_sigint_in_the
     before = Served(service)
     release = Release(tmp_path / "run", service)
     release.wait_for_task("Ask every path through the temporary ALB", 300)
-    release.signal(signal.SIGINT)
+    release.interrupt()
     smoke = release.end_by_guard()
     assert smoke.exit_code == 99
     assert not {"RegisterTaskDefinition", "PutImage", "InitiateLayerUpload", "UploadLayerPart"} & set(release.writes)
@@ -118,7 +117,7 @@ def test_C6_sigint_in_the_middle_of_the_rollout(tmp_path: Path, services: Servic
     service = services.service("sigint", breaker=True)
     release = Release(tmp_path / "run", service | changed_app(tmp_path))
     release.wait_for(lambda: "has begun" in release.output, 200)
-    release.signal(signal.SIGINT)
+    release.interrupt()
     smoke = release.end_by_guard()
     assert smoke.exit_code == 99
     assert smoke.verdict["result"] == "FAILED"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -252,7 +251,7 @@ def test_F3_an_interrupted_rollout_is_not_shown_as_fine(stage: Stage) -> None:
     stage.revise(**NEVER_HEALTHY)
     running = stage.begin()
     running.wait_for(lambda: "has begun" in running.output)
-    running.signal(signal.SIGINT)
+    running.interrupt()
     smoke = running.end(180)
     assert smoke.exit_code not in (0, 2)
     assert release(smoke)["result"] == "failed"
