@@ -2,21 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The module ecs_rollout as Ansible runs it, and what its action plugin shows (F3)."""
+"""The module ecs_rollout as Ansible runs it (F3)."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.papyrus.ops.plugins.action import ecs_rollout as action
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _rollout_watch
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.modules import ecs_rollout
@@ -139,97 +134,3 @@ def test_F3_going_back_is_a_success_of_the_task(run: Any) -> None:
     assert (
         run(world, state="rolled_back")["msg"] == "state is rolled_back but all of the following are missing: previous"
     )
-
-
-class Connection:
-    has_native_async = False
-    _shell = SimpleNamespace(tmpdir=None)
-
-    def __init__(self, transport: str = "local", become: object = None) -> None:
-        self.transport = transport
-        self.become = become
-
-
-@pytest.mark.parametrize(
-    ("connection", "task", "sees"),
-    [
-        (Connection(), {}, True),
-        (Connection("ssh"), {}, False),
-        (Connection(become=object()), {}, False),
-        (Connection(), {"check_mode": True}, False),
-        (Connection(), {"async_val": 60}, False),
-        (Connection(), {"args": {"progress": "/own/file"}}, False),
-    ],
-)
-def test_the_action_plugin_gives_a_private_file_only_to_a_module_that_sees_it(
-    connection: Connection, task: dict[str, Any], sees: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(action.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    monkeypatch.setattr(action.ActionBase, "run", lambda self, tmp, task_vars: {})
-    seen: list[tuple[str, int]] = []
-    plugin = action.ActionModule.__new__(action.ActionModule)
-    plugin._task = SimpleNamespace(**{"args": {"cluster": "c"}, "async_val": 0, "check_mode": False, **task})
-    plugin._connection = connection
-
-    def execute(module_args: dict[str, Any], **_: Any) -> dict[str, Any]:
-        path = Path(module_args.get("progress", "none"))
-        if path.is_file():
-            seen.append((path.parent.name[:8], path.parent.stat().st_mode & 0o777))
-        return {"result": "deployed", "asked": module_args}
-
-    plugin._execute_module = execute
-    plugin._remove_tmp_path = lambda path: None
-    result = plugin.run(task_vars={"inventory_hostname": "prd"})
-    assert result["result"] == "deployed"
-    assert seen == ([("rollout-", 0o700)] if sees else [])
-    assert list(tmp_path.iterdir()) == [], "the folder is gone"
-
-
-def test_the_action_plugin_shows_each_line_at_once_and_the_rest_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown: list[str] = []
-    monkeypatch.setattr(action.display, "display", shown.append)
-    monkeypatch.setattr(action, "SECONDS", 0.01)
-    path = tmp_path / "progress"
-    path.touch()
-    with action.Follower(path, "prd"), path.open("a", encoding="utf-8") as file:
-        file.write("first\nhal")
-        file.flush()
-        deadline = time.monotonic() + 5
-        while not shown and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert shown == ["[prd] first"], "while the module runs, and no half line"
-        file.write("f\nlast\n")
-    assert shown == ["[prd] first", "[prd] half", "[prd] last"]
-
-
-def test_F3_a_signal_waits_for_the_line_that_is_being_handed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a worker dies with the queue's lock in its hand, and the interrupted controller waits for it for ever."""
-    read, write = os.pipe()
-
-    def display(text: str) -> None:
-        os.write(write, b"begun ")
-        time.sleep(0.3)
-        os.write(write, b"ended")
-
-    monkeypatch.setattr(action, "display", SimpleNamespace(display=display))
-    path = tmp_path / "progress"
-    path.write_text("a line\n")
-    pid = os.fork()
-    if pid == 0:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        follower = action.Follower(path, "prd")
-        with action.after_the_line(follower.showing), follower:
-            time.sleep(10)
-        os._exit(0)
-    try:
-        assert os.read(read, 6) == b"begun "
-        os.kill(pid, signal.SIGTERM)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
-        os.close(write)
-        assert os.read(read, 6) == b"ended"
-    finally:
-        os.close(read)
