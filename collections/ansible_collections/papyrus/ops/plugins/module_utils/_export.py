@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
+class ExportRefused(Exception):
+    """What was asked makes no sense, or somebody else writes there; nothing was asked of AWS and nothing was written."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One line of an export. `id` tells it from every other item of the export, `at` is its time in seconds since 1970.
@@ -26,16 +30,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Page:
-    """The answer to one request. `token` leads to the next page; "" at the end of the unit.
-
-    `counts` are the source's own (`resources`, `not_json` …), summed up by name in the report, for each unit and for
-    all, also over a resume. `note` says of the unit what a reader of the report has to know (`AWS refuses this type`).
-    """
+    """The answer to one request. `token` leads to the next page; "" at the end of the unit."""
 
     items: tuple[Item, ...]
     token: str = ""
-    counts: Mapping[str, int] = field(default_factory=dict)
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,48 @@ class Unit:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is exported. Calls with the same request go on with the same unfinished export.
+
+    `stem` begins the names of files (`cloudtrail_events`). `asked` is what was asked for as it was given, of JSON
+    (`{"hours": 24}`, or start and end, with log group, attributes …). `start` and `end`, seconds since 1970, are made
+    of it when the export begins; whoever resumes it takes those of the beginning.
+    """
+
+    stem: str
+    account: str
+    region: str
+    asked: Mapping[str, Any]
+    start: float
+    end: float
+
+
+@dataclass
+class Progress:
+    """How far one unit is, and what came of it. `unit` is what is left of it; `asked` is it as it was planned.
+
+    Times are seconds since 1970: `first` and `last` those of the oldest and newest item written, `began` and `ended`
+    those of the first request and of the last page. `requests` counts retries as well.
+    """
+
+    asked: Unit
+    unit: Unit
+    token: str = ""
+    done: bool = False
+    items: int = 0
+    duplicates: int = 0
+    malformed: int = 0
+    requests: int = 0
+    pages: int = 0
+    cuts: int = 0
+    lost_tokens: int = 0
+    first: float | None = None
+    last: float | None = None
+    began: float | None = None
+    ended: float | None = None
+
+
 class Source(Protocol):
     """Where an export comes from."""
 
@@ -59,12 +99,19 @@ class Source(Protocol):
     """Of what, for messages: `CloudTrail's event history of 123456789012 in us-west-2`."""
     operation: str
     """The call as policies name it: `cloudtrail:LookupEvents`."""
+    delivery: float
+    """Seconds that an item may be late in the source: a unit asked before its end and that long is not settled."""
+    retention: float
+    """Seconds that the source keeps an item; 0 when it is not known to forget any."""
 
-    def units(self) -> Sequence[Unit]:
-        """All that has to be asked, in the order in which it is asked; may make calls of its own."""
+    def units(self, start: float, end: float) -> Sequence[Unit]:
+        """All that has to be asked, in the order in which it is asked; may make calls of its own (AwsFailure)."""
 
     def ask(self, unit: Unit, token: str) -> Page:
-        """One request, without any retry of its own. AwsFailure for every failure."""
+        """One request, without any retry of its own, on any thread. AwsFailure for every failure."""
 
     def rest(self, unit: Unit, last: Item) -> Unit | None:
         """What of a unit is left after `last` without its token, `last` itself included; None for the whole unit."""
+
+    def summary(self, progress: Sequence[Progress]) -> Mapping[str, Any]:
+        """The source's own part of completeness.json (`{"windows": […]}`, see `_export_report.windows`)."""
