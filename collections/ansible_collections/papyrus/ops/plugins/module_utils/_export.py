@@ -30,10 +30,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Page:
-    """The answer to one request. `token` leads to the next page; "" at the end of the unit."""
+    """The answer to one request. `token` leads to the next page; "" at the end of the unit.
+
+    `counts` are the source's own (`resources`, `not_json` …), summed up by name in the report, for each unit and for
+    all, also over a resume. `note` says of the unit what a reader of the report has to know (`AWS refuses this type`).
+    """
 
     items: tuple[Item, ...]
     token: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,8 @@ class Progress:
     last: float | None = None
     began: float | None = None
     ended: float | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    note: str = ""
 
 
 class Source(Protocol):
