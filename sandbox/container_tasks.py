@@ -6,6 +6,7 @@ whatever it does. sandbox.container_network is the way in and out. Tested with p
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -44,6 +45,8 @@ class ContainerBackend(TaskBackend):
         # What runs beside each task for its network (container_network.outer).
         self._networks: dict[str, Process] = {}
         self._pulled: set[str] = set()
+        # Container → pid of its program.
+        self._programs: dict[str, int] = {}
         self._registry = f"127.0.0.1:{runtime.settings.port}"
         runtime.at_stop.append(self._close)
 
@@ -87,6 +90,7 @@ class ContainerBackend(TaskBackend):
 
     def remove(self, container: Container) -> None:
         arn = container.labels[TASK_LABEL]
+        self._programs.pop(container.id, None)
         names = [container.id]
         if all(c is container or c.status == "removed" for c in self._runtime.engine.of_task(arn)):
             outer = self._networks.pop(arn, None)
@@ -99,6 +103,15 @@ class ContainerBackend(TaskBackend):
             # It is swept at the end.
             log.warning("container %s: %s", container.name, error)
         super().remove(container)
+
+    def program(self, container: Container) -> int | None:
+        """The engine knows it: what we started is its client."""
+        if container.id not in self._programs:
+            with contextlib.suppress(EngineError, ValueError):
+                self._programs[container.id] = int(
+                    self._client.run("inspect", "--format", "{{.State.Pid}}", container.id)
+                )
+        return self._programs.get(container.id) or None
 
     def further(self, container: Container, argv: list[str]) -> Further:
         """The engine's client on a terminal. podman's starts the program itself, so that it ends with the session."""

@@ -31,6 +31,10 @@ class Switches:
     cloudtrail_seconds: float = 0.0
     # LookupEvents calls a second, an account and region; 0 is no limit. AWS: 2.
     lookup_events_rate: float = 2.0
+    # How long the page tokens of LookupEvents, Config and FilterLogEvents are good, and for how many pages after the
+    # first one (of the first two); 0 is as AWS: a day in Logs, elsewhere not documented and here for ever.
+    page_token_seconds: float = 0.0
+    page_token_pages: float = 0.0
 
     # How long the agent of ECS Exec takes to run after its container, and from then on to be reached. AWS: seconds.
     exec_agent_seconds: float = 1.0
@@ -42,6 +46,8 @@ class Switches:
     # How long a command lives on when its client is gone without a word. AWS: until the session is idle for too long.
     exec_linger_seconds: float = 0.0
 
+    # How often ECS tells CloudWatch what services use; 0 is never. AWS: every minute.
+    utilisation_seconds: float = 60.0
     # How long a stopped task can be described. AWS: about an hour.
     stopped_task_seconds: float = 3600.0
     # How long a token of the registry is good. AWS: 12 hours.

@@ -71,6 +71,10 @@ class TaskBackend:
     def plan(self, container: Container) -> Plan:
         return self._plans[container.id]
 
+    def program(self, container: Container) -> int | None:
+        """Pid of the container's own program on this machine; None when there is none."""
+        return container.process.pid if container.process is not None else None
+
     def further(self, container: Container, argv: list[str]) -> Further:
         """Another program in the container. Raises KeyError once that is gone."""
         plan = self._plans[container.id]

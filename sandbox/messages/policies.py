@@ -10,6 +10,8 @@ from sandbox.behaviours import behaviour
 from sandbox.iam.documents import Statement, statements
 from sandbox.iam.patterns import matches
 
+CLOUDWATCH = "cloudwatch.amazonaws.com"
+
 
 def service_may(document: str, service: str, action: str, resource: str, context: Mapping[str, str]) -> bool:
     """`context`: condition keys by their names in lower case. A Deny wins."""
@@ -35,6 +37,33 @@ def _source(source_arn: str) -> dict[str, str]:
     return {"aws:sourcearn": source_arn, "aws:sourceaccount": source_arn.split(":")[4]}
 
 
+@behaviour("cloudwatch", otherwise=lambda alarm_arn: {})
+def alarms_say_who_they_are(alarm_arn: str) -> dict[str, str]:
+    """An alarm publishes with its ARN and account as aws:SourceArn and aws:SourceAccount, for policies to ask for.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html
+    """
+    return _source(alarm_arn)
+
+
+@behaviour("events", otherwise=_source)
+def rules_say_nothing_to_topics(rule_arn: str) -> dict[str, str]:
+    """A topic's policy must let EventBridge publish without conditions: they are not supported, and match nothing.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-troubleshooting.html
+    """
+    return {}
+
+
+@behaviour("kms", otherwise=_source)
+def rules_say_nothing_to_keys(rule_arn: str) -> dict[str, str]:
+    """The key of a topic for EventBridge has no aws:SourceArn, aws:SourceAccount in its policy: not supported there.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html#compatibility-with-aws-services
+    """
+    return {}
+
+
 @behaviour("sqs", otherwise=lambda *_: True)
 def queue_lets_in(queue: Mapping[str, Any], service: str, source_arn: str) -> bool:
     """SNS and EventBridge reach a queue only when its policy lets them send.
@@ -53,9 +82,10 @@ def topic_lets_in(topic: Mapping[str, Any], service: str, source_arn: str) -> bo
 
     https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html
     """
-    context = _source(source_arn)
-    if service == "cloudwatch.amazonaws.com":
-        context["aws:sourceowner"] = context["aws:sourceaccount"]
+    if service == CLOUDWATCH:
+        context = alarms_say_who_they_are(source_arn) | {"aws:sourceowner": source_arn.split(":")[4]}
+    else:
+        context = rules_say_nothing_to_topics(source_arn)
     return service_may(topic["attributes"].get("Policy") or "", service, "sns:Publish", topic["arn"], context)
 
 
@@ -72,11 +102,13 @@ def topic_key_lets_in(topic: Mapping[str, Any], service: str, source_arn: str) -
     if str(name).endswith("alias/aws/sns"):
         return False
     key = kms._resolve_key(name)
-    if key is None:
+    if key is None or key.get("KeyState") != "Enabled":
         return False
     document = key.get("Policy") or ""
+    source = alarms_say_who_they_are if service == CLOUDWATCH else rules_say_nothing_to_keys
+    context = {**source(source_arn), "kms:encryptioncontext:aws:sns:topicarn": str(topic["arn"])}
     wanted = ("kms:GenerateDataKey", "kms:Decrypt")
-    return all(service_may(document, service, action, key["Arn"], _source(source_arn)) for action in wanted)
+    return all(service_may(document, service, action, key["Arn"], context) for action in wanted)
 
 
 @behaviour("logs", otherwise=lambda *_: True)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sandbox.alarms")
 Alarm = dict[str, Any]
-CLOUDWATCH = "cloudwatch.amazonaws.com"
 # How often the clock looks. AWS: every 10 s when the period is shorter than a minute, else every minute; the periods
 # that are looked at are the same as there, so that only data that come late are seen sooner.
 TICK_SECONDS = 1.0
@@ -184,7 +183,11 @@ class Alarms:
                 text = json.dumps(message(alarm, old, state, reason, now, action))
                 sns._fanout(action, emulator.core("responses").new_uuid(), text, subject)
             done = "Successfully executed" if error is None else "Failed to execute"
-            data = {"actionState": "Succeeded" if error is None else "Failed", "notificationResource": action}
+            data: dict[str, Any] = {
+                "actionState": "Succeeded" if error is None else "Failed",
+                "stateUpdateTimestamp": int(now * 1000),
+                "notificationResource": action,
+            }
             self.remember(alarm, "Action", f"{done} action {action}", {**data, "error": error} if error else data)
 
 
@@ -192,9 +195,9 @@ def _publishing_error(topic: Mapping[str, Any] | None, alarm_arn: str) -> str | 
     """Why CloudWatch cannot publish to a topic, in its words; None when it can."""
     if topic is None:
         return "Resource not found. Please verify that the resource exists and try again"
-    if not policies.topic_lets_in(topic, CLOUDWATCH, alarm_arn):
+    if not policies.topic_lets_in(topic, policies.CLOUDWATCH, alarm_arn):
         return f"CloudWatch Alarms is not authorized to perform: SNS:Publish on resource: {topic['arn']}"
-    if not policies.topic_key_lets_in(topic, CLOUDWATCH, alarm_arn):
+    if not policies.topic_key_lets_in(topic, policies.CLOUDWATCH, alarm_arn):
         return "CloudWatch Alarms does not have authorization to access the SNS topic encryption key."
     return None
 

@@ -14,6 +14,7 @@ from sandbox.config import PROCESSES
 from sandbox.container_tasks import ContainerBackend
 from sandbox.data_channel.channel import DataChannels
 from sandbox.images import ImageStore
+from sandbox.metrics.utilisation import Utilisation
 from sandbox.seams import ecs_pages
 from sandbox.seams.ecs_definitions import Definitions
 from sandbox.seams.ecs_events import Events, shown
@@ -61,8 +62,10 @@ def install(runtime: Runtime) -> None:
     ecs_pages.install(ecs)
     for name, handler in list(ecs._ACTION_MAP.items()):
         ecs._ACTION_MAP[name] = answered_in_json(handler)
-    runtime.at_start.append(scheduler.start)
-    runtime.at_stop.append(scheduler.stop)
+    utilisation = Utilisation(runtime, ecs, backend)
+    for part in (scheduler, utilisation):
+        runtime.at_start.append(part.start)
+        runtime.at_stop.append(part.close)
 
 
 def _mend_clusters(ecs: Any) -> None:

@@ -7,22 +7,22 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sandbox import emulator, task_init
+from sandbox import emulator
 from sandbox.behaviours import behaviour
+from sandbox.usage import Snapshot, Usage
 
 if TYPE_CHECKING:
     from sandbox.containers import Container
     from sandbox.runtime import Runtime
+    from sandbox.tasks import TaskBackend
 
 Task = dict[str, Any]
 METADATA = re.compile(r"^/v4/(?P<token>[A-Za-z0-9_-]{8,})(?P<rest>/.*)?$")
 CREDENTIALS = re.compile(r"^/v2/credentials/(?P<id>[0-9a-f-]{36})$")
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html: rotated, six hours at most.
 CREDENTIAL_SECONDS, RENEWED_BEFORE = 6 * 3600, 3600
-PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class Place:
 class TaskEndpoints:
     """Answers from the records as they are at that moment; tokens and ids live as long as the task."""
 
-    def __init__(self, runtime: Runtime, ecs: Any) -> None:
+    def __init__(self, runtime: Runtime, ecs: Any, backend: TaskBackend) -> None:
         self._runtime = runtime
         self._ecs = ecs
+        self._backend = backend
         self._places: dict[str, Place] = {}
         self._roles: dict[str, Place] = {}
         self._issued: dict[str, dict[str, Any]] = {}
@@ -112,7 +113,9 @@ class TaskEndpoints:
             rest = (matched["rest"] or "").rstrip("/")
             containers = {c.labels["com.amazonaws.ecs.container-name"]: c for c in self._engine_of(task)}
             if rest in ("/stats", "/task/stats"):
-                stats = {c.id: container_stats(c, task) for c in containers.values()}
+                snapshot, pids = Snapshot(), {c.id: self._backend.program(c) for c in containers.values()}
+                used = {identifier: snapshot.of(pid) if pid else Usage() for identifier, pid in pids.items()}
+                stats = {c.id: container_stats(c, task, used[c.id]) for c in containers.values()}
                 own = containers.get(place.container)
                 found = stats if rest == "/task/stats" else stats.get(own.id if own else "")
             elif rest in ("", "/task", "/taskWithTags"):
@@ -264,28 +267,18 @@ def task_metadata(task: Task, definition: dict[str, Any], containers: list[dict[
 
 
 @behaviour("ecs")
-def container_stats(container: Container, task: Task) -> dict[str, Any]:
+def container_stats(container: Container, task: Task, used: Usage) -> dict[str, Any]:
     """The metadata endpoint's /stats tells what a container uses: CPU time, memory, number of processes.
 
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-fargate.html
     """
-    ticks, resident, number = 0, 0, 0
-    process = container.process
-    for pid in [process.pid, *task_init.descendants(process.pid)] if process else []:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += int(fields[11]) + int(fields[12])
-        resident += int(fields[21]) * PAGE_BYTES
-        number += 1
     return {
         "read": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         "id": container.id,
         "name": container.name,
-        "pids_stats": {"current": number},
-        "cpu_stats": {"cpu_usage": {"total_usage": ticks * 10_000_000}},
-        "memory_stats": {"usage": resident, "limit": _number(task.get("memory")) * 1024 * 1024},
+        "pids_stats": {"current": used.processes},
+        "cpu_stats": {"cpu_usage": {"total_usage": int(used.seconds * 1_000_000_000)}},
+        "memory_stats": {"usage": used.bytes, "limit": _number(task.get("memory")) * 1024 * 1024},
     }
 
 

@@ -79,7 +79,7 @@ class Scheduler:
     def start(self) -> None:
         threading.Thread(target=self._loop, name="service-scheduler", daemon=True).start()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         self._end.set()
 
     def _loop(self) -> None:

@@ -38,7 +38,7 @@ class TaskLife:
         self._launch = threading.Lock()
         self._turn = itertools.count()
         self._health = HealthRunner(runtime.processes)
-        self._endpoints = TaskEndpoints(runtime, ecs)
+        self._endpoints = TaskEndpoints(runtime, ecs, backend)
         self._starter = Starter(
             runtime,
             ecs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from sandbox.messages import policies
 from sandbox.messages.http_delivery import address_of
 
 if TYPE_CHECKING:
+    from sandbox.metrics import Metrics
     from sandbox.runtime import Runtime
 
 log = logging.getLogger("sandbox.events")
@@ -29,6 +31,7 @@ def install(runtime: Runtime) -> None:
     eventbridge = service("eventbridge")
     targets = Targets(runtime, eventbridge, eventbridge._invoke_target)
     eventbridge._invoke_target = targets.invoke
+    Matches(Counter(runtime.metrics), eventbridge).install()
     open_url = eventbridge._http_open
 
     def only_here(request: Any, timeout: int = 5) -> Any:
@@ -48,22 +51,98 @@ def install(runtime: Runtime) -> None:
     eventbridge._events_log_list = bounded
 
 
+class Counter:
+    """Tells CloudWatch what a rule does, for the rule and for all rules together."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def rule(self, name: str, rule: Record) -> None:
+        self._put(name, rule_dimensions(rule), str(rule["Arn"]))
+
+    def all_rules(self, name: str, rule: Record) -> None:
+        self._put(name, {}, str(rule["Arn"]))
+
+    def _put(self, name: str, dimensions: Mapping[str, str], arn: str) -> None:
+        _, _, _, region, account, _ = arn.split(":", 5)
+        self._metrics.put("AWS/Events", name, dimensions, 1, "Count", region=region, account=account)
+
+
+@behaviour("events", otherwise=lambda rule: {"RuleName": str(rule["Name"])})
+def rule_dimensions(rule: Record) -> dict[str, str]:
+    """Metrics of a rule have the dimension RuleName on the default bus, EventBusName and RuleName on any other.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html
+    """
+    bus, name = str(rule.get("EventBusName") or "default"), {"RuleName": str(rule["Name"])}
+    return name if bus == "default" else {"EventBusName": bus, **name}
+
+
+class Matches:
+    """Counts events that match rules, whether these have targets or not."""
+
+    def __init__(self, counter: Counter, eventbridge: Any) -> None:
+        self._counter = counter
+        self._eventbridge = eventbridge
+        # Of this thread: the rules that the event under way has matched so far.
+        self._here = threading.local()
+
+    def install(self) -> None:
+        eventbridge = self._eventbridge
+        self._dispatch, self._matches = eventbridge._dispatch_event, eventbridge._matches_pattern_view
+        eventbridge._dispatch_event, eventbridge._matches_pattern_view = self.dispatch, self.matches
+
+    def dispatch(self, event: Record, view: Any = None) -> None:
+        # A target may be another bus: then the next event begins within this one.
+        outer, self._here.rules = getattr(self._here, "rules", None), []
+        try:
+            self._dispatch(event, view)
+        finally:
+            matched_events_are_counted(self._counter, self._here.rules)
+            self._here.rules = outer
+
+    def matches(self, pattern: str, view: Any, owner: str = "rule") -> bool:
+        found = bool(self._matches(pattern, view, owner))
+        rules = getattr(self._here, "rules", None)
+        # Archives have patterns, too.
+        kind, _, key = owner.partition(" ")
+        if found and kind == "rule" and rules is not None and key in self._eventbridge._rules:
+            rules.append(self._eventbridge._rules[key])
+        return found
+
+
+@behaviour("events")
+def matched_events_are_counted(counter: Counter, rules: list[Record]) -> None:
+    """MatchedEvents counts an event for each rule that it matches and once for all; TriggeredRules counts the rules.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html
+    """
+    for rule in rules:
+        counter.rule("MatchedEvents", rule)
+        counter.rule("TriggeredRules", rule)
+        counter.all_rules("TriggeredRules", rule)
+    if rules:
+        counter.all_rules("MatchedEvents", rules[0])
+
+
 class Targets:
     """Gives a matching event to one target of a rule."""
 
     def __init__(self, runtime: Runtime, eventbridge: Any, invoke: Callable[..., None]) -> None:
         self._runtime = runtime
+        self._counter = Counter(runtime.metrics)
         self._eventbridge = eventbridge
         self._invoke = invoke
 
     def invoke(self, target: Record, event: Record, rule: Record, view: Any = None) -> None:
-        self._count("Invocations", rule)
+        self._counter.rule("Invocations", rule)
+        self._counter.all_rules("Invocations", rule)
         kind, arn = target["Arn"].split(":")[2], str(rule["Arn"])
         if not self._may_reach(kind, str(target["Arn"]), arn):
             log.warning(
                 "rule %s does not reach %s: not there, or its policy does not let it", rule["Name"], target["Arn"]
             )
-            self._count("FailedInvocations", rule)
+            self._counter.rule("FailedInvocations", rule)
             self._to_dead_letter_queue(target, event, rule, view)
         elif kind == "logs":
             self._to_log_group(target, event, rule, view)
@@ -118,12 +197,6 @@ class Targets:
             text = self._text(target, event, rule, view)
             self._eventbridge._dispatch_to_sqs(emulator.core("arn").parse_arn(arn), text)
             self._runtime.changed()
-
-    def _count(self, name: str, rule: Record) -> None:
-        parts = str(rule["Arn"]).split(":")
-        self._runtime.metrics.put(
-            "AWS/Events", name, {"RuleName": str(rule["Name"])}, 1, "Count", region=parts[3], account=parts[4]
-        )
 
 
 def _group_name(arn: str) -> str:

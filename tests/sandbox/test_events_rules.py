@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from tests.sandbox.support import Sandbox, refused
-from tests.sandbox.test_sns_delivery import bodies, queue
+from tests.sandbox.test_sns_delivery import bodies, key, queue
 
 
 @pytest.fixture
@@ -35,6 +35,20 @@ def put(events: Any, source: str, detail: Any = None) -> dict[str, Any]:
     entry = {"Source": source, "DetailType": "test", "Detail": json.dumps(detail or {})}
     answer: dict[str, Any] = events.put_events(Entries=[entry])
     return answer
+
+
+def counted(sandbox: Sandbox, name: str, **dimensions: str) -> float:
+    """The sum of a metric of EventBridge so far."""
+    found = sandbox.client("cloudwatch").get_metric_statistics(
+        Namespace="AWS/Events",
+        MetricName=name,
+        Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
+        StartTime=time.time() - 3600,
+        EndTime=time.time() + 60,
+        Period=3600,
+        Statistics=["Sum"],
+    )
+    return sum(point["Sum"] for point in found["Datapoints"])
 
 
 def allow(sandbox: Sandbox, url: str, arn: str) -> None:
@@ -62,16 +76,66 @@ def test_what_does_not_reach_its_target_goes_to_the_dead_letter_queue(sandbox: S
         events.put_targets(Rule=rule, Targets=[target])
         put(events, rule)
         assert len(bodies(sandbox, url, 1)) == 1
-        found = sandbox.client("cloudwatch").get_metric_statistics(
-            Namespace="AWS/Events",
-            MetricName="FailedInvocations",
-            Dimensions=[{"Name": "RuleName", "Value": rule}],
-            StartTime=time.time() - 120,
-            EndTime=time.time() + 60,
-            Period=3600,
-            Statistics=["Sum"],
-        )
-        assert sum(point["Sum"] for point in found["Datapoints"]) == 1
+        assert counted(sandbox, "FailedInvocations", RuleName=rule) == 1
+
+
+@pytest.mark.behaviour("events.matched_events_are_counted")
+def test_events_are_counted_that_match_rules_with_and_without_targets(sandbox: Sandbox, events: Any, rule: str) -> None:
+    same = f"{rule}-same"
+    events.put_rule(Name=same, EventPattern=json.dumps({"source": [rule]}))
+    before = {name: counted(sandbox, name) for name in ("MatchedEvents", "TriggeredRules")}
+    put(events, rule)
+    put(events, rule)
+    put(events, f"{rule}-none")
+    for name in (rule, same):
+        assert counted(sandbox, "MatchedEvents", RuleName=name) == 2
+        assert counted(sandbox, "TriggeredRules", RuleName=name) == 2
+        assert counted(sandbox, "Invocations", RuleName=name) == 0
+    # An event that matches two rules is one event.
+    assert counted(sandbox, "MatchedEvents") - before["MatchedEvents"] == 2
+    assert counted(sandbox, "TriggeredRules") - before["TriggeredRules"] == 4
+    events.delete_rule(Name=same)
+
+
+@pytest.mark.behaviour("events.rule_dimensions")
+def test_rules_of_another_bus_are_counted_with_its_name(sandbox: Sandbox, events: Any) -> None:
+    name = f"b-{uuid4().hex[:8]}"
+    events.create_event_bus(Name=name)
+    events.put_rule(Name=name, EventBusName=name, EventPattern=json.dumps({"source": [name]}))
+    entry = {"Source": name, "DetailType": "test", "Detail": "{}", "EventBusName": name}
+    events.put_events(Entries=[entry])
+    assert counted(sandbox, "MatchedEvents", EventBusName=name, RuleName=name) == 1
+    assert counted(sandbox, "MatchedEvents", RuleName=name) == 0
+    events.delete_rule(Name=name, EventBusName=name)
+    events.delete_event_bus(Name=name)
+
+
+@pytest.mark.behaviour("events.rules_say_nothing_to_topics", "kms.rules_say_nothing_to_keys")
+def test_a_topic_and_its_key_let_events_in_without_conditions_only(sandbox: Sandbox, events: Any, rule: str) -> None:
+    topic = sandbox.client("sns").create_topic(Name=rule)["TopicArn"]
+    service, account = {"Service": "events.amazonaws.com"}, sandbox.facts["account_id"]
+    source = {"Condition": {"StringEquals": {"aws:SourceAccount": account}}}
+
+    def topic_lets(**condition: Any) -> None:
+        statement = {"Effect": "Allow", "Principal": service, "Action": "sns:Publish", "Resource": topic, **condition}
+        text = json.dumps({"Statement": [statement]})
+        sandbox.client("sns").set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=text)
+
+    def failures() -> float:
+        put(events, rule)
+        return counted(sandbox, "FailedInvocations", RuleName=rule)
+
+    events.put_targets(Rule=rule, Targets=[{"Id": "t", "Arn": topic}])
+    topic_lets(**source)
+    assert failures() == 1
+    topic_lets()
+    assert failures() == 1
+    with key(sandbox, service, topic, source) as encrypting:
+        assert failures() == 2
+        # What the topic's own name says, in the encryption context, counts.
+        encrypting({"Condition": {"StringEquals": {"kms:EncryptionContext:aws:sns:topicArn": topic}}})
+        assert failures() == 2
+    sandbox.client("sns").delete_topic(TopicArn=topic)
 
 
 @pytest.fixture
@@ -118,6 +182,22 @@ def test_a_log_group_gets_no_events_without_a_resource_policy(
     events.put_targets(Rule=rule, Targets=[{"Id": "l", "Arn": arn}])
     put(events, rule, {"n": 1})
     assert written(sandbox, name) == []
+    assert counted(sandbox, "FailedInvocations", RuleName=rule) == 1
+
+
+@pytest.mark.behaviour("logs.ten_resource_policies_a_region")
+def test_an_account_has_ten_resource_policies_of_logs(sandbox: Sandbox) -> None:
+    logs = sandbox.client("logs")
+    statement = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "logs:PutLogEvents"}
+    document = json.dumps({"Statement": [{**statement, "Resource": "*"}]})
+    assert logs.describe_resource_policies()["resourcePolicies"] == []
+    for n in range(10):
+        logs.put_resource_policy(policyName=f"p{n}", policyDocument=document)
+    with refused("LimitExceededException", status=400):
+        logs.put_resource_policy(policyName="p10", policyDocument=document)
+    logs.put_resource_policy(policyName="p9", policyDocument=document)
+    for n in range(10):
+        logs.delete_resource_policy(policyName=f"p{n}")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -407,22 +407,77 @@ def test_a_topic_of_a_policy_that_lets_nobody_in_gets_no_alarm(sandbox: Sandbox,
     assert "not authorized to perform: SNS:Publish" in alarm_history(sandbox, topic)[0]
 
 
+@pytest.mark.behaviour("cloudwatch.alarms_say_who_they_are")
+def test_a_topic_may_ask_whose_alarm_it_is(sandbox: Sandbox, sns: Any, topic: str) -> None:
+    account, region = sandbox.facts["account_id"], sandbox.facts["region"]
+
+    def history(account: str, alarm: str) -> str:
+        condition = {
+            "StringEquals": {"aws:SourceAccount": account},
+            "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:{region}:{account}:alarm:{alarm}"},
+        }
+        service = {"Service": "cloudwatch.amazonaws.com"}
+        statement = {"Effect": "Allow", "Principal": service, "Action": "sns:Publish", "Resource": topic}
+        text = json.dumps({"Statement": [{**statement, "Condition": condition}]})
+        sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=text)
+        return alarm_history(sandbox, topic)[0]
+
+    assert history(account, "a-*").startswith("Successfully executed")
+    assert "not authorized to perform: SNS:Publish" in history(account, "b-*")
+    assert "not authorized to perform: SNS:Publish" in history("210987654321", "a-*")
+
+
+@contextlib.contextmanager
+def key(
+    sandbox: Sandbox, service: dict[str, str], topic: str, condition: dict[str, Any]
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """The topic is encrypted by a key that lets a service use it on this condition; given another, on that."""
+    kms = sandbox.client("kms")
+    identifier = kms.create_key()["KeyMetadata"]["KeyId"]
+    root = {"AWS": f"arn:aws:iam::{sandbox.facts['account_id']}:root"}
+
+    def let_in(condition: dict[str, Any]) -> None:
+        statements: list[dict[str, Any]] = [
+            {"Effect": "Allow", "Principal": root, "Action": "kms:*", "Resource": "*"},
+            {
+                "Effect": "Allow",
+                "Principal": service,
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                "Resource": "*",
+                **condition,
+            },
+        ]
+        kms.put_key_policy(KeyId=identifier, PolicyName="default", Policy=json.dumps({"Statement": statements}))
+
+    let_in(condition)
+    sandbox.client("sns").set_topic_attributes(
+        TopicArn=topic, AttributeName="KmsMasterKeyId", AttributeValue=identifier
+    )
+    try:
+        yield let_in
+    finally:
+        kms.schedule_key_deletion(KeyId=identifier, PendingWindowInDays=7)
+
+
 @pytest.mark.behaviour("kms.topic_key_lets_in")
 def test_an_encrypted_topic_gets_no_alarm_without_its_keys_policy(sandbox: Sandbox, sns: Any, topic: str) -> None:
-    kms = sandbox.client("kms")
     sns.set_topic_attributes(TopicArn=topic, AttributeName="KmsMasterKeyId", AttributeValue="alias/aws/sns")
+    failed = alarm_history(sandbox, topic)[0]
+    assert failed.startswith(f"Failed to execute action {topic}")
+    assert "encryption key" in failed
+    service, account = {"Service": "cloudwatch.amazonaws.com"}, sandbox.facts["account_id"]
+    with key(sandbox, {"Service": "events.amazonaws.com"}, topic, {}):
+        assert "encryption key" in alarm_history(sandbox, topic)[0]
+    with key(sandbox, service, topic, {}) as encrypting:
+        assert alarm_history(sandbox, topic)[0].startswith("Successfully executed")
+        encrypting({"Condition": {"StringEquals": {"aws:SourceAccount": account}}})
+        assert alarm_history(sandbox, topic)[0].startswith("Successfully executed")
+        encrypting({"Condition": {"StringEquals": {"aws:SourceAccount": "210987654321"}}})
+        assert "encryption key" in alarm_history(sandbox, topic)[0]
+        encrypting({"Condition": {"StringEquals": {"kms:EncryptionContext:aws:sns:topicArn": topic}}})
+        assert alarm_history(sandbox, topic)[0].startswith("Successfully executed")
+    # A key that is to be deleted encrypts no more.
     assert "encryption key" in alarm_history(sandbox, topic)[0]
-    key = kms.create_key()["KeyMetadata"]["KeyId"]
-    sns.set_topic_attributes(TopicArn=topic, AttributeName="KmsMasterKeyId", AttributeValue=key)
-    assert "encryption key" in alarm_history(sandbox, topic)[0]
-    root = {"AWS": f"arn:aws:iam::{sandbox.facts['account_id']}:root"}
-    statements = [{"Effect": "Allow", "Principal": root, "Action": "kms:*", "Resource": "*"}]
-    service = {"Service": "cloudwatch.amazonaws.com"}
-    actions = ["kms:Decrypt", "kms:GenerateDataKey*"]
-    statements.append({"Effect": "Allow", "Principal": service, "Action": actions, "Resource": "*"})
-    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps({"Statement": statements}))
-    assert alarm_history(sandbox, topic)[0].startswith("Successfully executed")
-    kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
 
 
 def test_deliveries_are_counted(sandbox: Sandbox, sns: Any, topic: str) -> None:
