@@ -33,7 +33,7 @@ SMOKE_ITEMS = {
     "terraform_apply.log", "terraform_destroy.log", "terraform_outputs.json", "terraform.tfstate",
     "ecs_task.json", "register_targets.json", "target_health.jsonl", "healthz.log", "dbcheck.log", "no_header.log",
     "alb_sg_leftover.json", "alb_sg_delete.log", "alb_sg_verify_gone.json", "papyrus_psql_insert_app.log",
-    "binding.json", "verdict.json",
+    "binding.json", "app_json.log", "verdict.json",
 }  # fmt: skip
 
 
@@ -163,6 +163,16 @@ def test_D1_answers_are_kept_as_curl_prints_them(passed: harness.Smoke) -> None:
     assert '{"ok":true}' in passed.item("healthz.log")
     assert f'"run":"{passed.run_id}"' in passed.item("dbcheck.log").replace(" ", "")
     assert re.search(r"^HTTP/1\.1 403 ", passed.item("no_header.log"), re.MULTILINE)
+
+
+def test_K3_the_app_has_logged_each_probe_and_nothing_else_is_kept(passed: harness.Smoke) -> None:
+    answered = "".join(passed.item(f"{name}.log") for name in ("healthz", "dbcheck"))
+    ids = re.findall(r"^X-Request-Id: (\w+)\r?$", answered, re.MULTILINE | re.IGNORECASE)
+    logged = [json.loads(line) for line in passed.item("app_json.log").splitlines()]
+    requests = [line for line in logged if line["logger"] == "papyrus.request"]
+    assert sorted(line["request_id"] for line in requests) == sorted(ids) and len(set(ids)) == len(ids) >= 2
+    assert {line["path"] for line in requests} == {"/healthz", "/dbcheck"}
+    assert {line["request_id"] for line in logged} == set(ids)
 
 
 def test_E3_both_paths_wrote_and_the_server_calls_both_sessions_encrypted(passed: harness.Smoke) -> None:
