@@ -1,0 +1,294 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""AWS Config as the source of an export: of each resource of each type, deleted ones too, the items of a span of time.
+
+A unit is a resource type. Its requests are pages of ListDiscoveredResources and, for each resource that a page names,
+pages of GetResourceConfigHistory; the token of a page says which of them comes next.
+
+https://docs.aws.amazon.com/config/latest/APIReference/API_ListDiscoveredResources.html
+https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ._aws import AwsFailure, Clients, aws_call
+from ._export import Item, Page, Unit
+from ._names import parse_rfc3339
+
+Counts = Mapping[str, int]
+
+PAGE = 100
+"""The most that both calls take."""
+PAD = 1.0
+"""Seconds that are asked for beyond both ends of the span, as AWS does not say whether the ends are part of it.
+What lies outside is left out here."""
+LONG_BEFORE = 86_400.0
+"""Seconds before the span. A resource that was deleted earlier has no items in it."""
+TIMES = ("configurationItemCaptureTime", "configurationItemDeliveryTime", "resourceCreationTime")
+RAW = "PapyrusRawBody"
+"""Where an answer's body lies besides what botocore made of it, which has only the fields that it knows."""
+NO_RECORDER = "NoAvailableConfigurationRecorderException"
+_HINT = (
+    "AWS Config has no configuration recorder in this region, so it knows no resource and no change. Set one up"
+    " (PutConfigurationRecorder, PutDeliveryChannel, StartConfigurationRecorder), or ask the region that has one."
+    " What happened before it runs, it cannot tell."
+)
+_REFUSED = ("ValidationException", "InvalidParameterValueException")
+
+
+@dataclass(frozen=True)
+class _Next:
+    """What the next request of a unit is: a page of resources (`id` is ""), or a page of one resource's items.
+
+    `page` is the token of the page of resources; `after` the resource after which that page, listed once more, goes
+    on; `history` the token of the page of items; `found` whether the resource had any before.
+    """
+
+    page: str = ""
+    after: str = ""
+    id: str = ""
+    history: str = ""
+    found: bool = False
+
+    @classmethod
+    def of(cls, token: str) -> _Next:
+        return cls(**json.loads(token)) if token else cls()
+
+    def text(self) -> str:
+        return json.dumps({name: value for name, value in asdict(self).items() if value}, separators=(",", ":")) or "{}"
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The page of resources that a unit is at: the ids still to be asked, in order, and the token of the next page."""
+
+    page: str
+    ids: tuple[str, ...]
+    next_page: str
+
+
+class ConfigSource:
+    """Items of `start` to `end` (seconds since 1970, both included), as the Source of an export.
+
+    `client` is botocore's for `config`, without retries of its own; `clients` are ordinary ones. `types` are asked
+    instead of all. `all_deleted` asks those deleted long before `start` as well. Units may be asked on any thread,
+    each on one at a time.
+    """
+
+    operation = "config:GetResourceConfigHistory"
+
+    def __init__(
+        self,
+        clients: Clients,
+        client: Any,
+        where: str,
+        span: tuple[float, float],
+        *,
+        types: Sequence[str] = (),
+        all_deleted: bool = False,
+    ) -> None:
+        self.name = f"AWS Config's items of {where}"
+        self.recorder: dict[str, Any] = {}
+        self._clients = clients
+        self._client = client
+        self._start, self._end = span
+        self._types = tuple(types)
+        self._all_deleted = all_deleted
+        self._listed: dict[str, _Listed] = {}
+        keep_raw_bodies(client)
+
+    def units(self) -> list[Unit]:
+        """One for each resource type. AwsFailure when there is no recorder."""
+        self.recorder = recorder_of(self._clients("config"))
+        types = self._types or all_types(self._clients("config"))
+        return [Unit(kind, self._start, self._end) for kind in sorted(set(types))]
+
+    def ask(self, unit: Unit, token: str) -> Page:
+        """One request. What AWS refuses for a type or a resource as such is told in the page, and is no failure."""
+        step = _Next.of(token)
+        try:
+            return self._history(unit, step) if step.id else self._list(unit, step)
+        except AwsFailure as failure:
+            if failure.code in _REFUSED and not (step.history if step.id else step.page):
+                return self._refused(unit, step, failure)
+            if step.id and failure.code == "ResourceNotDiscoveredException":
+                return self._after(unit, step, counts={"without_history": 1})
+            if step.history and failure.code == "InvalidNextTokenException":
+                # The resource from its start: what came already is known by its id.
+                return Page((), replace(step, history="").text(), counts={"lost_tokens": 1})
+            raise
+
+    def rest(self, unit: Unit, last: Item) -> Unit | None:
+        """Always the whole unit: its resources have no order that could be relied on."""
+        return None
+
+    def _list(self, unit: Unit, step: _Next) -> Page:
+        asked: dict[str, Any] = {"resourceType": unit.key, "includeDeletedResources": True, "limit": PAGE}
+        if step.page:
+            asked["nextToken"] = step.page
+        with aws_call("config:ListDiscoveredResources", f"resource type {unit.key}", _HINT if not step.page else ""):
+            answer = self._client.list_discovered_resources(**asked)
+        listed = answer.get("resourceIdentifiers") or []
+        gone = [one for one in listed if one.get("resourceDeletionTime")]
+        skipped = {str(one["resourceId"]) for one in gone if self._long_gone(one["resourceDeletionTime"])}
+        ids = [str(one["resourceId"]) for one in listed if one["resourceId"] not in skipped]
+        self._listed[unit.key] = _Listed(step.page, tuple(ids), str(answer.get("nextToken") or ""))
+        if step.after:
+            return self._after(unit, replace(step, id=step.after))
+        counts = {"resources": len(listed), "deleted": len(gone), "deleted_long_before": len(skipped)}
+        return self._after(unit, step, counts=counts)
+
+    def _long_gone(self, deleted: Any) -> bool:
+        at = seconds(deleted)
+        return not self._all_deleted and at is not None and at < self._start - LONG_BEFORE
+
+    def _history(self, unit: Unit, step: _Next) -> Page:
+        asked: dict[str, Any] = {
+            "resourceType": unit.key,
+            "resourceId": step.id,
+            "earlierTime": moment(self._start - PAD),
+            "laterTime": moment(self._end + PAD),
+            "chronologicalOrder": "Forward",
+            "limit": PAGE,
+        }
+        if step.history:
+            asked["nextToken"] = step.history
+        with aws_call(self.operation, f"{unit.key} {step.id}"):
+            answer = self._client.get_resource_config_history(**asked)
+        items = [item_of(entry, unit, step.id) for entry in entries(answer)]
+        inside = tuple(item for item in items if item.malformed or self._start <= item.at <= self._end)
+        found = step.found or bool(inside)
+        if answer.get("nextToken"):
+            return Page(inside, replace(step, history=str(answer["nextToken"]), found=found).text())
+        return self._after(unit, step, inside, counts={} if found else {"without_items": 1})
+
+    def _refused(self, unit: Unit, step: _Next, failure: AwsFailure) -> Page:
+        if not step.id:
+            # Not in this region, or not a type any more: AWS knows no resource of it here.
+            return Page((), counts={"types_refused": 1}, note=f"AWS refuses to list this type: {failure.message}")
+        note = f"AWS refuses the history of {step.id}: {failure.message}"
+        return self._after(unit, step, counts={"history_refused": 1}, note=note)
+
+    def _after(
+        self, unit: Unit, step: _Next, items: tuple[Item, ...] = (), *, counts: Counts | None = None, note: str = ""
+    ) -> Page:
+        """The page, with the token of what comes after the resource of `step`, or after a page was listed."""
+        counts = counts or {}
+        listed = self._listed.get(unit.key)
+        if listed is None or listed.page != step.page:
+            # Of an earlier start: the page has to be listed once more to know what comes next.
+            return Page(items, _Next(page=step.page, after=step.id).text(), counts, note)
+        left = listed.ids[listed.ids.index(step.id) + 1 :] if step.id in listed.ids else listed.ids
+        if left:
+            return Page(items, _Next(page=step.page, id=left[0]).text(), counts, note)
+        token = _Next(page=listed.next_page).text() if listed.next_page else ""
+        if not token:
+            self._listed.pop(unit.key, None)
+        return Page(items, token, counts, note)
+
+
+def recorder_of(client: Any) -> dict[str, Any]:
+    """Name, whether it records, and since or until when. AwsFailure when there is none."""
+    with aws_call("config:DescribeConfigurationRecorderStatus", "the configuration recorder"):
+        found = client.describe_configuration_recorder_status().get("ConfigurationRecordersStatus") or []
+    if not found:
+        raise AwsFailure(
+            "there is no configuration recorder",
+            code=NO_RECORDER,
+            operation="config:DescribeConfigurationRecorderStatus",
+            hint=_HINT,
+        )
+    status = found[0]
+    told: dict[str, Any] = {"name": str(status.get("name") or ""), "recording": bool(status.get("recording"))}
+    for name, given in (("started", "lastStartTime"), ("stopped", "lastStopTime")):
+        told[name] = _shown(status[given]) if status.get(given) else ""
+    return {**told, "last_status": str(status.get("lastStatus") or "")}
+
+
+def all_types(client: Any) -> list[str]:
+    """Every type that botocore's model knows, and every one that Config has counted here (a newer type, perhaps)."""
+    shape = client.meta.service_model.shape_for("ResourceType")
+    types, token = set(shape.enum), ""
+    while True:
+        with aws_call("config:GetDiscoveredResourceCounts", "all resource types"):
+            answer = client.get_discovered_resource_counts(**({"nextToken": token} if token else {}))
+        types |= {str(count["resourceType"]) for count in answer.get("resourceCounts") or []}
+        token = str(answer.get("nextToken") or "")
+        if not token:
+            return sorted(types)
+
+
+def keep_raw_bodies(client: Any) -> None:
+    """From now on answers of GetResourceConfigHistory have their body as it came under `RAW`."""
+
+    def keep(response_dict: Mapping[str, Any], customized_response_dict: dict[str, Any], **_more: Any) -> None:
+        customized_response_dict[RAW] = response_dict.get("body")
+
+    name = client.meta.service_model.service_id.hyphenize()
+    client.meta.events.register(f"before-parse.{name}.GetResourceConfigHistory", keep, unique_id="papyrus-raw-body")
+
+
+def entries(answer: Mapping[str, Any]) -> list[Any]:
+    """The items of an answer with all their fields, those included that this botocore does not know."""
+    body = answer.get(RAW)
+    if body:
+        try:
+            found = json.loads(body)["configurationItems"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            found = None
+        if isinstance(found, list):
+            return found
+    return list(answer.get("configurationItems") or [])
+
+
+def item_of(entry: Any, unit: Unit, resource: str) -> Item:
+    """One line of an entry. Its times are written as in the files that Config delivers (RFC 3339)."""
+    captured = seconds(entry.get(TIMES[0])) if isinstance(entry, Mapping) else None
+    if captured is None:
+        line = dumped({"malformed": True, "entry": {"resourceType": unit.key, "resourceId": resource, "item": entry}})
+        return Item(f"malformed/{hashlib.sha256(line).hexdigest()}", unit.start, line, malformed=True)
+    shown = {name: _shown(value) if name in TIMES else value for name, value in entry.items()}
+    line = dumped(shown)
+    state = str(entry.get("configurationStateId") or hashlib.sha256(line).hexdigest())
+    return Item("/".join((unit.key, resource, str(shown[TIMES[0]]), state)), captured, line)
+
+
+def _shown(value: Any) -> Any:
+    at = seconds(value)
+    return value if at is None else rfc3339_ms(at)
+
+
+def seconds(value: Any) -> float | None:
+    """Seconds since 1970 of a time as botocore gives it, or as it came (a number, RFC 3339); None for anything else."""
+    if isinstance(value, str):
+        try:
+            return parse_rfc3339(value).timestamp()
+        except ValueError:
+            return None
+    if isinstance(value, dt.datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=dt.UTC)).timestamp()
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return None
+
+
+def moment(at: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(at, dt.UTC)
+
+
+def rfc3339_ms(at: float) -> str:
+    return moment(round(at, 3)).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def dumped(value: Any) -> bytes:
+    """JSON on one line; what JSON does not know as text."""
+    return json.dumps(value, separators=(",", ":"), default=str).encode()
