@@ -74,7 +74,7 @@ resource "aws_cloudwatch_metric_alarm" "alb_5xx" {
   count = local.alb_alarms
 
   alarm_name          = local.alarm_names["alb-5xx"]
-  alarm_description   = "More than ${var.alb_5xx_count} answers a minute with status 5xx, by the app or by the load balancer for it.${local.runbook}"
+  alarm_description   = "Answers with status 5xx, by the app or by the load balancer for it, are more than ${var.alb_5xx_count} a minute.${local.runbook}"
   comparison_operator = "GreaterThanThreshold"
   threshold           = var.alb_5xx_count
   evaluation_periods  = 5
