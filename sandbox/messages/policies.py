@@ -34,7 +34,9 @@ def _names(statement: Statement, service: str) -> bool:
 
 
 def _source(source_arn: str) -> dict[str, str]:
-    return {"aws:sourcearn": source_arn, "aws:sourceaccount": source_arn.split(":")[4]}
+    """Condition keys of a service's own request on behalf of a resource."""
+    account = source_arn.split(":")[4]
+    return {"aws:sourcearn": source_arn, "aws:sourceaccount": account, "aws:principalisawsservice": "true"}
 
 
 @behaviour("cloudwatch", otherwise=lambda alarm_arn: {})

@@ -1,4 +1,4 @@
-"""What CloudWatch Logs refuses of what the emulator answers: tokens, subscription filters, resource policies."""
+"""What CloudWatch Logs refuses of what the emulator answers: tokens and subscription filters."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from sandbox.rules import Refusal, rule
 if TYPE_CHECKING:
     from sandbox.requests import ApiRequest
     from sandbox.runtime import Runtime
-
-
-MOST_POLICIES = 10
 
 
 def invalid(message: str) -> Refusal:
@@ -69,13 +66,3 @@ def filter_pattern_is_one(runtime: Runtime, request: ApiRequest) -> Refusal | No
     except PatternError as error:
         return invalid(f"Invalid filter pattern: {error}")
     return None
-
-
-@rule("logs", "PutResourcePolicy", code="LimitExceededException")
-def ten_resource_policies_a_region(runtime: Runtime, request: ApiRequest) -> Refusal | None:
-    """An account has at most ten resource policies of CloudWatch Logs in a region.
-
-    https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutResourcePolicy.html
-    """
-    others = set(emulator.service("cloudwatch_logs")._resource_policies) - {request.parameters.get("policyName")}
-    return Refusal("LimitExceededException", "Resource limit exceeded.") if len(others) >= MOST_POLICIES else None

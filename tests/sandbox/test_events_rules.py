@@ -185,8 +185,8 @@ def test_a_log_group_gets_no_events_without_a_resource_policy(
     assert counted(sandbox, "FailedInvocations", RuleName=rule) == 1
 
 
-@pytest.mark.behaviour("logs.ten_resource_policies_a_region")
 def test_an_account_has_ten_resource_policies_of_logs(sandbox: Sandbox) -> None:
+    """The emulator's own, as AWS has it."""
     logs = sandbox.client("logs")
     statement = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "logs:PutLogEvents"}
     document = json.dumps({"Statement": [{**statement, "Resource": "*"}]})

@@ -415,6 +415,7 @@ def test_a_topic_may_ask_whose_alarm_it_is(sandbox: Sandbox, sns: Any, topic: st
         condition = {
             "StringEquals": {"aws:SourceAccount": account},
             "ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:{region}:{account}:alarm:{alarm}"},
+            "Bool": {"aws:PrincipalIsAWSService": "true"},
         }
         service = {"Service": "cloudwatch.amazonaws.com"}
         statement = {"Effect": "Allow", "Principal": service, "Action": "sns:Publish", "Resource": topic}
