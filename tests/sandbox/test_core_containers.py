@@ -29,7 +29,8 @@ def with_engine(test: Callable[..., None]) -> Callable[..., None]:
 
 # Answers GET /HOST/PORT/PATH with what it gets from there, and with what it knows of itself. Binds as the caller says.
 RELAY = """
-import http.server, json, os, socket, urllib.request
+import http.server, json, os, socket, time, urllib.request
+if os.fork() == 0: time.sleep(3600)
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         said = {"peer": self.client_address[0], "uid": os.getuid(), "cwd": os.getcwd(), "env": dict(os.environ)}
@@ -116,6 +117,8 @@ def test_a_task_has_loopback_only_and_reaches_the_sandbox_and_other_tasks(stand:
     assert get(first, "127.0.0.1/5000/")["got"]["peer"] == "127.0.0.1"
     metadata = said["env"]["ECS_CONTAINER_METADATA_URI_V4"].removeprefix("http://").replace(":", "/", 1)
     assert get(first, f"{metadata}/task")["got"]["TaskARN"] == first["taskArn"]
+    # What is measured is the container's own program and its child, not the engine's client.
+    assert get(first, f"{metadata}/stats")["got"]["pids_stats"] == {"current": 2}
     credentials = said["env"]["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"]
     assert get(first, f"169.254.170.2/80{credentials}")["got"]["RoleArn"] == role
     assert "error" in get(first, f"{other}/5001/")
