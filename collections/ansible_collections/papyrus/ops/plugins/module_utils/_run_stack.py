@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -42,6 +43,29 @@ _NOT_COPIED = shutil.ignore_patterns(
     ".terraform", "*.tfstate", "*.tfstate.*", "*.tfvars", "*.tfvars.json", "crash.log", "*.lock.info"
 )
 
+_VARIABLE = re.compile(r'^\s*variable\s+"?(\w+)"?', re.MULTILINE)
+_PROTECTED = re.compile(r'^\s*"?prevent_destroy"?\s*[=:]\s*true\b', re.MULTILINE)
+
+
+def require_temporary(folder: Path) -> None:
+    """TerraformError for a stack that is not made to go away with its run, modules of it included.
+
+    A temporary one takes the run's id and expiry as variables, for the tags by which everything of it is found again.
+    """
+    files = [*folder.rglob("*.tf"), *folder.rglob("*.tf.json")]
+    protected = sorted(path.name for path in files if _PROTECTED.search(path.read_text("utf-8", "replace")))
+    if protected:
+        raise TerraformError(
+            f"the stack is permanent: prevent_destroy in {', '.join(protected)}; a run destroys all that it applies"
+        )
+    root = "\n".join(path.read_text("utf-8", "replace") for path in folder.glob("*.tf"))
+    missing = sorted({"expires_at", "run_id"} - set(_VARIABLE.findall(root)))
+    if missing:
+        raise TerraformError(
+            f"the stack is no temporary one: it has no variable {', '.join(missing)}, by which what it makes would be "
+            "tagged and found again; a run destroys all that it applies"
+        )
+
 
 def stage(stack: Stack, folder: Path, run_id: str, expires_at: str) -> None:
     """Copies the stack to folder with override files, backend and the run's variables; may raise TerraformError."""
@@ -51,6 +75,7 @@ def stage(stack: Stack, folder: Path, run_id: str, expires_at: str) -> None:
     shutil.copytree(source, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
     for file in stack.override_files:
         shutil.copy(file, folder / Path(file).name)
+    require_temporary(folder)
     if stack.backend:
         _write_private(folder / "run_backend_override.tf.json", {"terraform": {"backend": _backend(stack, run_id)}})
     variables = {**stack.variables, "name": stack.name, "run_id": run_id, "expires_at": expires_at}

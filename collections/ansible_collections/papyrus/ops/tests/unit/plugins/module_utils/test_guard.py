@@ -79,7 +79,7 @@ class Scene:
         self.record.touch()
         source = folder / "source"
         source.mkdir()
-        (source / "main.tf").write_text("# nothing: terraform is a fake\n")
+        (source / "main.tf").write_text('# terraform is a fake\nvariable "run_id" {}\nvariable "expires_at" {}\n')
         (source / "somebody.auto.tfvars").write_text('secret = "of another run"\n')
         binary = folder / "terraform"
         binary.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I "{UNIT / "fake_terraform.py"}" "$@"\n')

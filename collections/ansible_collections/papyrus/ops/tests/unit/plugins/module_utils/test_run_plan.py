@@ -43,7 +43,7 @@ class Recorder:
 def options(tmp_path: Path) -> dict[str, Any]:
     source = tmp_path / "20-alb"
     source.mkdir()
-    (source / "main.tf").write_text("", "utf-8")
+    (source / "main.tf").write_text('variable "run_id" {}\nvariable "expires_at" {}\n', "utf-8")
     return {"stack": {"source": str(source), "variables": {"vpc_id": "vpc-1"}}}
 
 
@@ -69,3 +69,33 @@ def test_C1_a_name_that_aws_refuses_is_not_planned(tmp_path: Path) -> None:
     with pytest.raises(TerraformError, match="too long"):
         planned({**RUN, "problems": ["too long"]}, options(tmp_path), runner)
     assert runner.commands == []
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"main.tf": 'variable "name" {}\n'}, "no variable expires_at, run_id"),
+        ({"main.tf": 'variable "run_id" {}\n# variable "expires_at" {}\n'}, "no variable expires_at,"),
+        ({"more.tf": 'resource "a" "b" {\n  lifecycle {\n    prevent_destroy = true\n  }\n}\n'}, "more.tf"),
+        ({"inner/deep.tf": "lifecycle {\n  prevent_destroy   =   true\n}\n"}, "prevent_destroy in deep.tf"),
+        ({"more.tf.json": '{"lifecycle": {\n "prevent_destroy": true}}'}, "prevent_destroy in more.tf.json"),
+    ],
+)
+def test_I1_a_run_never_takes_a_stack_that_is_not_made_to_be_destroyed(
+    tmp_path: Path, files: dict[str, str], why: str
+) -> None:
+    runner, given = Recorder(), options(tmp_path)
+    for name, text in files.items():
+        path = Path(given["stack"]["source"], name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, "utf-8")
+    with pytest.raises(TerraformError, match=why):
+        planned(RUN, given, runner)
+    assert runner.commands == []
+
+
+def test_I1_a_stack_that_says_in_words_or_by_false_that_it_is_not_protected_is_taken(tmp_path: Path) -> None:
+    runner, given = Recorder(), options(tmp_path)
+    text = "# prevent_destroy = true would be refused\nlifecycle {\n  prevent_destroy = false\n}\n"
+    Path(given["stack"]["source"], "more.tf").write_text(text, "utf-8")
+    assert planned(RUN, given, runner) == PLAN
