@@ -14,14 +14,16 @@ https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHist
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ._aws import AwsFailure, Clients, aws_call
-from ._export import Item, Page, Unit
+from ._aws import AwsFailure, aws_call
+from ._export import Item, Page, Progress, Unit
+from ._export_pace import Patient
 from ._names import parse_rfc3339
 
 Counts = Mapping[str, int]
@@ -33,6 +35,17 @@ PAD = 1.0
 What lies outside is left out here."""
 LONG_BEFORE = 86_400.0
 """Seconds before the span. A resource that was deleted earlier has no items in it."""
+COUNTED = (
+    "resources",
+    "deleted",
+    "deleted_long_before",
+    "without_items",
+    "without_history",
+    "history_refused",
+    "types_refused",
+)
+"""Resources that were listed; of these the deleted, and those that were not asked as they went long before the span;
+without items in it; unknown to the history; refused by it. Types that AWS does not list here."""
 TIMES = ("configurationItemCaptureTime", "configurationItemDeliveryTime", "resourceCreationTime")
 RAW = "PapyrusRawBody"
 """Where an answer's body lies besides what botocore made of it, which has only the fields that it knows."""
@@ -49,22 +62,26 @@ _REFUSED = ("ValidationException", "InvalidParameterValueException")
 class _Next:
     """What the next request of a unit is: a page of resources (`id` is ""), or a page of one resource's items.
 
-    `page` is the token of the page of resources; `after` the resource after which that page, listed once more, goes
-    on; `history` the token of the page of items; `found` whether the resource had any before.
+    `page` is the token of the page of resources, `at` its number; `after` the resource after which that page, listed
+    once more, goes on; `history` the token of the page of items; `found` whether the resource had any before, `lost`
+    whether such a token was lost. Pages before the number `again` are read once more, as their token was lost.
     """
 
     page: str = ""
+    at: int = 0
     after: str = ""
     id: str = ""
     history: str = ""
     found: bool = False
+    lost: bool = False
+    again: int = 0
 
     @classmethod
     def of(cls, token: str) -> _Next:
         return cls(**json.loads(token)) if token else cls()
 
     def text(self) -> str:
-        return json.dumps({name: value for name, value in asdict(self).items() if value}, separators=(",", ":")) or "{}"
+        return json.dumps({name: value for name, value in asdict(self).items() if value}, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -77,40 +94,41 @@ class _Listed:
 
 
 class ConfigSource:
-    """Items of `start` to `end` (seconds since 1970, both included), as the Source of an export.
+    """The Source of an export. `client` is botocore's for `config`, without retries of its own.
 
-    `client` is botocore's for `config`, without retries of its own; `clients` are ordinary ones. `types` are asked
-    instead of all. `all_deleted` asks those deleted long before `start` as well. Units may be asked on any thread,
-    each on one at a time.
+    `types` are asked instead of all. `all_deleted` asks resources deleted long before the span as well. A unit is asked
+    on one thread at a time.
     """
 
     operation = "config:GetResourceConfigHistory"
+    delivery = 900.0
+    retention = 0.0
 
     def __init__(
         self,
-        clients: Clients,
         client: Any,
         where: str,
-        span: tuple[float, float],
+        patient: Patient,
         *,
         types: Sequence[str] = (),
         all_deleted: bool = False,
     ) -> None:
         self.name = f"AWS Config's items of {where}"
-        self.recorder: dict[str, Any] = {}
-        self._clients = clients
         self._client = client
-        self._start, self._end = span
+        self._patient = patient
         self._types = tuple(types)
         self._all_deleted = all_deleted
         self._listed: dict[str, _Listed] = {}
         keep_raw_bodies(client)
 
-    def units(self) -> list[Unit]:
-        """One for each resource type. AwsFailure when there is no recorder."""
-        self.recorder = recorder_of(self._clients("config"))
-        types = self._types or all_types(self._clients("config"))
-        return [Unit(kind, self._start, self._end) for kind in sorted(set(types))]
+    def units(self, start: float, end: float) -> list[Unit]:
+        """One for each resource type. AwsFailure when there is no recorder.
+
+        The first has the recorder among its parameters: whoever resumes an export knows its units, and nothing else.
+        """
+        recorder = self._patient.ask(lambda: recorder_of(self._client))
+        types = sorted(set(self._types or all_types(self._client, self._patient)))
+        return [Unit(kind, start, end, {"recorder": recorder} if kind == types[0] else {}) for kind in types]
 
     def ask(self, unit: Unit, token: str) -> Page:
         """One request. What AWS refuses for a type or a resource as such is told in the page, and is no failure."""
@@ -122,14 +140,22 @@ class ConfigSource:
                 return self._refused(unit, step, failure)
             if step.id and failure.code == "ResourceNotDiscoveredException":
                 return self._after(unit, step, counts={"without_history": 1})
-            if step.history and failure.code == "InvalidNextTokenException":
-                # The resource from its start: what came already is known by its id.
-                return Page((), replace(step, history="").text(), counts={"lost_tokens": 1})
+            if failure.code == "InvalidNextTokenException" and (found := _without_token(step)):
+                return Page((), found.text())
             raise
 
     def rest(self, unit: Unit, last: Item) -> Unit | None:
         """Always the whole unit: its resources have no order that could be relied on."""
         return None
+
+    def summary(self, progress: Sequence[Progress]) -> dict[str, Any]:
+        """The recorder, what was counted over all types, and each type that was asked."""
+        totals = dict.fromkeys(COUNTED, 0)
+        for unit in progress:
+            for name, number in unit.counts.items():
+                totals[name] = totals.get(name, 0) + number
+        recorder = progress[0].asked.parameters.get("recorder", {}) if progress else {}
+        return {"recorder": recorder, "counted": totals, "types": [_told(unit) for unit in progress]}
 
     def _list(self, unit: Unit, step: _Next) -> Page:
         asked: dict[str, Any] = {"resourceType": unit.key, "includeDeletedResources": True, "limit": PAGE}
@@ -139,24 +165,24 @@ class ConfigSource:
             answer = self._client.list_discovered_resources(**asked)
         listed = answer.get("resourceIdentifiers") or []
         gone = [one for one in listed if one.get("resourceDeletionTime")]
-        skipped = {str(one["resourceId"]) for one in gone if self._long_gone(one["resourceDeletionTime"])}
+        skipped = {one["resourceId"] for one in gone if self._long_gone(one["resourceDeletionTime"], unit.start)}
         ids = [str(one["resourceId"]) for one in listed if one["resourceId"] not in skipped]
         self._listed[unit.key] = _Listed(step.page, tuple(ids), str(answer.get("nextToken") or ""))
         if step.after:
-            return self._after(unit, replace(step, id=step.after))
+            return self._after(unit, replace(step, id=step.after, after=""))
         counts = {"resources": len(listed), "deleted": len(gone), "deleted_long_before": len(skipped)}
         return self._after(unit, step, counts=counts)
 
-    def _long_gone(self, deleted: Any) -> bool:
+    def _long_gone(self, deleted: Any, start: float) -> bool:
         at = seconds(deleted)
-        return not self._all_deleted and at is not None and at < self._start - LONG_BEFORE
+        return not self._all_deleted and at is not None and at < start - LONG_BEFORE
 
     def _history(self, unit: Unit, step: _Next) -> Page:
         asked: dict[str, Any] = {
             "resourceType": unit.key,
             "resourceId": step.id,
-            "earlierTime": moment(self._start - PAD),
-            "laterTime": moment(self._end + PAD),
+            "earlierTime": moment(unit.start - PAD),
+            "laterTime": moment(unit.end + PAD),
             "chronologicalOrder": "Forward",
             "limit": PAGE,
         }
@@ -165,7 +191,7 @@ class ConfigSource:
         with aws_call(self.operation, f"{unit.key} {step.id}"):
             answer = self._client.get_resource_config_history(**asked)
         items = [item_of(entry, unit, step.id) for entry in entries(answer)]
-        inside = tuple(item for item in items if item.malformed or self._start <= item.at <= self._end)
+        inside = tuple(item for item in items if item.malformed or unit.start <= item.at <= unit.end)
         found = step.found or bool(inside)
         if answer.get("nextToken"):
             return Page(inside, replace(step, history=str(answer["nextToken"]), found=found).text())
@@ -182,18 +208,46 @@ class ConfigSource:
         self, unit: Unit, step: _Next, items: tuple[Item, ...] = (), *, counts: Counts | None = None, note: str = ""
     ) -> Page:
         """The page, with the token of what comes after the resource of `step`, or after a page was listed."""
-        counts = counts or {}
+        counts = (counts if step.at >= step.again else None) or {}
+        here = _Next(page=step.page, at=step.at, again=step.again)
         listed = self._listed.get(unit.key)
         if listed is None or listed.page != step.page:
             # Of an earlier start: the page has to be listed once more to know what comes next.
-            return Page(items, _Next(page=step.page, after=step.id).text(), counts, note)
+            return Page(items, replace(here, after=step.id).text(), counts, note)
         left = listed.ids[listed.ids.index(step.id) + 1 :] if step.id in listed.ids else listed.ids
         if left:
-            return Page(items, _Next(page=step.page, id=left[0]).text(), counts, note)
-        token = _Next(page=listed.next_page).text() if listed.next_page else ""
+            return Page(items, replace(here, id=left[0]).text(), counts, note)
+        token = replace(here, page=listed.next_page, at=step.at + 1).text() if listed.next_page else ""
         if not token:
             self._listed.pop(unit.key, None)
         return Page(items, token, counts, note)
+
+
+def _without_token(step: _Next) -> _Next | None:
+    """How to go on without the token that AWS does not know any more; None the second time, or when none was sent.
+
+    The resource, or the listing, from its start: what came already is known by its id, and is not counted again.
+    """
+    if step.id:
+        return replace(step, history="", lost=True) if step.history and not step.lost else None
+    return _Next(again=step.at) if step.page and step.at > step.again else None
+
+
+def _told(unit: Progress) -> dict[str, Any]:
+    """What completeness.json has of a type; what was not counted of it is 0."""
+    told = {
+        "type": unit.asked.key,
+        "items": unit.items,
+        "duplicates": unit.duplicates,
+        "malformed": unit.malformed,
+        "requests": unit.requests,
+        "first": _shown(unit.first),
+        "last": _shown(unit.last),
+        "read_at": _shown(unit.ended),
+        "done": unit.done,
+        **{name: number for name, number in unit.counts.items() if number},
+    }
+    return {**told, "note": unit.note} if unit.note else told
 
 
 def recorder_of(client: Any) -> dict[str, Any]:
@@ -214,17 +268,21 @@ def recorder_of(client: Any) -> dict[str, Any]:
     return {**told, "last_status": str(status.get("lastStatus") or "")}
 
 
-def all_types(client: Any) -> list[str]:
+def all_types(client: Any, patient: Patient) -> set[str]:
     """Every type that botocore's model knows, and every one that Config has counted here (a newer type, perhaps)."""
-    shape = client.meta.service_model.shape_for("ResourceType")
-    types, token = set(shape.enum), ""
+    types, token = set(client.meta.service_model.shape_for("ResourceType").enum), ""
     while True:
-        with aws_call("config:GetDiscoveredResourceCounts", "all resource types"):
-            answer = client.get_discovered_resource_counts(**({"nextToken": token} if token else {}))
-        types |= {str(count["resourceType"]) for count in answer.get("resourceCounts") or []}
-        token = str(answer.get("nextToken") or "")
+        page = patient.ask(functools.partial(_counted, client, token))
+        types |= {str(count["resourceType"]) for count in page.get("resourceCounts") or []}
+        token = str(page.get("nextToken") or "")
         if not token:
-            return sorted(types)
+            return types
+
+
+def _counted(client: Any, token: str) -> Mapping[str, Any]:
+    with aws_call("config:GetDiscoveredResourceCounts", "all resource types"):
+        answer: Mapping[str, Any] = client.get_discovered_resource_counts(**({"nextToken": token} if token else {}))
+        return answer
 
 
 def keep_raw_bodies(client: Any) -> None:

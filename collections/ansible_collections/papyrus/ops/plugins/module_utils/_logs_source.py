@@ -10,16 +10,18 @@ https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterL
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import math
 import re
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ._aws import AwsFailure, Clients, aws_call
-from ._export import Item, Page, Unit
+from ._aws import AwsFailure, aws_call
+from ._export import Item, Page, Progress, Unit
+from ._export_pace import Patient
+from ._export_report import windows
 from ._names import rfc3339
 
 PAGE = 10_000
@@ -31,93 +33,86 @@ _HINT = "Check the log group's name, account and region."
 
 
 class LogsSource:
-    """Events of `start` to `end` (seconds since 1970, both included), as the Source of an export.
+    """The Source of an export. `client` is botocore's for `logs`, without retries of its own.
 
-    `group` is a log group's name or ARN. `client` is botocore's for `logs`, without retries of its own; `clients` are
-    ordinary ones. `pattern` is one of CloudWatch Logs, `prefix` the beginning of the names of log streams.
+    `group` is a log group's name or ARN, `pattern` a filter pattern of CloudWatch Logs, `prefix` the beginning of the
+    names of the log streams.
     """
 
     operation = "logs:FilterLogEvents"
+    delivery = 300.0
 
     def __init__(
         self,
-        clients: Clients,
         client: Any,
         where: str,
-        span: tuple[float, float],
+        patient: Patient,
         group: str,
         *,
         pattern: str = "",
         prefix: str = "",
-        now: Callable[[], float] = time.time,
     ) -> None:
         self.name = f"log group {group} of {where}"
-        self.group: dict[str, Any] = {}
-        self._clients = clients
+        self.retention = 0.0
         self._client = client
-        self._start, self._end = span
-        self._named = group
-        self._now = now
+        self._patient = patient
+        self._group = group
         self._asked: dict[str, Any] = {"logGroupIdentifier" if group.startswith("arn:") else "logGroupName": group}
         if pattern:
             self._asked["filterPattern"] = pattern
         if prefix:
             self._asked["logStreamNamePrefix"] = prefix
 
-    def units(self) -> list[Unit]:
-        """One for each hour; neighbours share their boundary. AwsFailure where the group is missing or not readable."""
-        self.group = group_of(self._clients("logs"), self._named)
-        edges = [self._start]
-        while edges[-1] + WINDOW < self._end:
+    def units(self, start: float, end: float) -> list[Unit]:
+        """One for each hour; neighbours share their boundary. AwsFailure where the group is missing or not readable.
+
+        Each has what is known of the group among its parameters: whoever resumes an export knows its units only.
+        """
+        group = group_of(self._client, self._patient, self._group)
+        edges = [start]
+        while edges[-1] + WINDOW < end:
             edges.append(edges[-1] + WINDOW)
-        return [Unit(_named(first), first, last) for first, last in zip(edges, [*edges[1:], self._end], strict=True)]
+        spans = zip(edges, [*edges[1:], end], strict=True)
+        return [Unit(_named(one), one, two, {"group": group}) for one, two in spans]
 
     def ask(self, unit: Unit, token: str) -> Page:
         """One request. A page can be empty and still have a token."""
+        self.retention = 86_400.0 * int(unit.parameters["group"].get("retention_days") or 0)
         asked = {**self._asked, "limit": PAGE, "startTime": _ms(unit.start), "endTime": _ms(unit.end)}
         if token:
             asked["nextToken"] = token
         with aws_call(self.operation, self.name, _HINT):
             answer = self._client.filter_log_events(**asked)
         items = tuple(item_of(event) for event in answer.get("events") or [])
-        return Page(items, str(answer.get("nextToken") or ""), note="" if token else self._kept(unit))
+        return Page(items, str(answer.get("nextToken") or ""))
 
     def rest(self, unit: Unit, last: Item) -> Unit | None:
         """From the time of the last event on, as events come oldest first."""
         return replace(unit, start=last.at)
 
-    def _kept(self, unit: Unit) -> str:
-        """What of a unit is not there any more."""
-        days = self.group.get("retention_days")
-        if not days:
-            return ""
-        since = self._now() - int(days) * 86_400
-        if unit.start >= since:
-            return ""
-        return f"the log group keeps events for {days} days: those before {_named(since)} are gone"
+    def summary(self, progress: Sequence[Progress]) -> dict[str, Any]:
+        """The group, and each hour that was asked."""
+        group = progress[0].asked.parameters.get("group", {}) if progress else {}
+        return {"log_group": {"name": self._group, **group}, "windows": windows(progress, self.delivery)}
 
 
-def group_of(client: Any, named: str) -> dict[str, Any]:
+def group_of(client: Any, patient: Patient, named: str) -> dict[str, Any]:
     """Retention and class of a log group. AwsFailure when it is not there, or of a class that cannot be searched.
 
     Empty for an ARN (of another account, perhaps) and for who may not describe groups: the search itself says more.
     """
-    if named.startswith("arn:"):
-        return {}
     token = ""
-    while True:
-        further = {"nextToken": token} if token else {}
+    while not named.startswith("arn:"):
         try:
-            with aws_call("logs:DescribeLogGroups", f"log group {named}", _HINT):
-                answer = client.describe_log_groups(logGroupNamePrefix=named, **further)
+            page = patient.ask(functools.partial(_groups, client, named, token))
         except AwsFailure as failure:
             if failure.code in ("AccessDeniedException", "AccessDenied"):
                 return {}
             raise
-        for group in answer.get("logGroups") or []:
+        for group in page.get("logGroups") or []:
             if group.get("logGroupName") == named:
                 return _searchable(group)
-        token = str(answer.get("nextToken") or "")
+        token = str(page.get("nextToken") or "")
         if not token:
             raise AwsFailure(
                 "there is no such log group",
@@ -127,6 +122,14 @@ def group_of(client: Any, named: str) -> dict[str, Any]:
                 hint=_HINT,
                 missing=True,
             )
+    return {}
+
+
+def _groups(client: Any, named: str, token: str) -> Mapping[str, Any]:
+    with aws_call("logs:DescribeLogGroups", f"log group {named}", _HINT):
+        further = {"nextToken": token} if token else {}
+        answer: Mapping[str, Any] = client.describe_log_groups(logGroupNamePrefix=named, **further)
+        return answer
 
 
 def _searchable(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +142,10 @@ def _searchable(group: Mapping[str, Any]) -> dict[str, Any]:
             resource=f"log group {group['logGroupName']}",
             hint="Use a query of CloudWatch Logs Insights instead.",
         )
-    return {"class": kind, "retention_days": group.get("retentionInDays"), "arn": str(group.get("logGroupArn") or "")}
+    created = (
+        rfc3339(dt.datetime.fromtimestamp(group["creationTime"] / 1000, dt.UTC)) if "creationTime" in group else ""
+    )
+    return {"class": kind, "retention_days": group.get("retentionInDays"), "created": created}
 
 
 def item_of(event: Mapping[str, Any]) -> Item:
@@ -177,15 +183,6 @@ def found_in(lines: Iterable[bytes], ids: Sequence[str]) -> set[str]:
         if not left:
             break
     return set(ids) - left
-
-
-def any_of(ids: Sequence[str]) -> str:
-    """The pattern of events that have at least one of the ids; 1,024 characters at most are allowed.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
-    """
-    quoted = ['"' + one.replace("\\", "\\\\").replace('"', '\\"') + '"' for one in ids]
-    return quoted[0] if len(quoted) == 1 else " ".join("?" + one for one in quoted)
 
 
 def _named(at: float) -> str:

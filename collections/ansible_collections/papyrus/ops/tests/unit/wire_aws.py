@@ -36,7 +36,8 @@ class Wire:
             aws_secret_access_key="test",
             config=Config(retries={"total_max_attempts": 1}),
         )
-        self.client.meta.events.register(f"before-send.{self.client.meta.service_model.service_id.hyphenize()}", self)
+        events: Any = self.client.meta.events
+        events.register(f"before-send.{self.client.meta.service_model.service_id.hyphenize()}", self)
 
     def __call__(self, request: Any, **_more: Any) -> AWSResponse:
         target = request.headers["X-Amz-Target"]
@@ -51,11 +52,6 @@ class Wire:
         told = {"Content-Type": "application/x-amz-json-1.1", "x-amzn-RequestId": f"request-{len(self.sent)}"}
         headers = HTTPHeaders.from_dict(told)
         return AWSResponse(request.url, status, headers, _Raw(json.dumps(document).encode()))
-
-    def clients(self, service: str) -> Any:
-        if service != self.service:
-            raise AssertionError(f"a client of {service}")
-        return self.client
 
     def asked(self, operation: str) -> list[dict[str, Any]]:
         return [parameters for name, parameters in self.sent if name == operation]

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._aws import AwsFailure
 from ansible_collections.papyrus.ops.plugins.module_utils._config_source import ConfigSource, item_of
-from ansible_collections.papyrus.ops.plugins.module_utils._export import Item, Unit
+from ansible_collections.papyrus.ops.plugins.module_utils._export import Item, Progress, Unit
+from ansible_collections.papyrus.ops.plugins.module_utils._export_pace import Pacer, Patient
 from wire_aws import Refused, Wire
 
 START, END = 1_800_000_000.0, 1_800_086_400.0
@@ -41,6 +42,8 @@ class Config:
     recorder: bool = True
     refusals: dict[str, Refused] = field(default_factory=dict)
     """By type, by resource id, or by token: answered once for a token, always else."""
+    always: bool = False
+    """Also for a token."""
     counted: tuple[str, ...] = ()
 
     def __call__(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +55,9 @@ class Config:
             counts = {"resourceCounts": [{"resourceType": kind, "count": 1} for kind in self.counted[place:][:1]]}
             return counts | ({"nextToken": str(place + 1)} if place + 1 < len(self.counted) else {})
         if asked.get("nextToken") in self.refusals:
-            raise self.refusals.pop(asked["nextToken"])
+            refusal = self.refusals[asked["nextToken"]]
+            self.refusals = self.refusals if self.always else {}
+            raise refusal
         listing = operation == "ListDiscoveredResources"
         name = asked["resourceType"] if listing else asked["resourceId"]
         if name in self.refusals:
@@ -82,7 +87,7 @@ class Config:
 
 def source_of(config: Any, **options: Any) -> tuple[ConfigSource, Wire]:
     wire = Wire("config", config)
-    return ConfigSource(wire.clients, wire.client, "123456789012 in us-west-2", (START, END), **options), wire
+    return ConfigSource(wire.client, "123456789012 in us-west-2", Patient(Pacer(0)), **options), wire
 
 
 @dataclass
@@ -115,11 +120,13 @@ def read(source: ConfigSource, kind: str = VPC, token: str = "", into: Read | No
 
 def test_K2_every_type_that_the_model_knows_and_every_one_that_config_has_counted_is_a_unit() -> None:
     source, _wire = source_of(Config({}, counted=("AWS::New::Thing", VPC, "AWS::New::Other")))
-    keys = [unit.key for unit in source.units()]
+    units = source.units(START, END)
+    keys = [unit.key for unit in units]
     assert keys == sorted(set(keys))
     assert {"AWS::New::Thing", "AWS::New::Other", VPC, "AWS::ECS::Service", KEY} <= set(keys) and len(keys) > 400
-    assert all((unit.start, unit.end) == (START, END) for unit in source.units())
-    assert source.recorder == {
+    assert all((unit.start, unit.end) == (START, END) for unit in units)
+    assert [unit for unit in units if unit.parameters] == units[:1]
+    assert units[0].parameters["recorder"] == {
         "name": "default",
         "recording": True,
         "started": "2027-01-15T07:59:50.000Z",
@@ -130,14 +137,14 @@ def test_K2_every_type_that_the_model_knows_and_every_one_that_config_has_counte
 
 def test_K2_named_types_are_asked_instead_of_all() -> None:
     source, wire = source_of(Config({}), types=[KEY, VPC, KEY])
-    assert [unit.key for unit in source.units()] == [VPC, KEY]
+    assert [unit.key for unit in source.units(START, END)] == [VPC, KEY]
     assert not wire.asked("GetDiscoveredResourceCounts")
 
 
 def test_K2_without_a_recorder_the_error_says_what_to_do() -> None:
     source, _wire = source_of(Config({}, recorder=False))
     with pytest.raises(AwsFailure, match=r"no configuration recorder.*PutConfigurationRecorder") as caught:
-        source.units()
+        source.units(START, END)
     assert caught.value.code == "NoAvailableConfigurationRecorderException"
 
 
@@ -252,16 +259,29 @@ def test_K2_a_lost_token_of_a_history_costs_that_resource_once() -> None:
     config = Config({VPC: items}, page=2, refusals={"b-2": Refused("InvalidNextTokenException")})
     source, wire = source_of(config)
     done = read(source)
-    assert done.counts["lost_tokens"] == 1
     assert {item.id for item in done.items} == {item.id for item in read(source_of(Config({VPC: items}))[0]).items}
     assert [one["resourceId"] for one in wire.asked("GetResourceConfigHistory")] == ["a"] * 3 + ["b"] * 5
 
 
-def test_K2_a_lost_token_of_a_listing_is_the_units_to_begin_again() -> None:
-    config = Config({VPC: {"a": [], "b": []}}, page=1, refusals={f"{VPC}-1": Refused("InvalidNextTokenException")})
-    source, _wire = source_of(config)
-    with pytest.raises(AwsFailure):
+def test_K2_a_lost_token_of_a_listing_costs_what_was_listed_and_counts_nothing_twice() -> None:
+    items = {name: [entry(name, START)] if name != "b" else [] for name in "abcde"}
+    for lost in range(1, 5):
+        config = Config({VPC: items}, page=1, refusals={f"{VPC}-{lost}": Refused("InvalidNextTokenException")})
+        source, wire = source_of(config)
+        done = read(source)
+        assert set(done.ids) == set("acde")
+        assert done.counts == {"resources": 5, "deleted": 0, "deleted_long_before": 0, "without_items": 1}
+        assert len(wire.asked("ListDiscoveredResources")) == 5 + lost + 1
+
+
+@pytest.mark.parametrize("token", [f"{VPC}-1", "a-1"])
+def test_K2_a_token_that_is_lost_again_and_again_is_a_failure(token: str) -> None:
+    items = {name: [entry(name, START + n, str(n)) for n in range(2)] for name in "ab"}
+    config = Config({VPC: items}, page=1, refusals={token: Refused("InvalidNextTokenException")}, always=True)
+    source, wire = source_of(config)
+    with pytest.raises(AwsFailure, match="InvalidNextToken"):
         read(source)
+    assert len(wire.sent) < 20
     assert source.rest(Unit(VPC, START, END), Item("x", START, b"{}")) is None
 
 
@@ -313,3 +333,40 @@ def test_K2_an_item_without_a_time_is_kept_in_a_wrapper(broken: Any) -> None:
         "entry": {"resourceType": VPC, "resourceId": "a", "item": broken},
     }
     assert item.id != item_of({"resourceId": "b"}, Unit(VPC, START, END), "a").id
+
+
+def test_K2_the_summary_has_every_type_with_what_was_counted_of_it_and_the_recorder() -> None:
+    source, _wire = source_of(Config({VPC: {"a": [entry("a", START)], "b": []}}), types=[VPC, KEY])
+    asked, empty = source.units(START, END)
+    counts = read(source).counts
+    units = [
+        Progress(asked, asked, done=True, items=1, requests=3, first=START, last=START, ended=END, counts=counts),
+        Progress(empty, empty, done=True, requests=1, ended=END, counts={"types_refused": 1}, note="AWS refuses"),
+    ]
+    told = source.summary(units)
+    assert told["recorder"]["name"] == "default"
+    assert told["counted"] == {
+        "resources": 2,
+        "deleted": 0,
+        "deleted_long_before": 0,
+        "without_items": 1,
+        "without_history": 0,
+        "history_refused": 0,
+        "types_refused": 1,
+    }
+    at = "2027-01-15T08:00:00.000Z"
+    assert told["types"][0] | {"read_at": ""} == {
+        "type": VPC,
+        "items": 1,
+        "duplicates": 0,
+        "malformed": 0,
+        "requests": 3,
+        "first": at,
+        "last": at,
+        "read_at": "",
+        "done": True,
+        "resources": 2,
+        "without_items": 1,
+    }
+    assert told["types"][1]["first"] is None and told["types"][1]["note"] == "AWS refuses"
+    json.dumps(told)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._aws import AwsFailure
-from ansible_collections.papyrus.ops.plugins.module_utils._export import Item, Unit
+from ansible_collections.papyrus.ops.plugins.module_utils._export import Item, Progress, Unit
+from ansible_collections.papyrus.ops.plugins.module_utils._export_pace import Pacer, Patient
 from ansible_collections.papyrus.ops.plugins.module_utils._logs_source import (
     LogsSource,
-    any_of,
     found_in,
     item_of,
     json_line,
@@ -61,14 +61,14 @@ class Logs:
         return {"events": shown, **more}
 
 
-def source_of(logs: Logs, end: float = START + 100, group: str = GROUP, **options: Any) -> tuple[LogsSource, Wire]:
+def source_of(logs: Logs, group: str = GROUP, **options: Any) -> tuple[LogsSource, Wire]:
     wire = Wire("logs", logs)
-    return LogsSource(wire.clients, wire.client, "123456789012 in us-west-2", (START, end), group, **options), wire
+    return LogsSource(wire.client, "123456789012 in us-west-2", Patient(Pacer(0)), group, **options), wire
 
 
-def read(source: LogsSource) -> list[Item]:
+def read(source: LogsSource, end: float = START + 100) -> list[Item]:
     items: list[Item] = []
-    for unit in source.units():
+    for unit in source.units(START, end):
         token = ""
         while True:
             page = source.ask(unit, token)
@@ -105,7 +105,7 @@ def test_K3_events_at_both_ends_and_of_one_millisecond_are_all_read() -> None:
 
 @pytest.mark.parametrize(("span", "hours"), [(0, 1), (100, 1), (3600, 1), (3601, 2), (DAY, 24), (90 * DAY, 2160)])
 def test_K3_hours_cover_the_span_without_a_gap(span: int, hours: int) -> None:
-    units = source_of(Logs(), START + span)[0].units()
+    units = source_of(Logs())[0].units(START, START + span)
     assert len(units) == hours == len({unit.key for unit in units})
     assert (units[0].start, units[-1].end) == (START, START + span)
     assert all(one.end == other.start for one, other in zip(units, units[1:], strict=False))
@@ -115,7 +115,7 @@ def test_K3_hours_cover_the_span_without_a_gap(span: int, hours: int) -> None:
 def test_K3_without_its_token_a_unit_goes_on_from_the_last_event_on() -> None:
     events = [event(n, START + n // 2) for n in range(40)]
     source, wire = source_of(Logs(events, looked=7))
-    (unit,) = source.units()
+    (unit,) = source.units(START, START + 100)
     first = source.ask(unit, "").items
     rest = source.rest(unit, first[-1])
     assert rest is not None and (rest.key, rest.start, rest.end) == (unit.key, START + 3, unit.end)
@@ -134,7 +134,7 @@ def test_K3_without_its_token_a_unit_goes_on_from_the_last_event_on() -> None:
 def test_K3_fractions_of_a_second_survive_the_way_to_the_request() -> None:
     at = START + 1.001
     source, wire = source_of(Logs([event(1, at)]))
-    (unit,) = source.units()
+    (unit,) = source.units(START, START + 100)
     rest = source.rest(unit, source.ask(unit, "").items[0])
     assert rest is not None and [item.id for item in source.ask(rest, "").items] == [event(1)["eventId"]]
     assert wire.asked("FilterLogEvents")[1]["startTime"] == 1_800_000_001_001
@@ -191,7 +191,7 @@ def test_K3_a_missing_log_group_is_said_before_anything_is_asked_of_it() -> None
     with pytest.raises(
         AwsFailure, match=r"on log group /ecs/papyrus failed: .*no such log group.*Check.*region"
     ) as caught:
-        source.units()
+        source.units(START, START)
     assert caught.value.missing and len(wire.asked("DescribeLogGroups")) == 2
     assert not wire.asked("FilterLogEvents")
 
@@ -199,36 +199,42 @@ def test_K3_a_missing_log_group_is_said_before_anything_is_asked_of_it() -> None
 def test_K3_a_group_that_goes_meanwhile_is_a_failure_with_the_same_hint() -> None:
     source, _wire = source_of(Logs(refused=Refused("ResourceNotFoundException", "gone")))
     with pytest.raises(AwsFailure, match="Check the log group") as caught:
-        source.ask(Unit("u", START, START + 1), "")
+        source.ask(Unit("u", START, START + 1, {"group": {}}), "")
     assert caught.value.missing
 
 
 def test_K3_a_class_that_cannot_be_searched_is_said() -> None:
     group = {"logGroupName": GROUP, "logGroupClass": "INFREQUENT_ACCESS"}
     with pytest.raises(AwsFailure, match=r"INFREQUENT_ACCESS.*Insights"):
-        source_of(Logs(groups=[group]))[0].units()
+        source_of(Logs(groups=[group]))[0].units(START, START)
 
 
 def test_K3_who_may_not_describe_groups_may_still_export() -> None:
     logs = Logs([event(1)], refused=Refused("AccessDeniedException"))
     source, _wire = source_of(logs)
-    (unit,) = source.units()
+    (unit,) = source.units(START, START + 100)
     logs.refused = None
-    assert source.group == {} and len(source.ask(unit, "").items) == 1
-    logs.refused = Refused("ThrottlingException")
+    assert unit.parameters == {"group": {}} and len(source.ask(unit, "").items) == 1
+    logs.refused = Refused("KMSAccessDenied")
     with pytest.raises(AwsFailure):
-        source.units()
+        source.units(START, START)
 
 
-def test_K3_what_retention_has_taken_is_told_of_its_hours_only() -> None:
-    group = {"logGroupName": GROUP, "retentionInDays": 1, "logGroupArn": "arn:g"}
-    source, _wire = source_of(Logs(groups=[group]), START + 2 * 3600, now=lambda: START + DAY + 1800)
-    first, second = source.units()
-    assert source.group == {"class": "STANDARD", "retention_days": 1, "arn": "arn:g"}
-    assert source.ask(first, "").note == (
-        "the log group keeps events for 1 days: those before 2027-01-15T08:30:00Z are gone"
-    )
-    assert source.ask(second, "").note == "" == source.ask(first, "5").note
+def test_K3_what_retention_has_taken_is_a_gap_also_for_who_goes_on_with_the_export() -> None:
+    group = {"logGroupName": GROUP, "retentionInDays": 2, "creationTime": round(START * 1000)}
+    source, _wire = source_of(Logs([event(1)], groups=[group]))
+    units = source.units(START, START + 3601)
+    told = {"class": "STANDARD", "retention_days": 2, "created": "2027-01-15T08:00:00Z"}
+    assert [unit.parameters for unit in units] == [{"group": told}] * 2
+    other, _wire = source_of(Logs([event(1)]))
+    other.ask(units[1], "")
+    assert other.retention == 2 * DAY
+    summary = other.summary([Progress(unit, unit, items=3, done=True, ended=START) for unit in units])
+    assert summary["log_group"] == {"name": GROUP, **told}
+    assert [(window["start"], window["events"]) for window in summary["windows"]] == [
+        ("2027-01-15T08:00:00Z", 3),
+        ("2027-01-15T09:00:00Z", 3),
+    ]
 
 
 def test_K3_an_arn_and_a_prefix_of_streams_go_into_the_request() -> None:
@@ -248,8 +254,3 @@ def test_K3_ids_are_found_in_lines_and_looking_ends_with_the_last() -> None:
 
     assert found_in(lines(), ["three", "one"]) == {"one", "three"}
     assert found_in([b"on e", b""], ["one"]) == set()
-
-
-def test_K3_a_pattern_of_ids_matches_any_of_them() -> None:
-    assert any_of(["a"]) == '"a"'
-    assert any_of(["a", 'b"\\']) == '?"a" ?"b\\"\\\\"'
