@@ -149,13 +149,9 @@ class ConfigSource:
         return None
 
     def summary(self, progress: Sequence[Progress]) -> dict[str, Any]:
-        """The recorder, what was counted over all types, and each type that was asked."""
-        totals = dict.fromkeys(COUNTED, 0)
-        for unit in progress:
-            for name, number in unit.counts.items():
-                totals[name] = totals.get(name, 0) + number
+        """The recorder, and each type that was asked."""
         recorder = progress[0].asked.parameters.get("recorder", {}) if progress else {}
-        return {"recorder": recorder, "counted": totals, "types": [_told(unit) for unit in progress]}
+        return {"recorder": recorder, "types": [_told(unit) for unit in progress]}
 
     def _list(self, unit: Unit, step: _Next) -> Page:
         asked: dict[str, Any] = {"resourceType": unit.key, "includeDeletedResources": True, "limit": PAGE}
@@ -171,7 +167,7 @@ class ConfigSource:
         if step.after:
             return self._after(unit, replace(step, id=step.after, after=""))
         counts = {"resources": len(listed), "deleted": len(gone), "deleted_long_before": len(skipped)}
-        return self._after(unit, step, counts=counts)
+        return self._after(unit, step, counts=dict.fromkeys(COUNTED, 0) | counts)
 
     def _long_gone(self, deleted: Any, start: float) -> bool:
         at = seconds(deleted)
