@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ._aws import AwsFailure, aws_call
 from ._names import parse_rfc3339
@@ -51,7 +51,14 @@ class Event:
     def of(cls, listed: Mapping[str, Any]) -> Event | None:
         """From an entry of LookupEvents; None for one that is no record of a call."""
         try:
-            record = json.loads(listed["CloudTrailEvent"])
+            return cls.of_record(json.loads(listed["CloudTrailEvent"]))
+        except (KeyError, TypeError, ValueError, RecursionError):
+            return None
+
+    @classmethod
+    def of_record(cls, record: Any) -> Event | None:
+        """From CloudTrail's own record, as exports have it; None as `of`."""
+        try:
             identity = record.get("userIdentity") or {}
             return cls(
                 id=str(record["eventID"]),
@@ -67,8 +74,20 @@ class Event:
                 parameters=_mapping(record.get("requestParameters")),
                 answer=_mapping(record.get("responseElements")),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             return None
+
+
+class Events(Protocol):
+    """Where events are looked up: AWS (`Trail`), or an export of them. Attributes as those of `Trail`."""
+
+    calls: int
+    cut: bool
+
+    def events(
+        self, start: dt.datetime, end: dt.datetime, attribute: str = "", value: str = "", *, most: int | None = None
+    ) -> Iterator[Event]:
+        """As `Trail.events`; may give more than those with this attribute."""
 
 
 class Trail:

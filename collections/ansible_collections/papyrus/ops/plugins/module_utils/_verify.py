@@ -34,6 +34,7 @@ from ._dsse import TrustedKey
 from ._evidence import RFC8785_IMPORT_ERROR, RUN_FILE
 from ._names import parse_run_id
 from ._verdict import RESULTS
+from ._verify_addendum import ADDENDUM, link_of
 from ._verify_bundle import Case
 from ._verify_files import Finding, Folder, VerifyError
 from ._verify_seal import read_seal
@@ -64,7 +65,8 @@ def verify(
     Returns `bundle`, `run_id`, `result` (ok, tampered, incomplete, mismatch), `exit_code`, `findings` (`class`, `path`,
     `seq`, `reason`), `files` (items: `seq`, `name`, `path`, `class`), `counts` by class, `signature` (`class`, `keyid`,
     `trust`, `identity`, `reason`), `verdict`, `image`, `sealed` (the seal's own words), `timestamps`, `sha256` (of
-    `run`, `manifest`, its last line `head`, `attestation`), `ledger` and `online` (None: not asked).
+    `run`, `manifest`, its last line `head`, `attestation`), `addendum` (see _verify_addendum; None for a bundle that is
+    none), `ledger` and `online` (None: not asked).
 
     Raises VerifyError when there is no bundle, or it cannot be read; ValueError as check_question.
     """
@@ -139,6 +141,7 @@ def _said(case: Case, timestamps: list[dict[str, Any]]) -> dict[str, Any]:
             "head": case.chain.head,
             "attestation": seal.sha256,
         },
+        "addendum": link_of(case.object(ADDENDUM)),
         "ledger": None,
         "online": None,
     }

@@ -69,7 +69,7 @@ class Case:
         self._read_sums()
         self.claims = self._own_claims()
         self._judge_items()
-        self.run, self.verdict = self._object(RUN_FILE), self._object(VERDICT)
+        self.run, self.verdict = self.object(RUN_FILE), self.object(VERDICT)
         self._strays = self._judge_strays()
         self._judge_manifest()
         self._judge_sums()
@@ -353,7 +353,8 @@ class Case:
         """The newest item of this name that is as it was written."""
         return next((i for i in reversed(self.items.values()) if i.name == name and i.kind == "ok"), None)
 
-    def _object(self, name: str) -> dict[str, Any]:
+    def object(self, name: str) -> dict[str, Any]:
+        """JSON of `item`; {} when there is none, or it is no object."""
         found = self.item(name)
         return {} if found is None else self._json(found.path)
 

@@ -20,7 +20,7 @@ from ._calls import unlogged
 from ._names import parse_rfc3339, parse_run_id, rfc3339
 from ._printable import printable
 from ._rows import listing
-from ._trail import DELIVERY, RETENTION, Event, Trail
+from ._trail import DELIVERY, RETENTION, Event, Events, Trail
 from ._trail_pairs import ENDED_BY, Created, Pairs
 
 MARGIN = dt.timedelta(minutes=5)
@@ -55,17 +55,21 @@ def online(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     most_calls: int = 400,
+    events: Events | None = None,
 ) -> dict[str, Any]:
     """`clients` are the auditor's, of the run's region. AwsFailure when AWS does not let the auditor look.
+
+    With `events` they are asked instead of AWS, which then only says where and who the auditor is.
 
     Returns `result` (ok, incomplete, tampered), `findings` ({class, result, reason, seq, path}), `looked_up` (calls),
     `request_ids` ({asked, found, not_logged}), `principal`, `created`, `aws` (False: not looked up at AWS itself).
     """
-    return _Look(view, now, Trail(clients("cloudtrail"), most=most_calls, sleep=sleep, clock=clock)).run(clients)
+    trail = events or Trail(clients("cloudtrail"), most=most_calls, sleep=sleep, clock=clock)
+    return _Look(view, now, trail).run(clients)
 
 
 class _Look:
-    def __init__(self, view: BundleView, now: dt.datetime, trail: Trail) -> None:
+    def __init__(self, view: BundleView, now: dt.datetime, trail: Events) -> None:
         self.view = view
         self.now = now
         self.trail = trail
@@ -74,7 +78,7 @@ class _Look:
         self.account = str(view.run.get("account_id") or "")
         self.region = str(view.run.get("region") or "")
         self.failed = view.verdict.get("result") == "FAILED"
-        self.ids, self.not_logged = _request_ids(view)
+        self.ids, self.not_logged = request_ids(view)
         self.found: dict[str, Event] = {}
         self.callers: Counter[str] = Counter()
         self.created: list[Created] = []
@@ -137,7 +141,7 @@ class _Look:
     def _look(self, start: dt.datetime, end: dt.datetime) -> None:
         young = self.now - end < DELIVERY
         start, stop = start - MARGIN, min(end + MARGIN, self.now)
-        pairs = Pairs(_marks(self.view))
+        pairs = Pairs(marks(self.view))
         self._take(self.trail.events(start, stop, "Username", _user(self.caller)), pairs)
         if self.ids.keys() - self.found.keys() and not self.trail.cut:
             # Other sessions of the role have other names. What a user or root did stands under that one name.
@@ -241,7 +245,7 @@ class _Look:
         self.findings.append({"class": kind, "result": result, "reason": printable(reason), **where})
 
 
-def _request_ids(view: BundleView) -> tuple[dict[str, Mapping[str, Any]], Counter[str]]:
+def request_ids(view: BundleView) -> tuple[dict[str, Mapping[str, Any]], Counter[str]]:
     """Request id → the line that first has it; and how many the event history cannot have, by operation."""
     ids: dict[str, Mapping[str, Any]] = {}
     not_logged: Counter[str] = Counter()
@@ -257,7 +261,7 @@ def _request_ids(view: BundleView) -> tuple[dict[str, Mapping[str, Any]], Counte
     return ids, not_logged
 
 
-def _marks(view: BundleView) -> list[str]:
+def marks(view: BundleView) -> list[str]:
     """What stands in each call that creates something of the run: its id, and the names with its suffix."""
     return [str(view.run["run_id"]), *sorted(_names(view).values())]
 
@@ -279,10 +283,15 @@ def _claims(view: BundleView) -> Iterator[tuple[str, str]]:
         return
     for kind, name in _names(view).items():
         yield _NAMED[kind], name
-    outputs = view.json("terraform_outputs.json") or {}
+    yield from outputs(view)
+
+
+def outputs(view: BundleView) -> Iterator[tuple[str, str]]:
+    """(CloudTrail's event, id) of what the temporary stack says that it made."""
+    said = view.json("terraform_outputs.json") or {}
     for output, operation in _OUTPUTS.items():
-        if isinstance(outputs.get(output), str) and outputs[output]:
-            yield operation, outputs[output]
+        if isinstance(said.get(output), str) and said[output]:
+            yield operation, said[output]
 
 
 def _is_created(claim: tuple[str, str], created: Sequence[Created]) -> bool:

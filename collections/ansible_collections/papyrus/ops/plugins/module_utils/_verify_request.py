@@ -21,6 +21,7 @@ from ._evidence import ATTESTATION, MANIFEST
 from ._ledger import Ledger, LedgerError, open_ledger
 from ._names import parse_rfc3339, parse_run_id, utc_now
 from ._verify import COULD_NOT, EXIT_CODES, check_question, verify, worst
+from ._verify_addendum import check_links
 from ._verify_chain import read_chain
 from ._verify_files import Folder, VerifyError
 from ._verify_ledger import against_ledger
@@ -97,6 +98,7 @@ def examine(
                 result["online"] = _online(folder, request.region, clients or _own_clients, now())
         except (VerifyError, AwsFailure) as exc:
             errors.append({"bundle": folder, "reason": str(exc)})
+    check_links(bundles)
     held = None
     if ledger is not None:
         try:
@@ -110,7 +112,8 @@ def _overall(
     bundles: list[dict[str, Any]], held: dict[str, Any] | None, errors: list[dict[str, str]]
 ) -> dict[str, Any]:
     for bundle in bundles:
-        parts = [bundle["result"], *(part["result"] for part in (bundle["ledger"], bundle["online"]) if part)]
+        asked = (bundle["addendum"], bundle["ledger"], bundle["online"])
+        parts = [bundle["result"], *(part["result"] for part in asked if part)]
         bundle["result"] = worst(parts)
         bundle["exit_code"] = EXIT_CODES[bundle["result"]]
     result = worst([*(bundle["result"] for bundle in bundles), held["result"] if held else "ok"])
@@ -244,11 +247,11 @@ def _own_clients(region: str) -> Clients:
 
 def _online(folder: str, region: str, clients: ClientsOf, now: dt.datetime) -> dict[str, Any]:
     """Not for a bundle that was tampered with: what that says of its requests is nobody's word."""
-    view = _view(folder)
+    view = view_of(folder)
     return online(view, clients(region or str(view.run.get("region") or "")), now=now)
 
 
-def _view(folder: str) -> BundleView:
+def view_of(folder: str) -> BundleView:
     """Of the lines in good form; the files behind them have been compared already."""
     lines: list[Mapping[str, Any]] = []
     with Folder(folder) as place:

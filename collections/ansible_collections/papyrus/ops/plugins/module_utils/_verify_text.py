@@ -56,7 +56,7 @@ def summary(answer: Mapping[str, Any]) -> str:
     for bundle in answer["bundles"]:
         name = bundle["run_id"] or bundle["bundle"]
         found += [f"{name}: {f['class']} {_where(f['path'], f['seq'])} {f['reason']}" for f in bundle["findings"]]
-        for part in ("ledger", "online"):
+        for part in ("addendum", "ledger", "online"):
             found += [f"{name}: {f['class']} {f['reason']}" for f in (bundle[part] or {"findings": []})["findings"]]
     shown = {bundle["run_id"] for bundle in answer["bundles"]}
     found += [f"{f['class']} {f['reason']}" for f in _of_others(answer["ledger"], shown)]
@@ -67,7 +67,7 @@ def _bundle(bundle: Mapping[str, Any]) -> Iterator[str]:
     name = bundle["run_id"] or bundle["bundle"]
     yield f"{_WORDS[bundle['result']]}  {name} {_MEANING[bundle['result']]}. {_verdict(bundle)}"
     yield from _findings([(f["class"], _where(f["path"], f["seq"]), f["reason"]) for f in bundle["findings"]])
-    for part, label in (("ledger", "ledger"), ("online", "AWS")):
+    for part, label in (("addendum", "addendum"), ("ledger", "ledger"), ("online", "AWS")):
         if bundle[part]:
             found = bundle[part]["findings"]
             yield from _findings([(f["class"], label, f["reason"]) for f in found])
@@ -75,6 +75,10 @@ def _bundle(bundle: Mapping[str, Any]) -> Iterator[str]:
     yield f"  items      {bundle['counts']['ok']} of {len(bundle['files'])} as they were written"
     if bundle["image"]:
         yield f"  image      {bundle['image']}"
+    link = bundle["addendum"]
+    if link and link["run_id"]:
+        linked = ", the very bundle that is shown here" if link["shown"] and not link["findings"] else ""
+        yield f"  addendum   to run {link['run_id']}{linked}"
     yield from _seal(bundle)
     for stamp in bundle["timestamps"]:
         when = f"existed at {stamp['time']}" if stamp["checked"] else "not checked"
@@ -136,6 +140,9 @@ def _not_checked(answer: Mapping[str, Any]) -> Iterator[str]:
         left.append("whether other runs were left out (--ledger)")
     if any(bundle["online"] is None and bundle["result"] != "tampered" for bundle in answer["bundles"]):
         left.append("whether AWS saw this run (--online)")
+    links = [bundle["addendum"] for bundle in answer["bundles"] if bundle["addendum"]]
+    if any(not link["shown"] and not link["findings"] for link in links):
+        left.append("the bundle to which an addendum was added (give both)")
     if any(stamp["checked"] is False for bundle in answer["bundles"] for stamp in bundle["timestamps"]):
         left.append("the time stamps (--timestamp-roots)")
     if left:

@@ -17,6 +17,8 @@ description:
   - With O(ledger), bundles are held against the runs that were announced there, and runs of which no bundle is shown
     are named. With O(online), requests, principal, creations and deletions are looked up in AWS CloudTrail, with the
     auditor's own credentials.
+  - An addendum names the bundle that it adds to by its hashes. Given both, it is checked that this is the very bundle;
+    one that was changed, written anew or sealed again since then makes the answer V(tampered).
   - V(ok) says that nothing was changed, not that the run went well. An intact bundle of a run that FAILED is V(ok),
     unless O(require_results) says otherwise.
   - V(tampered) is another bundle than was sealed. V(incomplete) lacks what would prove it, such as its seal after a
@@ -145,7 +147,7 @@ bundles:
       type: str
       sample: 20260131T120000Z-abc234
     result:
-      description: V(ok), V(mismatch), V(incomplete) or V(tampered), ledger and CloudTrail included.
+      description: V(ok), V(mismatch), V(incomplete) or V(tampered), addendum, ledger and CloudTrail included.
       type: str
       sample: tampered
     exit_code:
@@ -215,6 +217,19 @@ bundles:
         manifest: 60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752
         head: fd61a03af4f77d870fc21e05e7e80678095c92d808cfb3b5c279ee04c74aca13
         attestation: a4e624d686e03ed2767c0abd85c14426b0b1157d2ce81d27bb4fe4f6f01d688a
+    addendum:
+      description: Of an addendum, the run that it adds to, the hashes by which it names that run's bundle, whether it was
+        shown, and what was found; none for a bundle that is no addendum.
+      type: dict
+      sample:
+        run_id: 20260131T120000Z-abc234
+        sha256:
+          run: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+          manifest: 60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752
+          attestation: a4e624d686e03ed2767c0abd85c14426b0b1157d2ce81d27bb4fe4f6f01d688a
+        shown: true
+        result: ok
+        findings: []
     ledger:
       description: Result and findings of the ledger about this bundle; none when it was not asked.
       type: dict
