@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 
 class ExportRefused(Exception):
-    """What was asked makes no sense, or somebody else writes there; nothing was asked of AWS and nothing was written."""
+    """What was asked makes no sense, or somebody else writes there; nothing was asked of AWS, nothing written."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class Progress:
     """How far one unit is, and what came of it. `unit` is what is left of it; `asked` is it as it was planned.
 
     Times are seconds since 1970: `first` and `last` those of the oldest and newest item written, `began` and `ended`
-    those of the first request and of the last page. `requests` counts retries as well.
+    those of the first request that was answered and of the last page. `requests` counts retries as well. `reached_id`
+    and `reached_at` are of the last item that came.
     """
 
     asked: Unit
@@ -98,6 +99,8 @@ class Progress:
     ended: float | None = None
     counts: dict[str, int] = field(default_factory=dict)
     note: str = ""
+    reached_id: str = ""
+    reached_at: float | None = None
 
 
 class Source(Protocol):
@@ -119,7 +122,10 @@ class Source(Protocol):
         """One request, without any retry of its own, on any thread. AwsFailure for every failure."""
 
     def rest(self, unit: Unit, last: Item) -> Unit | None:
-        """What of a unit is left after `last` without its token, `last` itself included; None for the whole unit."""
+        """What of a unit is left after `last` without its token, `last` itself included; None for the whole unit.
+
+        Of `last` only `id` and `at` are set. The key is the same, start and end lie within the unit's.
+        """
 
     def summary(self, progress: Sequence[Progress]) -> Mapping[str, Any]:
         """The source's own part of completeness.json (`{"windows": […]}`, see `_export_report.windows`)."""

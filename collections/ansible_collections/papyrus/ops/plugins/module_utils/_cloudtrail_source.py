@@ -1,0 +1,168 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""CloudTrail's event history as a source of an export: windows of time, fifty events a page, newest first.
+
+https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ._aws import AwsFailure, aws_call
+from ._export import Item, Page, Progress, Unit
+from ._export_report import windows
+from ._trail import DELIVERY, RETENTION
+
+MOST_A_SECOND = 2.0
+"""Look-ups that AWS allows an account in a region, for all who ask together."""
+
+_PAGE = 50
+_HOUR = 3600
+_DEPTH = 200
+"""Brackets within brackets that a record may have: every program that reads JSON can do that."""
+_OPERATION = "cloudtrail:LookupEvents"
+_HINT = "The export needs the right cloudtrail:LookupEvents."
+
+
+class CloudTrailSource:
+    """`client` is boto3's, which must not retry by itself. `attribute` is (key, value) of a lookup attribute, or None.
+
+    `delivery` is how many seconds an event may be late.
+    """
+
+    operation = _OPERATION
+    retention = RETENTION.total_seconds()
+
+    def __init__(
+        self,
+        client: Any,
+        account: str,
+        region: str,
+        *,
+        attribute: tuple[str, str] | None = None,
+        delivery: float = DELIVERY.total_seconds(),
+    ) -> None:
+        self.name = f"CloudTrail's event history of {account} in {region}"
+        self.delivery = delivery
+        self._client = client
+        self._attribute = attribute
+
+    def units(self, start: float, end: float) -> Sequence[Unit]:
+        """Windows between whole hours or days of UTC; what may still get events is a window of its own.
+
+        Neighbours share the second between them: both ends of a window are asked.
+        """
+        begin, finish = math.floor(start), math.ceil(end)
+        long = _HOUR if finish - begin <= 48 * _HOUR else 6 * _HOUR if finish - begin <= 336 * _HOUR else 24 * _HOUR
+        cuts = {begin, finish, *range(begin - begin % long + long, finish, long)}
+        late = math.floor(finish - self.delivery)
+        if begin < late:
+            cuts.add(late)
+        at = sorted(cuts)
+        return [Unit(_stamp(first), first, last) for first, last in zip(at, at[1:], strict=False)]
+
+    def ask(self, unit: Unit, token: str) -> Page:
+        parameters: dict[str, Any] = {"StartTime": _moment(unit.start), "EndTime": _moment(unit.end)}
+        parameters["MaxResults"] = _PAGE
+        if self._attribute is not None:
+            key, value = self._attribute
+            parameters["LookupAttributes"] = [{"AttributeKey": key, "AttributeValue": value}]
+        if token:
+            parameters["NextToken"] = token
+        with aws_call(_OPERATION, self.name, _HINT):
+            answer = self._client.lookup_events(**parameters)
+        events = answer.get("Events")
+        if not isinstance(events, list):
+            # botocore takes what is no JSON for an answer without members.
+            raise AwsFailure(
+                "the answer has no events, not even none",
+                code="BrokenAnswer",
+                operation=_OPERATION,
+                resource=self.name,
+                unanswered=True,
+            )
+        return Page(tuple(items(events, unit)), answer.get("NextToken") or "")
+
+    def rest(self, unit: Unit, last: Item) -> Unit | None:
+        """Newest first: what is older than the last one, and its second."""
+        end = min(max(math.ceil(last.at), unit.start), unit.end)
+        return dataclasses.replace(unit, end=end)
+
+    def summary(self, progress: Sequence[Progress]) -> Mapping[str, Any]:
+        return {"windows": windows(progress, self.delivery)}
+
+
+def items(events: Iterable[Mapping[str, Any]], unit: Unit) -> Iterable[Item]:
+    """Each entry of LookupEvents as CloudTrail's own record; in a wrapper with all that came where that is none."""
+    at = unit.end
+    for event in events:
+        at = _time(event, at)
+        identity = event.get("EventId")
+        line = _record(event.get("CloudTrailEvent"), identity)
+        if line is not None:
+            yield Item(str(identity), at, line)
+            continue
+        wrapped = json.dumps({"malformed": True, "entry": event}, default=str, sort_keys=True).encode()
+        if not isinstance(identity, str) or not identity:
+            identity = f"malformed {hashlib.sha256(wrapped).hexdigest()}"
+        yield Item(identity, at, wrapped, malformed=True)
+
+
+def _record(text: Any, identity: Any) -> bytes | None:
+    """The text, when it is a JSON object with this event id that every reader of JSON takes."""
+    if not isinstance(text, str) or not isinstance(identity, str) or not identity:
+        return None
+    try:
+        line = text.encode()
+        record = json.loads(text, parse_constant=_refused)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or record.get("eventID") != identity or _too_deep(line):
+        return None
+    return line
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _too_deep(line: bytes) -> bool:
+    if line.count(b"{") + line.count(b"[") <= _DEPTH:
+        return False
+    depth = 0
+    inside = escaped = False
+    for byte in line:
+        if inside:
+            inside, escaped = escaped or byte != 0x22, not escaped and byte == 0x5C
+        elif byte == 0x22:
+            inside = True
+        elif byte in b"{[":
+            depth += 1
+            if depth > _DEPTH:
+                return True
+        elif byte in b"}]":
+            depth -= 1
+    return False
+
+
+def _time(event: Mapping[str, Any], before: float) -> float:
+    """Seconds since 1970; of an entry without a time that of its neighbour, as they come in order."""
+    found = event.get("EventTime")
+    return found.timestamp() if isinstance(found, dt.datetime) else before
+
+
+def _moment(at: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(at, dt.UTC)
+
+
+def _stamp(at: float) -> str:
+    return _moment(at).strftime("%Y-%m-%dT%H:%M:%SZ")
