@@ -218,8 +218,8 @@ bundles:
         head: fd61a03af4f77d870fc21e05e7e80678095c92d808cfb3b5c279ee04c74aca13
         attestation: a4e624d686e03ed2767c0abd85c14426b0b1157d2ce81d27bb4fe4f6f01d688a
     addendum:
-      description: Of an addendum, the run that it adds to, the hashes by which it names that run's bundle, whether it was
-        shown, and what was found; none for a bundle that is no addendum.
+      description: Of an addendum, the run that it adds to, the hashes by which it names that run's bundle, whether it
+        was shown, and what was found; none for a bundle that is no addendum.
       type: dict
       sample:
         run_id: 20260131T120000Z-abc234
