@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -49,6 +50,7 @@ _RESERVED = SEALED_FILES | {MANIFEST}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _STAMPED = re.compile(r"\d{8}T\d{6}(?:\d{6})?Z_(.+)", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][\x20-\x7e]{0,99}")
+_GZIP = b"\x1f\x8b\x08"  # RFC 1952, section 2.3.1
 _MAX_META = 16 * 1024
 _MAX_LINE = 64 * 1024
 
@@ -177,7 +179,7 @@ class Bundle:
         if len(canonical(clean_meta)) > _MAX_META:
             raise ValueError(f"meta of {name} is larger than {_MAX_META} bytes; put it into the item itself")
         self._require_manifest()
-        with Staged(self.folder, self._redacted(data)) as staged, self._locked() as fd:
+        with Staged(self.folder, self._redacted(name, data)) as staged, self._locked() as fd:
             tail = self._tail(fd)
             if _is_verdict(tail.previous):
                 raise BundleClosed(f"{self.folder} has its verdict, nothing can be added: {name} was refused")
@@ -344,7 +346,7 @@ class Bundle:
         """The fields of its line. What came here without a writer of ours is redacted where it has to be."""
         file = self.folder / path
         before = hash_of_file(file)
-        with Staged(self.folder, self._redactor.stream(read_plain(file, follow=False))) as staged:
+        with Staged(self.folder, self._redacted(name, file, follow=False)) as staged:
             if name == VERDICT:  # never given, as it has no line, and must not be taken for one
                 name = f"unlisted_{VERDICT}"
                 path = self._publish(name, self._now(), staged)
@@ -375,7 +377,7 @@ class Bundle:
             "adopted": [{key: each[key] for key in ("path", "sha256")} for each in adopted],
             "unlisted": foreign,
         }
-        with Staged(self.folder, self._redacted(content_bytes(content))) as staged:
+        with Staged(self.folder, self._redacted(CONTINUED, content_bytes(content))) as staged:
             moment = self._now()
             fields = {
                 "name": CONTINUED,
@@ -400,8 +402,13 @@ class Bundle:
 
     # Arguments
 
-    def _redacted(self, data: bytes | Path) -> Iterable[bytes]:
-        return self._redactor.stream(read_plain(data)) if isinstance(data, Path) else [self._redactor.redact(data)]
+    def _redacted(self, name: str, data: bytes | Path, *, follow: bool = True) -> Iterable[bytes]:
+        """In pieces. Compressed bytes stay as they are: whoever compressed them has redacted before, and some of them
+        look like a secret by chance."""
+        pieces = read_plain(data, follow=follow) if isinstance(data, Path) else iter([data])
+        first = next(pieces, b"")
+        whole = itertools.chain([first], pieces)
+        return whole if name.endswith(".gz") and first.startswith(_GZIP) else self._redactor.stream(whole)
 
     def _parsed(self, raw: bytes) -> tuple[list[dict[str, Any]], bytes]:
         complete, _newline, torn = raw.rpartition(b"\n")

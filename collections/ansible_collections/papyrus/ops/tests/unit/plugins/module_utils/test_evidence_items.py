@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import os
 import re
@@ -169,3 +170,23 @@ def test_J1_memory_does_not_grow_with_a_file(tmp_path: Path, megabytes: int, how
 )
 def test_J1_errors_say_what_to_do(error: Exception, said: str) -> None:
     assert re.search(said, explained(error)), explained(error)
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_J1_compressed_bytes_stay_as_they_are_whatever_they_look_like(
+    bundle: Bundle, tmp_path: Path, as_file: bool
+) -> None:
+    like_a_secret = gzip.compress(b"{}\n") + gzip.compress(b"password=hunter2-hunter2\n", compresslevel=0)
+    path = tmp_path / "events.jsonl.gz"
+    path.write_bytes(like_a_secret)
+    line = bundle.append("events.jsonl.gz", path if as_file else like_a_secret, status="ok", step="K1")
+    assert (line["media_type"], line["sha256"]) == ("application/gzip", hashlib.sha256(like_a_secret).hexdigest())
+    assert bundle.data(line) == like_a_secret
+
+
+def test_J1_text_that_only_has_the_name_of_something_compressed_is_redacted(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl.gz"
+    path.write_bytes(b"password=hunter2-hunter2\n")
+    assert b"hunter2" not in bundle.data(bundle.append("events.jsonl.gz", path, status="ok", step="K1"))
+    compressed = gzip.compress(b"password=hunter2-hunter2\n", compresslevel=0)
+    assert b"hunter2" not in bundle.data(bundle.append("events.log", compressed, status="ok", step="K1"))
