@@ -1,0 +1,1 @@
+../../../../temporary_alb/files/20-alb/main.tf

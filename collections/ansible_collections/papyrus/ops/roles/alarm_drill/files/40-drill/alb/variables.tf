@@ -1,0 +1,1 @@
+../../../../temporary_alb/files/20-alb/variables.tf
