@@ -69,7 +69,7 @@ def verdict(rule: Rule, datapoints: Sequence[Datapoint]) -> Verdict | None:
         elif rule.missing in ("missing", "ignore") and _premature(rule, datapoints):
             return None if rule.missing == "ignore" else Verdict(ALARM, _reason(rule, used, ALARM), tuple(used))
     state = ALARM if _enough(rule, breaching) else OK
-    return Verdict(state, _reason(rule, used, state), tuple(used))
+    return Verdict(state, _reason(rule, used, state, max(0, missing)), tuple(used))
 
 
 @behaviour("cloudwatch", otherwise=lambda real, periods: list(real))
@@ -121,17 +121,19 @@ def _without_data(rule: Rule) -> Verdict | None:
     return Verdict(state, text)
 
 
-def _reason(rule: Rule, used: Sequence[Datapoint], state: str) -> str:
-    """Why, in the words that AWS uses in StateReason."""
+def _reason(rule: Rule, used: Sequence[Datapoint], state: str, missing: int = 0) -> str:
+    """Why, in the words that AWS uses in StateReason; of data points that are missing for part of the time, in ours."""
     rings = state == ALARM
     agree = [point for point in used if point.value is not None and rule.breaches(point.value) == rings]
     shown = ", ".join(
         f"{point.value} ({datetime.fromtimestamp(point.start, UTC):%d/%m/%y %H:%M:%S})" for point in agree
     )
+    treated = {"breaching": "Breaching", "notBreaching": "NonBreaching"}.get(rule.missing)
+    filled = f"{missing} missing datapoint{'s were' if missing > 1 else ' was'} treated as [{treated}]"
     needed = rule.datapoints_to_alarm if rings else rule.evaluation_periods - rule.datapoints_to_alarm + 1
     return (
         f"Threshold Crossed: {len(agree)} out of the last {rule.evaluation_periods} datapoints [{shown}] "
         f"{'was' if len(agree) == 1 else 'were'} {'' if rings else 'not '}{COMPARISONS[rule.comparison][1]} "
-        f"the threshold ({rule.threshold}) (minimum {needed} datapoint{'' if needed == 1 else 's'} "
+        f"the threshold ({rule.threshold}) {f'and {filled} ' if missing and treated else ''}(minimum {needed} datapoint{'' if needed == 1 else 's'} "
         f"for {OK if rings else ALARM} -> {state} transition)."
     )

@@ -105,6 +105,12 @@ def test_the_reason_is_in_awss_words() -> None:
         "Threshold Crossed: 2 out of the last 3 datapoints [9.0 (01/01/70 00:02:00), 7.5 (01/01/70 00:00:00)] were "
         "greater than the threshold (5.0) (minimum 2 datapoints for OK -> ALARM transition)."
     )
+    few = verdict(rule(2, 3, "breaching"), [Datapoint(120.0, UNDER), Datapoint(60.0, None), Datapoint(0.0, None)])
+    assert few is not None
+    assert few.reason == (
+        "Threshold Crossed: 0 out of the last 3 datapoints [] were greater than the threshold (5.0) and 2 missing "
+        "datapoints were treated as [Breaching] (minimum 2 datapoints for OK -> ALARM transition)."
+    )
     none = verdict(rule(1, 1, "notBreaching"), [Datapoint(0.0, None)])
     assert none is not None
     assert none.reason == (
