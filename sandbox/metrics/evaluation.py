@@ -129,11 +129,13 @@ def _reason(rule: Rule, used: Sequence[Datapoint], state: str, missing: int = 0)
         f"{point.value} ({datetime.fromtimestamp(point.start, UTC):%d/%m/%y %H:%M:%S})" for point in agree
     )
     treated = {"breaching": "Breaching", "notBreaching": "NonBreaching"}.get(rule.missing)
-    filled = f"{missing} missing datapoint{'s were' if missing > 1 else ' was'} treated as [{treated}]"
+    filled = ""
+    if missing and treated:
+        filled = f" and {missing} missing datapoint{'s were' if missing > 1 else ' was'} treated as [{treated}]"
     needed = rule.datapoints_to_alarm if rings else rule.evaluation_periods - rule.datapoints_to_alarm + 1
     return (
         f"Threshold Crossed: {len(agree)} out of the last {rule.evaluation_periods} datapoints [{shown}] "
         f"{'was' if len(agree) == 1 else 'were'} {'' if rings else 'not '}{COMPARISONS[rule.comparison][1]} "
-        f"the threshold ({rule.threshold}) {f'and {filled} ' if missing and treated else ''}(minimum {needed} datapoint{'' if needed == 1 else 's'} "
+        f"the threshold ({rule.threshold}){filled} (minimum {needed} datapoint{'' if needed == 1 else 's'} "
         f"for {OK if rings else ALARM} -> {state} transition)."
     )
