@@ -18,12 +18,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ._aws import AwsFailure, aws_call
-from ._export import Item, Page, Progress, Unit
+from ._export import ExportRefused, Item, Page, Progress, Unit
+from ._export_filter import Filter, containing, named, services
 from ._export_report import windows
 from ._trail import DELIVERY, RETENTION
 
 MOST_A_SECOND = 2.0
 """Look-ups that AWS allows an account in a region, for all who ask together."""
+
+ATTRIBUTES = (
+    "AccessKeyId",
+    "EventId",
+    "EventName",
+    "EventSource",
+    "ReadOnly",
+    "ResourceName",
+    "ResourceType",
+    "Username",
+)
 
 _PAGE = 50
 _HOUR = 3600
@@ -34,7 +46,7 @@ _HINT = "The export needs the right cloudtrail:LookupEvents."
 
 
 class CloudTrailSource:
-    """`client` is boto3's, which must not retry by itself. `attribute` is (key, value) of a lookup attribute, or None.
+    """`client` is boto3's, which must not retry by itself. `attribute` has `key` and `value` of a lookup attribute.
 
     `delivery` is how many seconds an event may be late.
     """
@@ -48,7 +60,7 @@ class CloudTrailSource:
         account: str,
         region: str,
         *,
-        attribute: tuple[str, str] | None = None,
+        attribute: Mapping[str, str] | None = None,
         delivery: float = DELIVERY.total_seconds(),
     ) -> None:
         self.name = f"CloudTrail's event history of {account} in {region}"
@@ -74,7 +86,7 @@ class CloudTrailSource:
         parameters: dict[str, Any] = {"StartTime": _moment(unit.start), "EndTime": _moment(unit.end)}
         parameters["MaxResults"] = _PAGE
         if self._attribute is not None:
-            key, value = self._attribute
+            key, value = self._attribute["key"], self._attribute["value"]
             parameters["LookupAttributes"] = [{"AttributeKey": key, "AttributeValue": value}]
         if token:
             parameters["NextToken"] = token
@@ -166,3 +178,32 @@ def _moment(at: float) -> dt.datetime:
 
 def _stamp(at: float) -> str:
     return _moment(at).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def cloudtrail_filter(
+    name: str,
+    *,
+    resource_names: Sequence[str] = (),
+    users: Sequence[str] = (),
+    sources: Sequence[str] = (),
+    text: Sequence[str] = (),
+) -> Filter:
+    """Of CloudTrail's records; of one that is none, by what LookupEvents says of it. ExportRefused without any value.
+
+    Resources are looked for in what was asked, answered and listed (`requestParameters`, `responseElements`,
+    `resources`), users in `userIdentity`, sources in `eventSource`, text everywhere.
+    """
+    values = [*resource_names, *users, *sources, *text]
+    if not values or "" in values:
+        raise ExportRefused("a filter needs a value, and no empty one, or it would select everything")
+    rules = []
+    if sources:
+        rules.append(services(("eventSource", "entry.EventSource"), sources))
+    if users:
+        rules.append(named(("userIdentity", "entry.Username"), users))
+    if resource_names:
+        paths = ("requestParameters", "responseElements", "resources", "entry.Resources")
+        rules.append(named(paths, resource_names))
+    if text:
+        rules.append(containing(text))
+    return Filter(name, rules)

@@ -40,8 +40,6 @@ class Filter:
     """A line is in when all rules match; each rule matches when one of its values does (as EC2's filters)."""
 
     def __init__(self, name: str, rules: Sequence[Rule]) -> None:
-        if not rules:
-            raise ValueError("a filter without any value would select everything")
         self.name = name
         self.jq = _PARTS + " select(" + " and ".join(rule.jq for rule in rules) + ")"
         self._rules = tuple(rules)
@@ -121,29 +119,3 @@ def _at(record: Record, path: str) -> Any:
 
 def _paths(paths: Sequence[str]) -> str:
     return ", ".join("." + "?.".join(path.split(".")) + "?" for path in paths)
-
-
-def cloudtrail_filter(
-    name: str,
-    *,
-    resource_names: Sequence[str] = (),
-    users: Sequence[str] = (),
-    sources: Sequence[str] = (),
-    text: Sequence[str] = (),
-) -> Filter:
-    """Of CloudTrail's records; of one that is none, by what LookupEvents says about it. ValueError without any value.
-
-    Resources are looked for in what was asked, answered and listed (`requestParameters`, `responseElements`,
-    `resources`), users in `userIdentity`, sources in `eventSource`, text everywhere.
-    """
-    rules = []
-    if sources:
-        rules.append(services(("eventSource", "entry.EventSource"), sources))
-    if users:
-        rules.append(named(("userIdentity", "entry.Username"), users))
-    if resource_names:
-        paths = ("requestParameters", "responseElements", "resources", "entry.Resources")
-        rules.append(named(paths, resource_names))
-    if text:
-        rules.append(containing(text))
-    return Filter(name, rules)

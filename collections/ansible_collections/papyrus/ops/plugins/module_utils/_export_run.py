@@ -41,6 +41,7 @@ from ._redaction import Redactor
 
 LONG = 200
 """Pages after which a unit is cut at the moment reached, so that the ids in memory stay few."""
+MOST_LANES = 8
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _FORMAT = 1
@@ -125,8 +126,8 @@ def check(request: Request, *, lanes: int = 1, criterion: Criterion | None = Non
     """ExportRefused for what makes no sense."""
     if not request.start < request.end:
         raise ExportRefused("the end of what is exported must be after its start")
-    if lanes < 1:
-        raise ExportRefused(f"an export has one request in flight or more, not {lanes}")
+    if not 1 <= lanes <= MOST_LANES:
+        raise ExportRefused(f"lanes must be 1 to {MOST_LANES}, not {lanes}")
     if criterion is not None and not _NAME.fullmatch(criterion.name):
         raise ExportRefused(
             f"the filter's name {criterion.name!r} must be 1 to 32 lower-case letters, digits, '-' or '_': it becomes "

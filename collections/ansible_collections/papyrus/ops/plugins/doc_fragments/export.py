@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the modules that export an audit trail have in common."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """`papyrus.ops.export`: options and attributes."""
+
+    DOCUMENTATION = r"""
+options:
+  path:
+    description:
+      - Folder below which each export has one of its own, named after the time at which it began.
+      - With O(regions) each of them has a folder of its name between.
+    type: path
+    required: true
+  start:
+    description: Begin of the time to export (RFC 3339).
+    type: str
+  end:
+    description: End of the time to export (RFC 3339). Now when left out.
+    type: str
+  hours:
+    description: The last hours, instead of O(start).
+    type: int
+  days:
+    description: The last days, instead of O(start).
+    type: int
+  regions:
+    description:
+      - Regions to export side by side, each at the set rate, as limits are those of a region.
+      - The module's own region when empty.
+    type: list
+    elements: str
+    default: []
+  rate:
+    description:
+      - Requests a second for each account and region. No second has more.
+      - V(0) for as fast as it goes, and more than AWS allows, are refused unless the endpoint is on this machine.
+    type: float
+    default: 1.0
+  lanes:
+    description: Requests under way at once, so that slow answers do not cost rate. 1 to 8.
+    type: int
+    default: 2
+  settle:
+    description:
+      - Whether to wait with the newest part until everything that belongs to it must have arrived.
+      - Else it is read at once, and the result says that it is not settled.
+    type: bool
+    default: false
+  resume:
+    description:
+      - Whether to go on with the newest export below O(path) that was asked for by the same arguments and did not come
+        to its end. It keeps the start and the end that it had.
+    type: bool
+    default: true
+  private:
+    description: Run-private folder. Secrets that the run has read are taken out of what is written.
+    type: path
+  progress:
+    description: File to which each line of progress is appended. The action plugin sets it.
+    type: path
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Checks what would be refused and says which export would be gone on with. Reads nothing of the trail, writes
+        nothing.
+  diff_mode:
+    support: N/A
+    details:
+      - Changes nothing in AWS.
+  idempotent:
+    support: none
+    details:
+      - Each call that comes to its end makes one more export. One that was interrupted is finished by the next call.
+notes:
+  - The export is written while it arrives, as gzip with one JSON object on a line. Killed at any moment, the same call
+    goes on without asking again for what is on disk.
+  - It is finished when C(completeness.json) is there, which says what is in it and what is not.
+  - Each request is paced and counted. The SDK's own retries are off. Throttling, failures of the server and lost
+    connections are tried again, a bounded number of times.
+"""

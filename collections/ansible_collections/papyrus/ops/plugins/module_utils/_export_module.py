@@ -1,0 +1,198 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the modules that export have in common: their options, several regions side by side, what they return."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ._export import ExportRefused, Request
+from ._export_filter import Criterion
+from ._export_report import moment
+from ._export_run import Outcome, identity
+from ._export_store import REPORT, unfinished
+from ._names import parse_rfc3339
+from ._results import run_redactor
+from ._rollout_journal import Journal
+
+ARGUMENTS: dict[str, Any] = {
+    "path": {"type": "path", "required": True},
+    "start": {"type": "str"},
+    "end": {"type": "str"},
+    "hours": {"type": "int"},
+    "days": {"type": "int"},
+    "regions": {"type": "list", "elements": "str", "default": []},
+    "rate": {"type": "float", "default": 1.0},
+    "lanes": {"type": "int", "default": 2},
+    "settle": {"type": "bool", "default": False},
+    "resume": {"type": "bool", "default": True},
+    "private": {"type": "path"},
+    "progress": {"type": "path"},
+}
+"""See doc_fragments/export.py."""
+EXCLUSIVE = [("start", "hours", "days"), ("end", "hours", "days")]
+ONE_OF = [("start", "hours", "days")]
+
+_SKEW = 300.0
+"""Seconds that the clock here may be wrong."""
+
+
+def span(asked: Mapping[str, Any], now: float, retention: float = 0.0) -> tuple[float, float, dict[str, Any]]:
+    """Start and end in whole seconds since 1970, and what was asked for as it was given. ExportRefused for nonsense."""
+    for name, length in (("hours", 3600), ("days", 86400)):
+        if asked[name] is not None:
+            if asked[name] < 1:
+                raise ExportRefused(f"{name} must be 1 or more, not {asked[name]}")
+            start, end, given = math.floor(now) - asked[name] * length, math.floor(now), {name: asked[name]}
+            break
+    else:
+        given = {name: asked[name] for name in ("start", "end") if asked[name] is not None}
+        start = math.floor(_time("start", asked["start"]))
+        end = math.floor(now) if asked["end"] is None else math.ceil(_time("end", asked["end"]))
+    if end > now + _SKEW:
+        raise ExportRefused(f"the end {asked['end']} is not yet over; it is {moment(now)}")
+    if not start < end:
+        raise ExportRefused(f"the start {moment(start)} must be before the end {moment(end)}")
+    if retention and start < now - retention - _SKEW:
+        raise ExportRefused(
+            f"the start {moment(start)} is more than {retention / 86400:g} days ago, and nothing older is kept there"
+        )
+    return float(start), float(end), given
+
+
+def check_rate(rate: float, most: float, endpoint: str) -> None:
+    """ExportRefused for more than AWS takes from all who ask together, and for no rate at all.
+
+    An AWS whose endpoint is on this machine has nobody else who asks: there every rate is allowed.
+    """
+    if not math.isfinite(rate) or rate < 0:
+        raise ExportRefused(f"rate must be more than 0 and at most {most:g} requests a second, not {rate:g}")
+    if (rate == 0 or rate > most) and not _is_here(endpoint):
+        raise ExportRefused(
+            f"rate must be more than 0 and at most {most:g} requests a second, not {rate:g}: AWS takes no more from "
+            f"all who ask together"
+        )
+
+
+def roots(path: str, regions: Sequence[str], own: str) -> dict[str, Path]:
+    """The folder for each region's exports: `path` itself without a list of regions, else one below for each."""
+    if not regions:
+        return {own: Path(path)}
+    if len(set(regions)) < len(regions):
+        raise ExportRefused("a region is listed twice")
+    return {region: Path(path) / region for region in regions}
+
+
+def planned(
+    requests: Mapping[str, Request], folders: Mapping[str, Path], criterion: Criterion | None, asked: Mapping[str, Any]
+) -> dict[str, str]:
+    """For check mode: by region the folder of the export that would be gone on with, "" for a new one."""
+    found = {}
+    for region, request in requests.items():
+        wanted = identity(request, criterion, asked["settle"])
+        found[region] = str(unfinished(folders[region], wanted) or "") if asked["resume"] else ""
+    return found
+
+
+def speaker(asked: Mapping[str, Any], prefix: str) -> Callable[[str], None]:
+    """Lines of progress for the file of that option, beginning with `prefix` where there is one."""
+    journal = Journal(asked["progress"] or "", clean=run_redactor(asked).redact_text)
+    return lambda text: journal.say(f"{prefix}: {text}" if prefix else text)
+
+
+def side_by_side(regions: Sequence[str], work: Callable[[str], Outcome]) -> dict[str, Outcome | Exception]:
+    """`work` for each region, each on a thread; in the order given. Exceptions are results."""
+    found: dict[str, Outcome | Exception] = {}
+
+    def run(region: str) -> None:
+        try:
+            found[region] = work(region)
+        except Exception as exc:
+            found[region] = exc
+
+    threads = [threading.Thread(target=run, args=[region], name=region, daemon=True) for region in regions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {region: found[region] for region in regions}
+
+
+def told(found: Mapping[str, Outcome | Exception]) -> dict[str, Any]:
+    """The result of a module."""
+    exports = [_told(region, outcome) for region, outcome in found.items()]
+    return {
+        "exports": exports,
+        "complete": all(one["complete"] for one in exports),
+        "settled": all(one["settled"] for one in exports),
+        "items": sum(one["items"] for one in exports),
+        "requests": sum(one["requests"] for one in exports),
+    }
+
+
+def why_not(found: Mapping[str, Outcome | Exception]) -> str:
+    """What went wrong, for a message; "" when every export is complete."""
+    reasons = []
+    for region, outcome in found.items():
+        if isinstance(outcome, Exception):
+            reasons.append(f"{region}: {outcome}")
+        elif outcome.reason:
+            reasons.append(
+                f"{region}: stopped: {outcome.reason} Everything up to there is kept in {outcome.folder}; the same "
+                f"call goes on from there."
+            )
+        elif not outcome.complete:
+            gaps = "; ".join(f"{gap['start']} to {gap['end']}: {gap['reason']}" for gap in outcome.report["gaps"])
+            reasons.append(f"{region}: not complete: {gaps}")
+    return " ".join(reasons)
+
+
+def _told(region: str, outcome: Outcome | Exception) -> dict[str, Any]:
+    if isinstance(outcome, Exception):
+        return {
+            "region": region,
+            "reason": str(outcome),
+            **dict.fromkeys(("folder", "completeness", "filter_jq"), ""),
+            **dict.fromkeys(("complete", "settled", "resumed"), False),
+            **dict.fromkeys(("items", "requests"), 0),
+            "files": [],
+            "report": {},
+        }
+    finished = not outcome.reason
+    return {
+        "region": region,
+        "folder": str(outcome.folder),
+        "filter_jq": (outcome.report["filter"] or {}).get("jq", ""),
+        "complete": outcome.complete,
+        "settled": outcome.settled,
+        "resumed": outcome.resumed,
+        "reason": outcome.reason,
+        "items": outcome.report["counts"]["items"],
+        "requests": outcome.report["requests"],
+        "files": [{**file, "path": str(outcome.folder / file["name"])} for file in outcome.files],
+        "completeness": str(outcome.folder / REPORT) if finished else "",
+        "report": dict(outcome.report),
+    }
+
+
+def _is_here(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _time(name: str, text: str) -> float:
+    try:
+        return parse_rfc3339(text).timestamp()
+    except ValueError as exc:
+        raise ExportRefused(f"{name}: {exc}") from exc
