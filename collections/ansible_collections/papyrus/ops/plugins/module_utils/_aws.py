@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -105,6 +106,32 @@ def retry_config(**overrides: Any) -> Any:
     return Config(**settings)
 
 
+def only_whole_answers(client: Any) -> Any:
+    """The client, which from now on takes no answer whose body is shorter than it says: ConnectionClosedError.
+
+    botocore reads the body without comparing it with its Content-Length (`enforce_content_length=False`), and takes
+    JSON that was cut off for an answer without any member: nothing found, no next page. As other lost connections it
+    is tried again, as often as the client's settings say.
+    """
+    most = int((client.meta.config.retries or {}).get("total_max_attempts", 1))
+
+    def look(response: Any, operation: Any, attempts: int, request_dict: Mapping[str, Any], **more: Any) -> Any:
+        if response is None or operation.has_streaming_output or operation.http.get("method") == "HEAD":
+            return None
+        http = response[0]
+        told, came = http.headers.get("content-length", ""), len(http.content)
+        if not told.isdigit() or came >= int(told):
+            return None
+        if attempts < most:
+            return min(2.0 ** (attempts - 1), 20.0) * random.random()
+        from botocore.exceptions import ConnectionClosedError
+
+        raise ConnectionClosedError(endpoint_url=request_dict["url"])
+
+    client.meta.events.register("needs-retry", look)
+    return client
+
+
 def client_factory(session_kwargs: Mapping[str, Any] | None = None, **config: Any) -> Clients:
     """Clients from a boto3 session of its own, made once per service; safe to call from threads.
 
@@ -123,7 +150,7 @@ def client_factory(session_kwargs: Mapping[str, Any] | None = None, **config: An
         with lock:  # making clients from one session is not thread-safe, using them is
             if service not in clients:
                 settings = retry_config(**{**(_FIRST_QUESTION if service == "sts" else {}), **config})
-                clients[service] = session.client(service, config=settings)
+                clients[service] = only_whole_answers(session.client(service, config=settings))
             return clients[service]
 
     return client
@@ -138,7 +165,7 @@ def module_clients(module: _ClientModule) -> Clients:
         with lock:
             if service not in clients:
                 settings = retry_config(**(_FIRST_QUESTION if service == "sts" else {}))
-                clients[service] = module.client(service, config=settings)
+                clients[service] = only_whole_answers(module.client(service, config=settings))
             return clients[service]
 
     return client

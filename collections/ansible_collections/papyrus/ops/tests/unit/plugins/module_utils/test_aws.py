@@ -6,8 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws
 from aws_fake import FakeAws, Refusal
@@ -89,10 +94,58 @@ def test_module_clients_pass_the_retries_on() -> None:
     asked: list[tuple[str, Any]] = []
 
     class Module:
-        def client(self, service: str, **kwargs: Any) -> object:
+        def client(self, service: str, **kwargs: Any) -> Any:
             asked.append((service, kwargs["config"].retries))
-            return object()
+            return boto3.client(service, region_name="us-west-2", **kwargs)
 
     clients = _aws.module_clients(Module())
     assert clients("ecs") is clients("ecs")
-    assert asked == [("ecs", {"mode": "standard", "max_attempts": 8})]
+    # botocore counts the first attempt in when it makes the client.
+    assert asked == [("ecs", {"mode": "standard", "total_max_attempts": 9})]
+
+
+ANSWER = b'{"clusterArns": ["arn:aws:ecs:us-west-2:123456789012:cluster/one"]}'
+
+
+@contextlib.contextmanager
+def cutting(bodies: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:
+    """(URL, requests that came) of an endpoint that promises ANSWER's length and sends one of `bodies` each time."""
+    came: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for body in bodies:
+                connection, _peer = listener.accept()
+                with connection:
+                    came.append(connection.recv(65536))
+                    head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(ANSWER)}\r\nconnection: close\r\n\r\n"
+                    connection.sendall(head.encode() + body)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", came
+        thread.join(10)
+
+
+def ecs_at(url: str, monkeypatch: pytest.MonkeyPatch, **config: Any) -> Any:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    monkeypatch.setattr(_aws.random, "random", float)
+    anybody = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-west-2"}
+    return _aws.client_factory(anybody, **config)("ecs")
+
+
+@pytest.mark.parametrize("cut", [0, 20, len(ANSWER) - 1])
+def test_an_answer_cut_off_is_asked_for_again_and_never_taken_for_an_empty_one(
+    cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cutting([ANSWER[:cut], ANSWER[:cut], ANSWER]) as (url, came):
+        assert len(ecs_at(url, monkeypatch).list_clusters()["clusterArns"]) == 1
+    assert len(came) == 3
+
+
+def test_an_answer_cut_off_is_no_answer_when_there_are_no_more_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    with cutting([ANSWER[:20], ANSWER[:20]]) as (url, came):
+        ecs = ecs_at(url, monkeypatch, retries={"total_max_attempts": 2})
+        with pytest.raises(_aws.AwsFailure, match="closed before we") as failed, _aws.aws_call("ListClusters"):
+            ecs.list_clusters()
+    assert (failed.value.code, failed.value.unanswered, len(came)) == ("ConnectionClosedError", True, 2)
