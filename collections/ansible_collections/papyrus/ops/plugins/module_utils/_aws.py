@@ -156,16 +156,20 @@ def client_factory(session_kwargs: Mapping[str, Any] | None = None, **config: An
     return client
 
 
-def module_clients(module: _ClientModule) -> Clients:
-    """Clients through an AnsibleAWSModule (its region, profile and endpoint options), made once per service."""
+def module_clients(module: _ClientModule, *, region: str | None = None, **config: Any) -> Clients:
+    """Clients through an AnsibleAWSModule (its region, profile and endpoint options), made once per service.
+
+    `region` instead of the module's own; `config` as for `retry_config`.
+    """
     lock = threading.Lock()
     clients: dict[str, Any] = {}
+    elsewhere = {} if region is None else {"region": region}
 
     def client(service: str) -> Any:
         with lock:
             if service not in clients:
-                settings = retry_config(**(_FIRST_QUESTION if service == "sts" else {}))
-                clients[service] = only_whole_answers(module.client(service, config=settings))
+                settings = retry_config(**{**(_FIRST_QUESTION if service == "sts" else {}), **config})
+                clients[service] = only_whole_answers(module.client(service, config=settings, **elsewhere))
             return clients[service]
 
     return client
