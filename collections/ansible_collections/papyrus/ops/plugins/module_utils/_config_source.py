@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ._aws import AwsFailure, aws_call
-from ._export import Item, Page, Progress, Unit
+from ._export import Item, Page, Progress, Unit, listed
 from ._export_pace import Patient
 from ._names import parse_rfc3339
 
@@ -63,8 +63,9 @@ class _Next:
     """What the next request of a unit is: a page of resources (`id` is ""), or a page of one resource's items.
 
     `page` is the token of the page of resources, `at` its number; `after` the resource after which that page, listed
-    once more, goes on; `history` the token of the page of items; `found` whether the resource had any before, `lost`
-    whether such a token was lost. Pages before the number `again` are read once more, as their token was lost.
+    once more, goes on; `history` the token of the page of items, which begin at `since`; `found` whether the resource
+    had any before, the last of them at `last`. Pages before the number `again` are read once more, as the token of that
+    one was lost.
     """
 
     page: str = ""
@@ -72,8 +73,9 @@ class _Next:
     after: str = ""
     id: str = ""
     history: str = ""
+    since: float = 0.0
     found: bool = False
-    lost: bool = False
+    last: float = 0.0
     again: int = 0
 
     @classmethod
@@ -159,14 +161,14 @@ class ConfigSource:
             asked["nextToken"] = step.page
         with aws_call("config:ListDiscoveredResources", f"resource type {unit.key}", _HINT if not step.page else ""):
             answer = self._client.list_discovered_resources(**asked)
-        listed = answer.get("resourceIdentifiers") or []
-        gone = [one for one in listed if one.get("resourceDeletionTime")]
+            found = listed(answer, "resourceIdentifiers", "config:ListDiscoveredResources", unit.key)
+        gone = [one for one in found if one.get("resourceDeletionTime")]
         skipped = {one["resourceId"] for one in gone if self._long_gone(one["resourceDeletionTime"], unit.start)}
-        ids = [str(one["resourceId"]) for one in listed if one["resourceId"] not in skipped]
+        ids = [str(one["resourceId"]) for one in found if one["resourceId"] not in skipped]
         self._listed[unit.key] = _Listed(step.page, tuple(ids), str(answer.get("nextToken") or ""))
         if step.after:
             return self._after(unit, replace(step, id=step.after, after=""))
-        counts = {"resources": len(listed), "deleted": len(gone), "deleted_long_before": len(skipped)}
+        counts = {"resources": len(found), "deleted": len(gone), "deleted_long_before": len(skipped)}
         return self._after(unit, step, counts=dict.fromkeys(COUNTED, 0) | counts)
 
     def _long_gone(self, deleted: Any, start: float) -> bool:
@@ -177,7 +179,7 @@ class ConfigSource:
         asked: dict[str, Any] = {
             "resourceType": unit.key,
             "resourceId": step.id,
-            "earlierTime": moment(unit.start - PAD),
+            "earlierTime": moment(max(unit.start, step.since) - PAD),
             "laterTime": moment(unit.end + PAD),
             "chronologicalOrder": "Forward",
             "limit": PAGE,
@@ -186,12 +188,14 @@ class ConfigSource:
             asked["nextToken"] = step.history
         with aws_call(self.operation, f"{unit.key} {step.id}"):
             answer = self._client.get_resource_config_history(**asked)
-        items = [item_of(entry, unit, step.id) for entry in entries(answer)]
+            found = listed(answer, "configurationItems", self.operation, f"{unit.key} {step.id}")
+        items = [item_of(entry, unit, step.id) for entry in raw_items(answer) or found]
         inside = tuple(item for item in items if item.malformed or unit.start <= item.at <= unit.end)
-        found = step.found or bool(inside)
+        any_found = step.found or bool(inside)
         if answer.get("nextToken"):
-            return Page(inside, replace(step, history=str(answer["nextToken"]), found=found).text())
-        return self._after(unit, step, inside, counts={} if found else {"without_items": 1})
+            last = max((item.at for item in inside), default=step.last)
+            return Page(inside, replace(step, history=str(answer["nextToken"]), found=any_found, last=last).text())
+        return self._after(unit, step, inside, counts={} if any_found else {"without_items": 1})
 
     def _refused(self, unit: Unit, step: _Next, failure: AwsFailure) -> Page:
         if not step.id:
@@ -206,26 +210,27 @@ class ConfigSource:
         """The page, with the token of what comes after the resource of `step`, or after a page was listed."""
         counts = (counts if step.at >= step.again else None) or {}
         here = _Next(page=step.page, at=step.at, again=step.again)
-        listed = self._listed.get(unit.key)
-        if listed is None or listed.page != step.page:
+        known = self._listed.get(unit.key)
+        if known is None or known.page != step.page:
             # Of an earlier start: the page has to be listed once more to know what comes next.
             return Page(items, replace(here, after=step.id).text(), counts, note)
-        left = listed.ids[listed.ids.index(step.id) + 1 :] if step.id in listed.ids else listed.ids
+        left = known.ids[known.ids.index(step.id) + 1 :] if step.id in known.ids else known.ids
         if left:
             return Page(items, replace(here, id=left[0]).text(), counts, note)
-        token = replace(here, page=listed.next_page, at=step.at + 1).text() if listed.next_page else ""
+        token = replace(here, page=known.next_page, at=step.at + 1).text() if known.next_page else ""
         if not token:
             self._listed.pop(unit.key, None)
         return Page(items, token, counts, note)
 
 
 def _without_token(step: _Next) -> _Next | None:
-    """How to go on without the token that AWS does not know any more; None the second time, or when none was sent.
+    """How to go on without the token that AWS does not know any more; None when that came to nothing before.
 
-    The resource, or the listing, from its start: what came already is known by its id, and is not counted again.
+    The items of a resource from the last one on, as the oldest come first. The listing of a type from its start: what
+    came already is known by its id, and is not counted again.
     """
     if step.id:
-        return replace(step, history="", lost=True) if step.history and not step.lost else None
+        return replace(step, history="", since=step.last) if step.history and step.last > step.since else None
     return _Next(again=step.at) if step.page and step.at > step.again else None
 
 
@@ -291,17 +296,13 @@ def keep_raw_bodies(client: Any) -> None:
     client.meta.events.register(f"before-parse.{name}.GetResourceConfigHistory", keep, unique_id="papyrus-raw-body")
 
 
-def entries(answer: Mapping[str, Any]) -> list[Any]:
-    """The items of an answer with all their fields, those included that this botocore does not know."""
-    body = answer.get(RAW)
-    if body:
-        try:
-            found = json.loads(body)["configurationItems"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            found = None
-        if isinstance(found, list):
-            return found
-    return list(answer.get("configurationItems") or [])
+def raw_items(answer: Mapping[str, Any]) -> list[Any]:
+    """The items of an answer with all their fields, those included that this botocore does not know; [] without body."""
+    try:
+        found = json.loads(answer[RAW])["configurationItems"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return found if isinstance(found, list) else []
 
 
 def item_of(entry: Any, unit: Unit, resource: str) -> Item:

@@ -10,6 +10,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ._aws import AwsFailure
+
+
+def listed(answer: Mapping[str, Any], member: str, operation: str, resource: str) -> list[Any]:
+    """What an answer lists, perhaps nothing. AwsFailure for one that does not even say so.
+
+    botocore takes what is no JSON, or a part of it, for an answer without any member: nothing found, no next page.
+    """
+    found = answer.get(member)
+    if isinstance(found, list):
+        return found
+    raise AwsFailure(
+        f"the answer has no {member}, not even none",
+        code="BrokenAnswer",
+        operation=operation,
+        resource=resource,
+        unanswered=True,
+    )
+
 
 class ExportRefused(Exception):
     """What was asked makes no sense, or somebody else writes there; nothing was asked of AWS, nothing written."""

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from ._aws import AwsFailure, aws_call
-from ._export import Item, Page, Progress, Unit
+from ._export import Item, Page, Progress, Unit, listed
 from ._export_pace import Patient
 from ._export_report import windows
 from ._names import rfc3339
@@ -83,8 +83,8 @@ class LogsSource:
             asked["nextToken"] = token
         with aws_call(self.operation, self.name, _HINT):
             answer = self._client.filter_log_events(**asked)
-        items = tuple(item_of(event) for event in answer.get("events") or [])
-        return Page(items, str(answer.get("nextToken") or ""))
+            events = listed(answer, "events", self.operation, self.name)
+        return Page(tuple(item_of(event) for event in events), str(answer.get("nextToken") or ""))
 
     def rest(self, unit: Unit, last: Item) -> Unit | None:
         """From the time of the last event on, as events come oldest first."""

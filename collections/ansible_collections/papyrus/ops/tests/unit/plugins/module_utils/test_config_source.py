@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -253,13 +254,26 @@ def test_K2_what_is_not_about_the_type_or_resource_stays_a_failure(code: str) ->
         assert caught.value.code == code
 
 
-def test_K2_a_lost_token_of_a_history_costs_that_resource_once() -> None:
-    items = {name: [entry(name, START + n, str(n)) for n in range(5)] for name in ("a", "b")}
-    config = Config({VPC: items}, page=2, refusals={"b-2": Refused("InvalidNextTokenException")})
-    source, wire = source_of(config)
+@pytest.mark.parametrize("worn", [1, 2, 3])
+def test_K2_without_its_token_a_history_goes_on_from_the_last_item_on(worn: int) -> None:
+    """Tokens that are good for some pages only cost a page each time, and neither an item nor a count."""
+    items = {"a": [entry("a", START + n, str(n)) for n in range(50)], "b": []}
+
+    class Worn(Config):
+        def __call__(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+            if int(asked.get("nextToken", "-0").rpartition("-")[2]) > worn * self.page:
+                raise Refused("InvalidNextTokenException")
+            return super().__call__(operation, asked)
+
+    source, wire = source_of(Worn({VPC: items}, page=4))
     done = read(source)
-    assert {item.id for item in done.items} == {item.id for item in read(source_of(Config({VPC: items}))[0]).items}
-    assert [one["resourceId"] for one in wire.asked("GetResourceConfigHistory")] == ["a"] * 3 + ["b"] * 5
+    assert {item.id for item in done.items} == {f"{VPC}/a/{at(START + n)}/{n}" for n in range(50)}
+    assert done.counted == {"resources": 2, "without_items": 1}
+    assert len(wire.sent) < 50
+
+
+def at(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def test_K2_a_lost_token_of_a_listing_costs_what_was_listed_and_counts_nothing_twice() -> None:
@@ -360,3 +374,16 @@ def test_K2_the_summary_has_every_type_with_what_was_counted_of_it_and_the_recor
     }
     assert told["types"][1]["first"] is None and told["types"][1]["note"] == "AWS refuses"
     json.dumps(told)
+
+
+@pytest.mark.parametrize("operation", ["ListDiscoveredResources", "GetResourceConfigHistory"])
+def test_K2_an_answer_without_its_list_is_no_empty_page(operation: str) -> None:
+    """What botocore makes of JSON that was cut off."""
+
+    class Cut(Config):
+        def __call__(self, asked: str, parameters: dict[str, Any]) -> dict[str, Any]:
+            return {} if asked == operation else super().__call__(asked, parameters)
+
+    with pytest.raises(AwsFailure, match="not even none") as caught:
+        read(source_of(Cut({VPC: {"a": []}}))[0])
+    assert caught.value.unanswered

@@ -254,3 +254,13 @@ def test_K3_ids_are_found_in_lines_and_looking_ends_with_the_last() -> None:
 
     assert found_in(lines(), ["three", "one"]) == {"one", "three"}
     assert found_in([b"on e", b""], ["one"]) == set()
+
+
+def test_K3_an_answer_without_its_list_is_no_empty_page() -> None:
+    source, _wire = source_of(Logs())
+    (unit,) = source.units(START, START + 1)
+    wire = Wire("logs", lambda operation, asked: {})
+    other = LogsSource(wire.client, "here", Patient(Pacer(0)), GROUP)
+    with pytest.raises(AwsFailure, match="no events, not even none") as caught:
+        other.ask(unit, "")
+    assert caught.value.unanswered
