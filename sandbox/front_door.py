@@ -126,10 +126,13 @@ class FrontDoor:
         if request is None:
             await self._emulator(scope, http.replay(body, receive), Answer(send))
             return
-        answer = ApiAnswer(send, request, functools.partial(self._record, request, scope, headers))
         fault = self._runtime.faults.take(request.service, request.operation, request.parameters)
+        cut_after = fault.cut_after if fault is not None else None
+        done = functools.partial(self._record, request, scope, headers, cut_after is not None)
+        answer = ApiAnswer(send if cut_after is None else http.Cut(send, cut_after), request, done)
         if fault is not None:
-            log.info("%s %s: %s", request.service, request.operation, fault.code or f"{fault.delay_seconds} s late")
+            what = fault.code or ("cut" if cut_after is not None else f"{fault.delay_seconds} s late")
+            log.info("%s %s: %s", request.service, request.operation, what)
             await asyncio.sleep(fault.delay_seconds)
         if fault is not None and fault.code is not None:
             await _send(answer, _refused(request, fault.status, fault.code, fault.message))
@@ -151,7 +154,7 @@ class FrontDoor:
             return _refused(request, found.status, found.code, found.message)
         return None if found is None else answer_response(request, found)
 
-    def _record(self, request: ApiRequest, scope: Scope, headers: dict[str, str], answer: ApiAnswer) -> None:
+    def _record(self, request: ApiRequest, scope: Scope, headers: dict[str, str], cut: bool, answer: ApiAnswer) -> None:
         runtime, body = self._runtime, bytes(answer.body)
         code = error_code(answer.headers, body) if answer.status >= 400 else None
         agent = headers.get("user-agent", "")
@@ -164,6 +167,7 @@ class FrontDoor:
             access_key_id=request.access_key_id,
             user_agent=agent,
             request_id=answer.request_id,
+            cut=cut,
         )
         address = str((scope.get("client") or ("127.0.0.1",))[0])
         outcome = Outcome(answer.status, code, answer.headers, body, answer.request_id, time.time())

@@ -66,6 +66,8 @@ class Call:
     user_agent: str
     # As the response's header and CloudTrail's record have it.
     request_id: str
+    # A fault ended the connection: the client never had this answer.
+    cut: bool = False
 
 
 def is_read_only(operation: str) -> bool:
@@ -117,6 +119,7 @@ class Recording:
         access_key_id: str | None,
         user_agent: str,
         request_id: str = "",
+        cut: bool = False,
     ) -> Call:
         clean = without_secrets(parameters)
         with self._lock:
@@ -132,6 +135,7 @@ class Recording:
                 access_key_id=access_key_id,
                 user_agent=user_agent,
                 request_id=request_id,
+                cut=cut,
             )
             self._next += 1
             self._calls.append(call)

@@ -1,4 +1,4 @@
-"""Page tokens: opaque, signed, and of one request only."""
+"""Page tokens: opaque, signed, of one request only; they wear out when switches say so (page_token_…)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from sandbox import emulator
 
 if TYPE_CHECKING:
     from sandbox.audit.store import Store
+    from sandbox.switches import Switches
 
 TOKEN_NAMES = frozenset({"NextToken", "nextToken"})
 SIGNATURE = 16
@@ -20,7 +22,8 @@ SIGNATURE = 16
 
 def make(store: Store, parameters: Mapping[str, Any], place: list[Any]) -> str:
     """A token for the page that begins after `place`, of a request with these parameters by whoever asks now."""
-    text = json.dumps(place).encode()
+    before = next((_said(str(parameters[name])) for name in TOKEN_NAMES if parameters.get(name)), None)
+    text = json.dumps([time.time(), before[1] + 1 if before else 1, *place]).encode()
     return base64.urlsafe_b64encode(_signature(store, text, parameters) + text).decode()
 
 
@@ -33,11 +36,24 @@ def belongs(store: Store, parameters: Mapping[str, Any], token: str) -> bool:
 
 def place(token: str) -> list[Any] | None:
     """What the token says, whomever it belongs to; None for what is no token."""
+    said = _said(token)
+    return said[2:] if said else None
+
+
+def is_worn(switches: Switches, token: str) -> bool:
+    """Whether the token of a request is too old, or has too many pages before it; never without a switch."""
+    issued, page = (_said(token) or [0.0, 0])[:2]
+    seconds, pages = switches.page_token_seconds, switches.page_token_pages
+    return bool(seconds and time.time() - issued > seconds or pages and page > pages)
+
+
+def _said(token: str) -> list[Any] | None:
+    """[when it was made, how many pages came before it, *the place]; None for what is no token."""
     try:
         found = json.loads(_raw(token)[SIGNATURE:])
     except ValueError:
         return None
-    return found if isinstance(found, list) else None
+    return found if isinstance(found, list) and len(found) > 2 else None
 
 
 def _raw(token: str) -> bytes:

@@ -22,7 +22,7 @@ from sandbox.elbv2.https_listeners import listeners_for
 from sandbox.elbv2.listener_rules import Request, choose, redirect_location
 from sandbox.elbv2.target_health import NOT_ENABLED, TargetHealth
 from sandbox.emulator import request_scope, service
-from sandbox.http import headers_of, host_of
+from sandbox.http import hang_up, headers_of, host_of
 from sandbox.metrics.traffic import Meter
 from sandbox.seams import elbv2_groups
 from sandbox.seams.elbv2_rules import target_groups_of
@@ -61,7 +61,7 @@ class LoadBalancers:
         headers = headers_of(scope)
         found = _find(host_of(headers)) or _find_by_certificate(host_of(headers), scope.get("scheme", "http"))
         if found is None or _name_is_not_known_yet(self._runtime, found[2]):
-            await _close(send)
+            await hang_up(send)
             return
         account, region, balancer = found
         # Not kept over an await: this context belongs to the connection's task alone.
@@ -69,7 +69,7 @@ class LoadBalancers:
             request = _request(scope, headers)
             listener = _listener(balancer, request)
             if listener is None:
-                await _close(send)
+                await hang_up(send)
             elif not _admitted(balancer, request):
                 await _drop(receive, send)
             else:
@@ -136,7 +136,7 @@ class LoadBalancers:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except TargetError as error:
-            await (_close(send) if started else _say(send, error.status))
+            await (hang_up(send) if started else _say(send, error.status))
         except ClientGone:
             pass
         finally:
@@ -404,14 +404,4 @@ async def _drop(receive: Receive, send: Send) -> None:
                 pass
     except TimeoutError:
         pass
-    await _close(send)
-
-
-async def _close(send: Any) -> None:
-    """End the connection without an answer. ASGI has no word for it, so the server's own objects are asked.
-
-    `send` is hypercorn's HTTPStream.app_send, which sends through its H11Protocol, which sends through its TCPServer.
-    """
-    # A response that is counted (sandbox.metrics.traffic) has the server's own sender within.
-    server = getattr(send, "inner", send).__self__.send.__self__.send.__self__
-    server.writer.transport.abort()
+    await hang_up(send)

@@ -14,7 +14,6 @@ from sandbox.operations import operation
 from sandbox.seams.refusal import Refused
 
 if TYPE_CHECKING:
-    from sandbox.audit.store import Store
     from sandbox.requests import ApiRequest
     from sandbox.runtime import Runtime
 
@@ -42,7 +41,7 @@ def lookup_events(runtime: Runtime, request: ApiRequest) -> dict[str, Any]:
     limit = int(given.get("MaxResults") or PAGE)
     query = _query(runtime, given)
     store = runtime.audit.store
-    after = _a_token_is_of_its_request(store, given) if given.get("NextToken") else None
+    after = _a_token_is_of_its_request(runtime, given) if given.get("NextToken") else None
     found = store.page(query, after, limit + 1)
     answer: dict[str, Any] = {"Events": [_event(one) for one in found[:limit]]}
     if len(found) > limit:
@@ -147,14 +146,14 @@ def _place(token: str) -> tuple[int, int] | None:
 
 
 @behaviour(
-    "cloudtrail", code="InvalidNextTokenException", otherwise=lambda store, given: _place(str(given["NextToken"]))
+    "cloudtrail", code="InvalidNextTokenException", otherwise=lambda runtime, given: _place(str(given["NextToken"]))
 )
-def _a_token_is_of_its_request(store: Store, given: dict[str, Any]) -> tuple[int, int] | None:
+def _a_token_is_of_its_request(runtime: Runtime, given: dict[str, Any]) -> tuple[int, int] | None:
     """A NextToken is taken only with the parameters of the request that gave it.
 
     https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
     """
     token = str(given["NextToken"])
-    if not tokens.belongs(store, given, token):
+    if not tokens.belongs(runtime.audit.store, given, token) or tokens.is_worn(runtime.switches, token):
         raise Refused("InvalidNextTokenException", "Invalid token or token used with different parameters.")
     return _place(token)

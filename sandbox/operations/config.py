@@ -15,7 +15,6 @@ from sandbox.operations import operation
 from sandbox.seams.refusal import Refused
 
 if TYPE_CHECKING:
-    from sandbox.audit.store import Store
     from sandbox.requests import ApiRequest
     from sandbox.runtime import Runtime
 
@@ -65,7 +64,7 @@ def list_discovered_resources(runtime: Runtime, request: ApiRequest) -> dict[str
         and (not ids or identifier in ids)
         and (not name or last.name == name)
     )
-    place = _token_of_this_request(store, given)
+    place = _token_of_this_request(runtime, given)
     if place is not None:
         listed = [pair for pair in listed if pair[0] > str(place[0])]
     limit = int(given.get("limit") or PAGE)
@@ -104,8 +103,8 @@ def _a_recorder_is_needed() -> None:
         )
 
 
-@behaviour("config", code="InvalidNextTokenException", otherwise=lambda store, given: _unsigned(given))
-def _token_of_this_request(store: Store, given: dict[str, Any]) -> list[Any] | None:
+@behaviour("config", code="InvalidNextTokenException", otherwise=lambda runtime, given: _unsigned(given))
+def _token_of_this_request(runtime: Runtime, given: dict[str, Any]) -> list[Any] | None:
     """A nextToken is taken only with the parameters of the request that gave it.
 
     https://docs.aws.amazon.com/config/latest/APIReference/API_GetResourceConfigHistory.html
@@ -113,7 +112,7 @@ def _token_of_this_request(store: Store, given: dict[str, Any]) -> list[Any] | N
     token = given.get("nextToken")
     if not token:
         return None
-    if not tokens.belongs(store, given, str(token)):
+    if not tokens.belongs(runtime.audit.store, given, str(token)) or tokens.is_worn(runtime.switches, str(token)):
         raise Refused("InvalidNextTokenException", "The nextToken provided is invalid.")
     return tokens.place(str(token))
 
@@ -134,7 +133,7 @@ def get_resource_config_history(runtime: Runtime, request: ApiRequest) -> dict[s
     earlier = _time(given.get("earlierTime"), 0.0)
     _earlier_comes_before_later(earlier, later)
     limit = int(given.get("limit") or HISTORY_PAGE)
-    place = _token_of_this_request(store, given)
+    place = _token_of_this_request(runtime, given)
     found = store.items(
         *_tenant(),
         kind,
@@ -228,7 +227,7 @@ def get_discovered_resource_counts(runtime: Runtime, request: ApiRequest) -> dic
         kind for (kind, _), last in known.items() if last.status != DELETED and (not wanted or kind in wanted)
     )
     listed = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    place = _token_of_this_request(store, given)
+    place = _token_of_this_request(runtime, given)
     start = int(place[0]) if place else 0
     limit = int(given.get("limit") or PAGE)
     answer: dict[str, Any] = {

@@ -65,23 +65,23 @@ def token_of(what: str, value: Any, now: float) -> str:
     return pages.token_of(what, [value, int(now)])
 
 
-def value_of(token: str, what: str, now: float) -> Any:
+def value_of(token: str, what: str, now: float, seconds: float = TOKEN_SECONDS) -> Any:
     """What a token of ours says. Raises Refused when it is of something else, or nonsense."""
     try:
         value, issued = pages.place_of(what, token)
     except (ValueError, TypeError):
         raise invalid(TOKEN_IS_INVALID) from None
-    _token_is_young(issued, now)
+    _token_is_young(issued, now, seconds)
     return value
 
 
 @behaviour("logs", code="InvalidParameterException")
-def _token_is_young(issued: float, now: float) -> None:
-    """The token of a page expires after 24 hours.
+def _token_is_young(issued: float, now: float, seconds: float) -> None:
+    """The token of a page expires after 24 hours (FilterLogEvents' sooner by the switch page_token_seconds).
 
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
     """
-    if now - issued > TOKEN_SECONDS:
+    if now - issued > seconds:
         raise invalid("The specified nextToken has expired.")
 
 
@@ -107,7 +107,7 @@ def filter_log_events(runtime: Runtime, request: ApiRequest) -> Answer:
     end = END if until is None else (int(until), LAST_NUMBER)
     back = given.get("startFromHead") is False
     if (token := given.get("nextToken")) is not None:
-        at, number, back = value_of(token, what, now)
+        at, number, back = value_of(token, what, now, runtime.switches.page_token_seconds or TOKEN_SECONDS)
         start, end = (start, min(end, (at, number))) if back else (max(start, (at, number)), end)
     limit = min(int(given.get("limit") or MOST_EVENTS), MOST_EVENTS)
     events = merged_back(streams, start, end) if back else merged(streams, start, until)

@@ -146,6 +146,29 @@ def test_a_token_is_refused_with_other_parameters_or_when_it_is_none(account: Ac
     assert len(trail.lookup_events(MaxResults=2, EndTime=at, NextToken=token)["Events"]) == 2
 
 
+def test_tokens_wear_out_by_age_and_by_pages_when_switched(sandbox: Sandbox) -> None:
+    account = new_account(sandbox)
+    at = int(time.time()) - 100
+    account.load(*(account.made_up(at) for _ in range(8)))
+    trail, query = account.client("cloudtrail"), {"MaxResults": 2, "EndTime": at}
+    with sandbox.switched(lookup_events_rate=0, page_token_pages=2):
+        tokens = [trail.lookup_events(**query)["NextToken"]]
+        for _ in range(2):
+            tokens.append(trail.lookup_events(**query, NextToken=tokens[-1])["NextToken"])
+        for _ in range(2):
+            with refused("InvalidNextTokenException"):
+                trail.lookup_events(**query, NextToken=tokens[2])
+        assert len(trail.lookup_events(**query, NextToken=tokens[1])["Events"]) == 2
+    with sandbox.switched(lookup_events_rate=0, page_token_seconds=0.4):
+        young = trail.lookup_events(**query)["NextToken"]
+        assert len(trail.lookup_events(**query, NextToken=young)["Events"]) == 2
+        time.sleep(0.5)
+        with refused("InvalidNextTokenException"):
+            trail.lookup_events(**query, NextToken=young)
+    with sandbox.switched(lookup_events_rate=0):
+        assert len(trail.lookup_events(**query, NextToken=tokens[2])["Events"]) == 2
+
+
 @pytest.mark.behaviour("cloudtrail.lookups_are_rationed")
 def test_more_than_two_lookups_a_second_are_throttled(sandbox: Sandbox) -> None:
     account = new_account(sandbox)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from tests.sandbox.support import Sandbox
 
@@ -100,7 +101,91 @@ def test_a_fault_can_be_for_certain_parameters_and_only_slow(no_faults: Sandbox)
     assert time.monotonic() - begun >= 0.7
 
 
-@pytest.mark.parametrize("body", ["{}", "[1]", '[{"service": "ecs"}]', '[{"service": "a", "operation": "b", "x": 1}]'])
+def outcomes(sandbox: Sandbox, calls: int) -> str:
+    """F for each of so many calls that failed, . for the others."""
+    ecs, found = sandbox.client("ecs"), ""
+    for _ in range(calls):
+        try:
+            ecs.list_clusters()
+            found += "."
+        except ecs.exceptions.ServerException:
+            found += "F"
+    return found
+
+
+def test_a_fault_happens_as_often_as_its_probability_says_and_with_a_seed_to_the_same_calls(no_faults: Sandbox) -> None:
+    some = {"service": "ecs", "operation": "ListClusters", "code": "ServerException", "probability": 0.3}
+    found = []
+    for seed in (7, 7, 8):
+        no_faults.faults({**some, "seed": seed})
+        found.append(outcomes(no_faults, 200))
+    assert found[0] == found[1] != found[2]
+    assert all(40 <= each.count("F") <= 80 for each in found), found
+    # Only those that happened are counted, and who is spared by one fault may meet the next.
+    no_faults.faults({**some, "times": 3}, {**some, "probability": 1, "times": 4})
+    assert outcomes(no_faults, 60).count("F") == 7
+
+
+@pytest.mark.parametrize("after", [0, 1, 30])
+def test_a_connection_is_cut_in_the_answer_of_a_call_that_happened(no_faults: Sandbox, after: int) -> None:
+    no_faults.faults({"service": "ecs", "operation": "CreateCluster", "times": 1, "cut_after": after})
+    ecs, last = no_faults.client("ecs"), max((call["n"] for call in no_faults.calls()), default=0)
+    if after == 0:
+        with pytest.raises(ConnectionClosedError):
+            ecs.create_cluster(clusterName=f"cut-{after}")
+    else:
+        # botocore compares no body with its Content-Length: what it cannot read of the JSON is an empty answer.
+        answer = ecs.create_cluster(clusterName=f"cut-{after}")
+        assert list(answer) == ["ResponseMetadata"]
+    assert ecs.describe_clusters(clusters=[f"cut-{after}"])["clusters"][0]["status"] == "ACTIVE"
+    found = [(call["operation"], call["status"], call["cut"]) for call in no_faults.calls(last)]
+    assert found == [("CreateCluster", 200, True), ("DescribeClusters", 200, False)]
+
+
+def test_what_comes_before_the_cut_arrives(no_faults: Sandbox) -> None:
+    no_faults.faults({"service": "ecs", "operation": "ListClusters", "times": 1, "cut_after": 7})
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        no_faults.http(
+            "POST",
+            "/",
+            b"{}",
+            {
+                "Content-Type": "application/x-amz-json-1.1",
+                "X-Amz-Target": "AmazonEC2ContainerServiceV20141113.ListClusters",
+                "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260131/us-west-2/ecs/aws4_request, Signature=x",
+            },
+        )
+    assert len(caught.value.partial) == 7
+
+
+def test_an_answer_shorter_than_the_cut_arrives(no_faults: Sandbox) -> None:
+    no_faults.faults({"service": "ecs", "operation": "ListClusters", "cut_after": 1_000_000})
+    ecs = no_faults.client("ecs")
+    for _ in range(2):
+        assert "clusterArns" in ecs.list_clusters()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        "[1]",
+        '[{"service": "ecs"}]',
+        *(
+            f'[{{"service": "a", "operation": "b", {wrong}}}]'
+            for wrong in (
+                '"x": 1',
+                '"times": 0',
+                '"times": true',
+                '"seed": 1.5',
+                '"cut_after": -1',
+                '"probability": 0',
+                '"probability": 1.1',
+                '"probability": true',
+            )
+        ),
+    ],
+)
 def test_faults_that_mean_nothing_are_refused_and_change_nothing(no_faults: Sandbox, body: str) -> None:
     no_faults.faults({"service": "ecs", "operation": "Nothing", "code": "X"})
     assert no_faults.http("PUT", "/_sandbox/faults", body.encode())[0] == 400

@@ -164,6 +164,16 @@ def test_tokens_expire_after_a_day() -> None:
         operations.value_of(token, "what", 1_000_000.0 + 86_402)
 
 
+def test_tokens_of_a_search_expire_sooner_when_switched(sandbox: Sandbox, logs: Any, group: str) -> None:
+    put(logs, group, stream(logs, group), "a", "b")
+    with sandbox.switched(page_token_seconds=1):
+        token = logs.filter_log_events(logGroupName=group, limit=1)["nextToken"]
+        time.sleep(1.1)
+        with refused("InvalidParameterException", "expired"):
+            logs.filter_log_events(logGroupName=group, limit=1, nextToken=token)
+    assert logs.filter_log_events(logGroupName=group, limit=1, nextToken=token)["events"]
+
+
 def test_patterns_filter_and_wrong_ones_are_refused(logs: Any, group: str) -> None:
     put(logs, group, stream(logs, group), json.dumps({"level": "ERROR", "status": 500}), '{"level": "INFO"}', "ERROR")
     assert len(found(logs, group, filterPattern='{ ($.level = "ERROR") && ($.status >= 500) }')) == 1
