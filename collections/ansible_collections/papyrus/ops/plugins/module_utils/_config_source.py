@@ -28,6 +28,8 @@ from ._names import parse_rfc3339
 
 Counts = Mapping[str, int]
 
+MOST_A_SECOND = 10.0
+"""Requests. AWS does not say what it takes; all of an account share it."""
 PAGE = 100
 """The most that both calls take."""
 PAD = 1.0
@@ -297,7 +299,7 @@ def keep_raw_bodies(client: Any) -> None:
 
 
 def raw_items(answer: Mapping[str, Any]) -> list[Any]:
-    """The items of an answer with all their fields, those included that this botocore does not know; [] without body."""
+    """The items of an answer with all their fields, those included that botocore does not know; [] without body."""
     try:
         found = json.loads(answer[RAW])["configurationItems"]
     except (ValueError, KeyError, TypeError, RecursionError):

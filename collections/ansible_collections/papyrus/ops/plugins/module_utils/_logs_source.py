@@ -24,6 +24,9 @@ from ._export_pace import Patient
 from ._export_report import windows
 from ._names import rfc3339
 
+MOST_A_SECOND = 5.0
+"""Requests that AWS takes at least, for all who ask together:
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html"""
 PAGE = 10_000
 """The most events of a page, which has 1 MB at most."""
 WINDOW = 3600
@@ -47,8 +50,8 @@ class LogsSource:
         client: Any,
         where: str,
         patient: Patient,
-        group: str,
         *,
+        group: str,
         pattern: str = "",
         prefix: str = "",
     ) -> None:

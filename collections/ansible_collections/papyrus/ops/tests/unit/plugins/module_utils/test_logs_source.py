@@ -63,7 +63,7 @@ class Logs:
 
 def source_of(logs: Logs, group: str = GROUP, **options: Any) -> tuple[LogsSource, Wire]:
     wire = Wire("logs", logs)
-    return LogsSource(wire.client, "123456789012 in us-west-2", Patient(Pacer(0)), group, **options), wire
+    return LogsSource(wire.client, "123456789012 in us-west-2", Patient(Pacer(0)), group=group, **options), wire
 
 
 def read(source: LogsSource, end: float = START + 100) -> list[Item]:
@@ -260,7 +260,7 @@ def test_K3_an_answer_without_its_list_is_no_empty_page() -> None:
     source, _wire = source_of(Logs())
     (unit,) = source.units(START, START + 1)
     wire = Wire("logs", lambda operation, asked: {})
-    other = LogsSource(wire.client, "here", Patient(Pacer(0)), GROUP)
+    other = LogsSource(wire.client, "here", Patient(Pacer(0)), group=GROUP)
     with pytest.raises(AwsFailure, match="no events, not even none") as caught:
         other.ask(unit, "")
     assert caught.value.unanswered
