@@ -84,7 +84,7 @@ def judge(first: First, records: Sequence[str], clients: Clients, *, now: dt.dat
     """
     exported = Exported(records)
     seen = online(first.view, clients, now=now, events=exported)
-    link = "manifest {manifest:.12}, attestation {attestation:.12}".format(**first.said["sha256"])
+    link = "manifest {manifest:.12}, seal {attestation:.12}".format(**first.said["sha256"])
     rows = [
         Row("N4", "The bundle that is added to", "ok", f"run {first.said['run_id']} is as it was sealed: {link}"),
         Row("K1", "CloudTrail's records of the run", *_judged(seen)),
