@@ -30,6 +30,12 @@ options:
   days:
     description: The last days, instead of O(start).
     type: int
+  lag:
+    description:
+      - With O(hours) or O(days), so many seconds ago the time to export ends. With the O(delivery) of the source, all that
+        belongs to it is there already, and nobody has to wait for it.
+    type: float
+    default: 0.0
   regions:
     description:
       - Regions to export side by side, each at the set rate, as limits are those of a region.
@@ -53,6 +59,11 @@ options:
       - Else it is read at once, and the result says that it is not settled.
     type: bool
     default: false
+  delivery:
+    description:
+      - Seconds that something may be late in the source. What is read sooner after its end is not settled.
+      - By default what AWS says of it, 15 minutes for CloudTrail and AWS Config, and 5 minutes for CloudWatch Logs.
+    type: float
   resume:
     description:
       - Whether to go on with the newest export below O(path) that was asked for by the same arguments and did not come

@@ -64,8 +64,11 @@ class Ready:
     def _export(self, region: str) -> Outcome:
         asked, request = self.asked, self.requests[region]
         patient = Patient(Pacer(asked["rate"]))
+        source = self.job.source(self.clients[region], f"{request.account} in {region}", patient)
+        if asked.get("delivery") is not None:
+            source.delivery = asked["delivery"]
         return export(
-            self.job.source(self.clients[region], f"{request.account} in {region}", patient),
+            source,
             request,
             self.folders[region],
             redactor=run_redactor(asked),

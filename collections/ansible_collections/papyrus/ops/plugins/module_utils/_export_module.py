@@ -29,10 +29,12 @@ ARGUMENTS: dict[str, Any] = {
     "end": {"type": "str"},
     "hours": {"type": "int"},
     "days": {"type": "int"},
+    "lag": {"type": "float", "default": 0.0},
     "regions": {"type": "list", "elements": "str", "default": []},
     "rate": {"type": "float", "default": 1.0},
     "lanes": {"type": "int", "default": 2},
     "settle": {"type": "bool", "default": False},
+    "delivery": {"type": "float"},
     "resume": {"type": "bool", "default": True},
     "private": {"type": "path"},
     "progress": {"type": "path"},
@@ -51,7 +53,13 @@ def span(asked: Mapping[str, Any], now: float, retention: float = 0.0) -> tuple[
         if asked[name] is not None:
             if asked[name] < 1:
                 raise ExportRefused(f"{name} must be 1 or more, not {asked[name]}")
-            start, end, given = math.floor(now) - asked[name] * length, math.floor(now), {name: asked[name]}
+            lag = asked.get("lag") or 0.0
+            if lag < 0:
+                raise ExportRefused(f"lag must be 0 or more seconds, not {lag:g}")
+            end, given = math.floor(now - lag), {name: asked[name], **({"lag": lag} if lag else {})}
+            start = end - asked[name] * length
+            if retention and start > now - retention - lag - _SKEW:
+                start = max(start, math.floor(now - retention))  # the oldest that is kept: the lag costs it, no more
             break
     else:
         given = {name: asked[name] for name in ("start", "end") if asked[name] is not None}
