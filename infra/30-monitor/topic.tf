@@ -129,12 +129,19 @@ resource "aws_sns_topic_policy" "alarms" {
 resource "aws_sns_topic_subscription" "alarms" {
   for_each = {
     for subscription in nonsensitive(var.subscriptions) :
-    "${subscription.protocol}-${substr(sha256(subscription.endpoint), 0, 8)}" => sensitive(subscription)
+    "${subscription.protocol}-${substr(sha256(subscription.endpoint), 0, 8)}" => sensitive(subscription)...
   }
 
   topic_arn = aws_sns_topic.alarms.arn
-  protocol  = nonsensitive(each.value.protocol)
-  endpoint  = each.value.endpoint
+  protocol  = nonsensitive(each.value[0].protocol)
+  endpoint  = each.value[0].endpoint
+
+  lifecycle {
+    precondition {
+      condition     = contains(["https", "email", "email-json", "sms", "sqs", "lambda"], nonsensitive(each.value[0].protocol))
+      error_message = "A subscription's protocol is https, email, email-json, sms, sqs or lambda; http would carry alarms in the clear."
+    }
+  }
 
   depends_on = [aws_sns_topic_policy.alarms]
 }

@@ -202,7 +202,7 @@ run "i1_alarms_in_the_clear_are_refused" {
   variables {
     subscriptions = [{ protocol = "http", endpoint = "http://pager.example.com/" }]
   }
-  expect_failures = [var.subscriptions]
+  expect_failures = [aws_sns_topic_subscription.alarms]
 }
 
 run "i1_a_name_that_rules_could_not_have_is_refused" {
