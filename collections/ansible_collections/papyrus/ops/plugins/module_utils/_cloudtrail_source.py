@@ -14,6 +14,7 @@ import datetime as dt
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,8 @@ _PAGE = 50
 _HOUR = 3600
 _DEPTH = 200
 """Brackets within brackets that a record may have: every program that reads JSON can do that."""
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character of UTF-16: Python reads it in JSON, jq ends with an error."""
 _OPERATION = "cloudtrail:LookupEvents"
 _HINT = "The export needs the right cloudtrail:LookupEvents."
 
@@ -123,10 +126,19 @@ def items(events: Iterable[Mapping[str, Any]], unit: Unit) -> Iterable[Item]:
         if line is not None:
             yield Item(str(identity), at, line)
             continue
-        wrapped = json.dumps({"malformed": True, "entry": event}, default=str, sort_keys=True).encode()
+        wrapped = _wrapped(event)
         if not isinstance(identity, str) or not identity:
             identity = f"malformed {hashlib.sha256(wrapped).hexdigest()}"
         yield Item(identity, at, wrapped, malformed=True)
+
+
+def _wrapped(event: Mapping[str, Any]) -> bytes:
+    text = json.dumps({"malformed": True, "entry": event}, default=str, sort_keys=True, ensure_ascii=False)
+    return _HALF.sub(_spelled_out, text).encode()
+
+
+def _spelled_out(half: re.Match[str]) -> str:
+    return f"\\\\u{ord(half[0]):04x}"
 
 
 def _record(text: Any, identity: Any) -> bytes | None:
@@ -139,6 +151,8 @@ def _record(text: Any, identity: Any) -> bytes | None:
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or record.get("eventID") != identity or _too_deep(line):
+        return None
+    if b"\\ud" in line.lower() and _HALF.search(json.dumps(record, ensure_ascii=False)):
         return None
     return line
 
