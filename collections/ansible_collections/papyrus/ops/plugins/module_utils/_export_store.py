@@ -126,6 +126,8 @@ class Store:
 
         Files whose name at the end is theirs already are taken as well: all that was missing is the report.
         """
+        for left in self.folder.glob(f"{TEMPORARY_PREFIX}*"):  # of somebody who was killed: nobody else writes here
+            left.unlink(missing_ok=True)
         for file, name in zip(self._files, self.names, strict=True):
             final = self.folder / name
             if not os.path.lexists(file.path) and os.path.lexists(final):
