@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.sandbox.audit_support import Account
-from tests.sandbox.support import CHECKOUT
+from tests.sandbox.support import CHECKOUT, Sandbox
 
 PROCESS = CHECKOUT / "tests" / "sandbox" / "export_process.py"
 LOT = 20_000
@@ -131,6 +131,16 @@ class Ran:
         return records(self.full)
 
 
+def last_call(sandbox: Sandbox) -> int:
+    return max((call["n"] for call in sandbox.calls()), default=0)
+
+
+def lookups(sandbox: Sandbox, account: str, after: int) -> list[dict[str, Any]]:
+    """The look-ups by an account since that call."""
+    wanted = ("LookupEvents", account)
+    return [call for call in sandbox.calls(after) if (call["operation"], call["access_key_id"]) == wanted]
+
+
 def records(path: Path) -> Iterator[dict[str, Any]]:
     with gzip.open(path) as lines:
         yield from map(json.loads, lines)
@@ -140,8 +150,8 @@ def ids(found: Iterable[dict[str, Any]]) -> collections.Counter[str]:
     return collections.Counter(record["eventID"] for record in found)
 
 
-def start(arguments: dict[str, Any]) -> subprocess.Popen[str]:
-    command = [sys.executable, str(PROCESS), json.dumps(arguments)]
+def start(arguments: dict[str, Any], speed: float = 1) -> subprocess.Popen[str]:
+    command = [sys.executable, str(PROCESS), json.dumps(arguments), str(speed)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -156,8 +166,8 @@ def finish(process: subprocess.Popen[str], timeout: float = 300, failed: bool = 
     return Ran(result, int(err.rsplit("peak ", 1)[1]) / 1024)
 
 
-def run(arguments: dict[str, Any], timeout: float = 300, failed: bool = False) -> Ran:
-    return finish(start(arguments), timeout, failed)
+def run(arguments: dict[str, Any], timeout: float = 300, failed: bool = False, speed: float = 1) -> Ran:
+    return finish(start(arguments, speed), timeout, failed)
 
 
 def check(ran: Ran, truth: dict[str, int], maybe: Iterable[str] = ()) -> None:
