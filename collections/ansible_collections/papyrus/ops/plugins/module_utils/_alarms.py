@@ -171,9 +171,7 @@ def _not_copyable(kind: str, alarm: Mapping[str, Any]) -> list[str]:
     if kind in OF_LOAD_BALANCER and not all("LoadBalancer" in each["dimensions"] for each in metrics):
         return ["not every metric of it has the dimension LoadBalancer"]
     if kind == "alb-5xx" and lanes_for(copy_of(alarm)) > MOST_LANES:
-        return [
-            f"so many errors as it needs ({alarm['Threshold']:g}) are more than {MOST_LANES} requests at a time bring"
-        ]
+        return [f"{MOST_LANES} requests at a time do not bring so many errors as it needs ({alarm['Threshold']:g})"]
     return []
 
 

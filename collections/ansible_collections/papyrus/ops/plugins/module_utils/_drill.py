@@ -17,7 +17,7 @@ from ._calls import Calls
 from ._drill_case import Case, Limits
 from ._drill_messages import Page, Receiver
 from ._poller import Done, GoOn, poll
-from ._rollout_journal import Journal
+from ._rollout_journal import QUIET, Journal
 from ._rows import json_safe, listing
 
 UNHEARD = 10.0
@@ -66,6 +66,7 @@ class Drill:
         self._sleep = sleep
         self._start = clock()
         self._asked: dict[str, float] = {}
+        self._awaited = ("", self._start)
 
     @property
     def elapsed(self) -> float:
@@ -152,8 +153,22 @@ class Drill:
                 if action:
                     case.fail(f"{case.alarm} is {case.state}, but its message was not sent{action}")
             case.advance(self.elapsed)
-        waiting = "; ".join(f"{case.kind} {case.now_waiting()}" for case in self.cases)
-        self.journal.look(waiting, {"states": {case.kind: case.state for case in self.cases}}, [])
+        self._say_what_is_awaited()
+
+    def _say_what_is_awaited(self) -> None:
+        """When it changes, and after a long silence: whoever reads along shall know that it goes on, and what comes."""
+        awaited: dict[str, list[str]] = {}
+        for case in self.cases:
+            awaited.setdefault(case.now_waiting(), []).append(case.kind)
+        text = "; ".join(f"{what}: {', '.join(kinds)}" for what, kinds in awaited.items())
+        now = self._clock()
+        if text != self._awaited[0]:
+            self.journal.event("waiting", text)
+        elif now - self._awaited[1] >= QUIET:
+            self.journal.say(f"still {text}")
+        else:
+            return
+        self._awaited = (text, now)
 
     def _hear(self) -> list[Page]:
         """Pages that came, each given to its case; those of others are told: somebody may be needed elsewhere."""
@@ -164,7 +179,7 @@ class Drill:
                 cases[page.alarm].hear(page, self.elapsed)
             elif page.alarm != self.plan.announcement:
                 text = f"NOT OF THIS DRILL: {page.alarm} is {page.new} ({page.reason})"
-                self.journal.event("other_message", text, **page.as_dict())
+                self.journal.event("other_message", text, message=page.as_dict())
         return pages
 
     def _conditions(self) -> None:

@@ -102,7 +102,7 @@ class Case:
         self.transitions.append(step)
         before, self.state = self.state, state
         text = f"{self.alarm}: {f'{before} → ' if before else ''}{state or 'not there'}"
-        self.tell("state", f"{text} ({step['reason']})" if before and state else text, **self._who(), **step)
+        self.tell("state", f"{text} ({step['reason']})" if before and state else text, **self._who(), transition=step)
         moment = (alarm or {}).get("StateTransitionedTimestamp")
         if self.phase == "steady":
             self._steady_at = moment if isinstance(moment, dt.datetime) else None
@@ -112,7 +112,7 @@ class Case:
     def hear(self, page: Page, now: float) -> None:
         """A message of this alarm."""
         self.pages.append((page, now))
-        self.tell("message", f"{self.alarm}: message {page.new} received", **self._who(), **page.as_dict())
+        self.tell("message", f"{self.alarm}: message {page.new} received", **self._who(), message=page.as_dict())
 
     def _heard(self) -> dict[str, float]:
         """When the messages came that the drill waits for: of ALARM after the OK of the beginning, of the OK after it.

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import _leftovers_drill
 from ._aws import AwsFailure, Clients, aws_call, request_id
+from ._leftovers_drill import DrillScope, DrillSearch
 from ._names import parse_rfc3339, run_id_of_description, tag_keys, utc_now
 from ._poller import Done, GoOn, Judgement, poll
 
@@ -23,6 +25,7 @@ _TAG_BATCH = 20  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIRe
 
 # The order in which they can be deleted: each may hold what comes after it.
 KINDS = (
+    *_leftovers_drill.KINDS,
     "listener",
     "load_balancer",
     "target_group",
@@ -37,7 +40,8 @@ class Scope:
     """What to look for: one run (`run_id`) or every run of `service` ("" for any service of this prefix).
 
     `names` are the exact AWS names a run is about to take, `name_prefix` that of all runs: a resource of such a name
-    without our three tags is `foreign`. `tasks_sg_id` and `vpc_id` say where rules without tags are looked for.
+    without our three tags is `foreign`. `tasks_sg_id` and `vpc_id` say where rules without tags are looked for, `drill`
+    where what a drill of alarms makes.
     """
 
     tag_prefix: str
@@ -47,6 +51,7 @@ class Scope:
     tasks_sg_id: str = ""
     names: tuple[str, ...] = ()
     name_prefix: str = ""
+    drill: DrillScope | None = None
 
 
 @dataclass
@@ -150,6 +155,10 @@ class _Search:
                 "detail": dict(detail),
             }
         )
+
+    def owner(self, kind: str, name: str) -> Mapping[str, Any] | None:
+        """What was found of this kind and name."""
+        return next((r for r in self.found.resources if (r["kind"], r["name"]) == (kind, name)), None)
 
     # The parts
 
@@ -287,15 +296,26 @@ class _Search:
 def find(clients: Clients, scope: Scope, *, now: dt.datetime | None = None) -> Found:
     """Looks in the order in which one finding leads to the next; a failed call is in `failures`, never "nothing"."""
     search = _Search(clients, scope, now or utc_now())
-    for step in (
+    steps: list[Callable[[], None]] = [
         search.load_balancers,
         search.target_groups,
         search.security_groups,
         search.rules,
         search.network_interfaces,
-    ):
+    ]
+    if scope.drill is not None:
+        names = {"run_id": scope.run_id, "service": scope.service, "tag_prefix": scope.tag_prefix}
+        steps += DrillSearch(search, scope.drill, **names).parts()
+    for step in steps:
         search.guarded(step)
-    search.found.resources.sort(key=lambda resource: (KINDS.index(resource["kind"]), resource["id"]))
+    # Of security groups the longer name first: the group of a task, named after that of its load balancer, admits it.
+    search.found.resources.sort(
+        key=lambda found: (
+            KINDS.index(found["kind"]),
+            -len(found["name"]) if found["kind"] == "security_group" else 0,
+            found["id"],
+        )
+    )
     return search.found
 
 
@@ -401,6 +421,9 @@ def by_hand(resources: Iterable[Mapping[str, Any]], region: str = "") -> list[st
                 )
             case "security_group":
                 commands.append(f"aws ec2 delete-security-group{where} --group-id {ident}")
+            case kind:
+                cluster = shlex.quote(str(resource.get("detail", {}).get("cluster", "")))
+                commands += _leftovers_drill.by_hand(str(kind), ident, cluster, where)
     return commands
 
 

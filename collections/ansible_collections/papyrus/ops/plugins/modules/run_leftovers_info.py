@@ -15,6 +15,8 @@ description:
   - Looks for load balancers, listeners, target groups, security groups, rules and network interfaces of one run or of
     all runs of a
     service. It reads tags and rule descriptions only, never a Terraform state.
+  - With O(drill) also for what drills of alarms make. That is copies of alarms, a queue with its subscription, an ECS
+    service, tasks, and task definitions.
   - Ours is what carries all three tags C(<tag_prefix>:run-id), C(<tag_prefix>:expires-at) and
     C(<tag_prefix>:service). Rules on other
     groups have no tags; they are found by their description. Network interfaces are found by what they belong to.
@@ -60,6 +62,26 @@ options:
   name_prefix:
     description: What is named C(<name_prefix>-<six characters>) without our tags is foreign.
     type: str
+  drill:
+    description: Where drills of alarms make things. They are not looked for without it.
+    type: dict
+    suboptions:
+      cluster:
+        description: ECS cluster.
+        type: str
+        required: true
+      task_family:
+        description: Family of the service's task definitions.
+        type: str
+        required: true
+      alarm_name:
+        description: What the names of the permanent alarms begin with.
+        type: str
+        required: true
+      topic_arn:
+        description: Topic of the alarms.
+        type: str
+        required: true
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -94,7 +116,8 @@ resources:
   contains:
     kind:
       description: One of V(listener), V(load_balancer), V(target_group), V(security_group_rule),
-        V(network_interface), V(security_group).
+        V(network_interface), V(security_group). With O(drill) also V(alarm), V(subscription), V(queue),
+        V(ecs_service), V(ecs_task), V(task_definition).
       type: str
       sample: target_group
     id:
@@ -160,6 +183,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 
 from ..module_utils._aws import module_clients
 from ..module_utils._leftovers import Scope, by_hand, find
+from ..module_utils._leftovers_drill import DrillScope
 from ..module_utils._names import check_prefix, parse_run_id
 from ..module_utils._results import redact_results, redacted_failure
 
@@ -176,6 +200,10 @@ def main() -> None:
             "tasks_sg_id": {"type": "str"},
             "names": {"type": "list", "elements": "str", "default": []},
             "name_prefix": {"type": "str"},
+            "drill": {
+                "type": "dict",
+                "options": {field: {"type": "str", "required": True} for field in DrillScope.__dataclass_fields__},
+            },
         },
         required_if=[("all", True, ["service"]), ("all", False, ["run_id"])],
         supports_check_mode=True,
@@ -198,6 +226,7 @@ def main() -> None:
         tasks_sg_id=given["tasks_sg_id"] or "",
         names=tuple(given["names"]),
         name_prefix=given["name_prefix"] or "",
+        drill=DrillScope(**given["drill"]) if given["drill"] else None,
     )
     found = find(module_clients(module), scope)
     result = {**found.as_dict(), "by_hand": by_hand(found.resources, module.region or "")}
