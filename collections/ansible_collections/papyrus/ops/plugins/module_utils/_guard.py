@@ -243,6 +243,8 @@ class Guard:
             if end["problem"]:
                 left += f" {end['problem']}."
         gone = "everything it created is gone." if result.get("gone") else ""
+        if result.get("nothing"):
+            gone = "it had made nothing that would go away with it."
         said = f"papyrus.ops: run {settings.run_id} {outcome} {gone}{left} Evidence: {settings.folder}"
         said = self._redactor.redact_text(said)  # with what is known until now: that goes with the folder
         remove_private(settings.private)
@@ -252,7 +254,7 @@ class Guard:
         with self._lock:
             apply, destroy = self._jobs.get("apply"), self._jobs.get("destroy")
         if self.stack is None or (apply is None and destroy is None):
-            return {"gone": True}
+            return {"gone": True, "nothing": True}
         limits = self.settings.limits
         if destroy is None or (destroy.ended.is_set() and not (destroy.result or {}).get("ok")):
             with self._lock:

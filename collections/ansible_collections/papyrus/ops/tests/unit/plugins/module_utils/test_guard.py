@@ -269,7 +269,7 @@ def test_C6_controller_ends_during_apply(scene: Callable[..., Scene], endpoint: 
     assert "controller" in says["note"]
     until(lambda: not run.left_over(), "no process is left")
     said = (run.folder / "stderr").read_text()
-    assert opened["id"] in said and opened["folder"] in said and "ended FAILED, sealed;" in said
+    assert f"run {opened['id']} ended FAILED, sealed; everything it created is gone." in said and opened["folder"] in said
 
 
 def test_C6_controller_ends_during_destroy_which_then_simply_ends(scene: Callable[..., Scene]) -> None:
@@ -295,6 +295,7 @@ def test_C6_controller_ends_before_anything_was_created(scene: Callable[..., Sce
     assert "before its first phase" in run.verdict()["first_failure"]["cause"]
     assert run.sealed()["predicate"]["result"] == "FAILED"
     until(lambda: not run.left_over(), "no process is left")
+    until(lambda: "made nothing that would go away with it" in (run.folder / "stderr").read_text(), "the guard says so")
 
 
 def test_C2_variables_are_private_and_only_of_this_run(scene: Callable[..., Scene]) -> None:
