@@ -269,7 +269,7 @@ def test_C6_controller_ends_during_apply(scene: Callable[..., Scene], endpoint: 
     assert "controller" in says["note"]
     until(lambda: not run.left_over(), "no process is left")
     said = (run.folder / "stderr").read_text()
-    assert f"run {opened['id']} ended FAILED, sealed; everything it created is gone." in said and opened["folder"] in said
+    assert f"{opened['id']} ended FAILED, sealed; everything it created is gone." in said and opened["folder"] in said
 
 
 def test_C6_controller_ends_during_destroy_which_then_simply_ends(scene: Callable[..., Scene]) -> None:
