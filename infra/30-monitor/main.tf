@@ -17,8 +17,9 @@ locals {
     for kind in ["memory", "cpu", "alb-5xx", "alb-latency", "task-exit", "task-start"] : kind => "${var.name}-${kind}"
   }
 
-  # The same for all: whoever hears that it rings hears that it is over, too.
-  actions = [aws_sns_topic.alarms.arn]
+  # The same for all: whoever hears that it rings hears that it is over, too. By way of the policy, as no alarm may ring
+  # before it is let in.
+  actions = [aws_sns_topic_policy.alarms.arn]
 
   # An alarm's message carries its description: what it means, and where it says what to do.
   runbook = var.runbook_url == null ? "" : " ${var.runbook_url}"
