@@ -18,9 +18,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ._aws import AwsFailure, aws_call
-from ._export import ExportRefused, Item, Page, Progress, Unit
+from ._aws import aws_call
+from ._export import ExportRefused, Item, Page, Progress, Unit, listed
 from ._export_filter import Filter, containing, named, services
+from ._export_pace import Patient
 from ._export_report import windows
 from ._trail import DELIVERY, RETENTION
 
@@ -49,9 +50,9 @@ _HINT = "The export needs the right cloudtrail:LookupEvents."
 
 
 class CloudTrailSource:
-    """`client` is boto3's, which must not retry by itself. `attribute` has `key` and `value` of a lookup attribute.
+    """The Source of an export. `client` is botocore's for `cloudtrail`, without retries of its own.
 
-    `delivery` is how many seconds an event may be late.
+    `attribute` has `key` and `value` of a lookup attribute.
     """
 
     operation = _OPERATION
@@ -60,14 +61,13 @@ class CloudTrailSource:
     def __init__(
         self,
         client: Any,
-        account: str,
-        region: str,
+        where: str,
+        patient: Patient | None = None,
         *,
         attribute: Mapping[str, str] | None = None,
-        delivery: float = DELIVERY.total_seconds(),
     ) -> None:
-        self.name = f"CloudTrail's event history of {account} in {region}"
-        self.delivery = delivery
+        self.name = f"CloudTrail's event history of {where}"
+        self.delivery = DELIVERY.total_seconds()
         self._client = client
         self._attribute = attribute
 
@@ -95,16 +95,7 @@ class CloudTrailSource:
             parameters["NextToken"] = token
         with aws_call(_OPERATION, self.name, _HINT):
             answer = self._client.lookup_events(**parameters)
-        events = answer.get("Events")
-        if not isinstance(events, list):
-            # botocore takes what is no JSON for an answer without members.
-            raise AwsFailure(
-                "the answer has no events, not even none",
-                code="BrokenAnswer",
-                operation=_OPERATION,
-                resource=self.name,
-                unanswered=True,
-            )
+            events = listed(answer, "Events", _OPERATION, self.name)
         return Page(tuple(items(events, unit)), answer.get("NextToken") or "")
 
     def rest(self, unit: Unit, last: Item) -> Unit | None:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from ._aws import Clients
 from ._calls import Calls
 from ._export import Request, Source
+from ._export_filter import Criterion
 from ._export_module import check_rate, planned, roots, side_by_side, span, speaker
 from ._export_pace import ONE_TRY, Pacer, Patient
 from ._export_run import Outcome, check, export
@@ -34,6 +35,7 @@ class Job:
 
     `stem` begins the names of its files. `most` requests a second are allowed. `source` makes the source from a client
     of the service that does not retry, a text that says of which account and region it is, and the one who asks.
+    `criterion` selects what is written once more, `retention` is how many seconds back there is anything.
     """
 
     service: str
@@ -41,6 +43,8 @@ class Job:
     most: float
     given: Mapping[str, Any]
     source: Callable[[Any, str, Patient], Source]
+    criterion: Criterion | None = None
+    retention: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Ready:
 
     def plan(self) -> dict[str, str]:
         """By region the folder of the export that would be gone on with; "" for a new one."""
-        return planned(self.requests, self.folders, None, self.asked)
+        return planned(self.requests, self.folders, self.job.criterion, self.asked)
 
     def export(self) -> dict[str, Outcome | Exception]:
         """What came of it, by region."""
@@ -73,6 +77,7 @@ class Ready:
             self.folders[region],
             redactor=run_redactor(asked),
             lanes=asked["lanes"],
+            criterion=self.job.criterion,
             settle=asked["settle"],
             resume=asked["resume"],
             say=speaker(asked, region if len(self.requests) > 1 else ""),
@@ -82,7 +87,7 @@ class Ready:
 
 def prepare(job: Job, asked: Mapping[str, Any], own: str, clients: ClientsOf, *, now: float | None = None) -> Ready:
     """ExportRefused and AwsFailure for what cannot be exported so. Asks STS only. `own` is the module's region."""
-    start, end, given = span(asked, time.time() if now is None else now)
+    start, end, given = span(asked, time.time() if now is None else now, job.retention)
     folders = roots(asked["path"], asked["regions"], own)
     asking = {region: clients(region=region, retries=ONE_TRY)(job.service) for region in folders}
     for client in asking.values():
@@ -91,7 +96,7 @@ def prepare(job: Job, asked: Mapping[str, Any], own: str, clients: ClientsOf, *,
     account = str(caller.call("sts", "get_caller_identity", "the caller")["Account"])
     requests = {region: Request(job.stem, account, region, {**given, **job.given}, start, end) for region in folders}
     for request in requests.values():
-        check(request, lanes=asked["lanes"])
+        check(request, lanes=asked["lanes"], criterion=job.criterion)
     return Ready(job, asked, requests, asking, folders)
 
 

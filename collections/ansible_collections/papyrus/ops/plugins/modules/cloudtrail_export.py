@@ -88,12 +88,6 @@ options:
         description: Its value, exactly.
         type: str
         required: true
-  delivery:
-    description:
-      - Seconds that an event may be late in the history. A window that is read sooner after its end is not settled.
-      - What AWS says of itself is 15 minutes.
-    type: float
-    default: 900
 notes:
   - Needs the permission C(cloudtrail:LookupEvents).
   - AWS takes two look-ups a second, for each account and region, from all who ask together.
@@ -221,38 +215,26 @@ plan:
   sample: {us-west-2: ''}
 """
 
-import time
+import functools
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws
-from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
 from ansible_collections.papyrus.ops.plugins.module_utils._cloudtrail_source import (
     ATTRIBUTES,
     MOST_A_SECOND,
     CloudTrailSource,
     cloudtrail_filter,
 )
-from ansible_collections.papyrus.ops.plugins.module_utils._export import ExportRefused, Request
+from ansible_collections.papyrus.ops.plugins.module_utils._export import ExportRefused
+from ansible_collections.papyrus.ops.plugins.module_utils._export_job import Job, prepare
 from ansible_collections.papyrus.ops.plugins.module_utils._export_module import (
     ARGUMENTS,
     EXCLUSIVE,
     ONE_OF,
-    check_rate,
-    planned,
-    roots,
-    side_by_side,
-    span,
-    speaker,
     told,
     why_not,
 )
-from ansible_collections.papyrus.ops.plugins.module_utils._export_pace import ONE_TRY
-from ansible_collections.papyrus.ops.plugins.module_utils._export_run import Outcome, check, export
-from ansible_collections.papyrus.ops.plugins.module_utils._results import (
-    redact_results,
-    redacted_failure,
-    run_redactor,
-)
+from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
 FILTER = {
     "name": {"type": "str", "default": "papyrus"},
@@ -274,7 +256,6 @@ def main() -> None:
             **ARGUMENTS,
             "filter": {"type": "dict", "options": FILTER},
             "attribute": {"type": "dict", "options": ATTRIBUTE},
-            "delivery": {"type": "float", "default": 900},
         },
         mutually_exclusive=EXCLUSIVE,
         required_one_of=ONE_OF,
@@ -283,39 +264,21 @@ def main() -> None:
     redact_results(module)
     asked = module.params
     try:
-        criterion = cloudtrail_filter(**asked["filter"]) if asked["filter"] else None
-        start, end, given = span(asked, time.time(), CloudTrailSource.retention)
-        folders = roots(asked["path"], asked["regions"], module.region)
-        given |= {name: asked[name] for name in ("attribute",) if asked[name]}
-        clients = {region: _aws.module_clients(module, region=region, retries=ONE_TRY) for region in folders}
-        trails = {region: client("cloudtrail") for region, client in clients.items()}
-        for trail in trails.values():
-            check_rate(asked["rate"], MOST_A_SECOND, trail.meta.endpoint_url)
-        caller = Calls(_aws.module_clients(module, region=next(iter(folders))))
-        account = caller.call("sts", "get_caller_identity", "the caller")["Account"]
-        requests = {region: Request("cloudtrail_events", account, region, given, start, end) for region in folders}
-        for request in requests.values():
-            check(request, lanes=asked["lanes"], criterion=criterion)
+        job = Job(
+            "cloudtrail",
+            "cloudtrail_events",
+            MOST_A_SECOND,
+            {"attribute": asked["attribute"]} if asked["attribute"] else {},
+            functools.partial(CloudTrailSource, attribute=asked["attribute"]),
+            criterion=cloudtrail_filter(**asked["filter"]) if asked["filter"] else None,
+            retention=CloudTrailSource.retention,
+        )
+        ready = prepare(job, asked, module.region, functools.partial(_aws.module_clients, module))
     except (ExportRefused, _aws.AwsFailure) as exc:
         module.fail_json(msg=f"nothing was exported: {exc}", step="K1")
     if module.check_mode:
-        module.exit_json(changed=True, plan=planned(requests, folders, criterion, asked))
-
-    def work(region: str) -> Outcome:
-        return export(
-            CloudTrailSource(trails[region], account, region, attribute=asked["attribute"], delivery=asked["delivery"]),
-            requests[region],
-            folders[region],
-            redactor=run_redactor(asked),
-            rate=asked["rate"],
-            lanes=asked["lanes"],
-            criterion=criterion,
-            settle=asked["settle"],
-            resume=asked["resume"],
-            say=speaker(asked, region if len(folders) > 1 else ""),
-        )
-
-    found = side_by_side(list(folders), work)
+        module.exit_json(changed=True, plan=ready.plan())
+    found = ready.export()
     if why := why_not(found):
         module.fail_json(msg=why, step="K1", **told(found))
     module.exit_json(changed=True, **told(found))

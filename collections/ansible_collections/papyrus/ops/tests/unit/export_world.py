@@ -11,19 +11,27 @@ import heapq
 import itertools
 import json
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.papyrus.ops.plugins.module_utils import _export_run
 from ansible_collections.papyrus.ops.plugins.module_utils._aws import AwsFailure
 from ansible_collections.papyrus.ops.plugins.module_utils._cloudtrail_source import CloudTrailSource
-from ansible_collections.papyrus.ops.plugins.module_utils._export import Item, Page, Request
+from ansible_collections.papyrus.ops.plugins.module_utils._export import Item, Page, Request, Unit
 from ansible_collections.papyrus.ops.plugins.module_utils._export_pace import Pacer, Patient
+from ansible_collections.papyrus.ops.plugins.module_utils._export_run import Outcome
 from ansible_collections.papyrus.ops.plugins.module_utils._export_work import Clock
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 
 DAY = 86400
 NOW = 1_770_000_000 // DAY * DAY + 43200.0
 """Noon of a day in UTC."""
+
+
+Fails = Callable[[int, str], AwsFailure | None]
+"""(number of the request from 1, its token) → what it fails with."""
 
 
 class SimClock(Clock):
@@ -39,7 +47,7 @@ class SimClock(Clock):
         return self.at - 1_000_000_000.25
 
     def sleep(self, seconds: float) -> None:
-        self.at += seconds
+        self.at += max(seconds, 1e-6)  # time goes on, however short the sleep
 
 
 def event(number: int, at: float, **more: object) -> Item:
@@ -55,14 +63,12 @@ def spread(count: int, start: float, end: float) -> list[Item]:
 class History(CloudTrailSource):
     """Windows, rest and report are those of CloudTrail; the answers come from a list.
 
-    `fails(number of the request, token)` says what a request fails with. `arrives` has events that come in late, as
-    (time of day, event). Tokens know their window and place, and are only taken with that window.
+    `arrives` has events that come in late, as (time of day, event). Tokens know their window and place, and are only
+    taken with that window.
     """
 
-    def __init__(
-        self, events: list[Item], clock: SimClock, fails=None, page: int = 50, delivery: float = 900.0
-    ) -> None:
-        super().__init__(None, "123456789012", "us-west-2", delivery=delivery)
+    def __init__(self, events: list[Item], clock: SimClock, *, fails: Fails | None = None, page: int = 50) -> None:
+        super().__init__(None, "123456789012 in us-west-2")
         self.clock = clock
         self.page = page
         self.fails = fails or (lambda number, token: None)
@@ -71,10 +77,10 @@ class History(CloudTrailSource):
         self.take(events)
 
     def take(self, events: list[Item]) -> None:
-        self.events = sorted(events, key=lambda item: (item.at, item.id))
+        self.events = sorted(events, key=_place)
         self._at = [item.at for item in self.events]
 
-    def ask(self, unit, token: str) -> Page:
+    def ask(self, unit: Unit, token: str) -> Page:
         self.asked.append((self.clock.now(), unit.key, token))
         late = [item for at, item in self.arrives if at <= self.clock.now()]
         if late:
@@ -89,18 +95,21 @@ class History(CloudTrailSource):
             if window != f"{unit.start} {unit.end}":
                 raise AwsFailure("token used with different parameters", code="InvalidNextTokenException")
             at, identity = place.split(" ")
-            keys = [(item.at, item.id) for item in self.events[bisect_left(self._at, float(at)) :]]
-            end = bisect_left(self._at, float(at)) + bisect_left(keys, (float(at), identity))
+            end = bisect_left(self.events, (float(at), identity), key=_place)
         begin = max(bisect_left(self._at, unit.start), end - self.page)
         found = self.events[begin:end][::-1]
         more = begin > bisect_left(self._at, unit.start)
         return Page(tuple(found), f"{unit.start} {unit.end}|{found[-1].at} {found[-1].id}" if more else "")
 
 
+def _place(item: Item) -> tuple[float, str]:
+    return item.at, item.id
+
+
 class SimFlights:
     """Answers come `latency` seconds after the request; all on one thread."""
 
-    def __init__(self, source, clock: SimClock, latency=lambda: 0.2) -> None:
+    def __init__(self, source: History, clock: SimClock, latency: Callable[[], float]) -> None:
         self.source = source
         self.clock = clock
         self.latency = latency
@@ -108,18 +117,19 @@ class SimFlights:
         self.landed = 0
         self.stop_after: int | None = None
         self._numbers = itertools.count()
-        self._flying: list = []
+        self._flying: list[Any] = []
 
-    def start(self, key: str, unit, token: str) -> None:
+    def start(self, key: str, unit: Unit, token: str) -> None:
         self.started.append(self.clock.clock())
+        result: Page | AwsFailure
         try:
             result = self.source.ask(unit, token)
         except AwsFailure as failure:
             result = failure
         heapq.heappush(self._flying, (self.clock.at + self.latency(), next(self._numbers), key, result))
 
-    def next(self, timeout: float):
-        until = self.clock.at + max(timeout, 0.0)
+    def next(self, timeout: float) -> tuple[str, Page | AwsFailure] | None:
+        until = self.clock.at + max(timeout, 1e-6)
         if self._flying and self._flying[0][0] <= until:
             at, _number, key, result = heapq.heappop(self._flying)
             self.clock.at = max(self.clock.at, at)
@@ -142,23 +152,45 @@ def asked(start: float, end: float, **more: object) -> Request:
     return Request("cloudtrail_events", "123456789012", "us-west-2", {"start": start, **more}, start, end)
 
 
+@dataclass
+class Ran:
+    """`outcome` is None of an export that was killed."""
+
+    outcome: Outcome | None
+    flights: SimFlights
+
+    @property
+    def whole(self) -> list[dict[str, Any]]:
+        assert self.outcome is not None
+        return lines(self.outcome.folder / self.outcome.files[0]["name"])
+
+    @property
+    def ids(self) -> list[str]:
+        return [line["eventID"] for line in self.whole]
+
+
 def run(
-    source: History, root: Path, request: Request, *, rate: float = 1.0, latency=lambda: 0.2, stop_after=None, **how
-):
-    """An export in simulated time, with the flights that it used."""
+    source: History,
+    root: Path,
+    request: Request,
+    *,
+    rate: float = 1.0,
+    latency: Callable[[], float] = lambda: 0.2,
+    stop_after: int | None = None,
+    **how: Any,
+) -> Ran:
+    """An export in simulated time; killed when the answer after `stop_after` comes."""
     clock = source.clock
     flights = SimFlights(source, clock, latency)
     flights.stop_after = stop_after
     patient = Patient(Pacer(rate, clock=clock.clock, jitter=lambda: 0.0), sleep=clock.sleep)
-    how.setdefault("redactor", Redactor())
-    outcome = _export_run.export(source, request, root, patient=patient, clock=clock, flights=flights, **how)
-    return outcome, flights
+    how = {"redactor": Redactor(), "patient": patient, "clock": clock, "flights": flights, **how}
+    try:
+        return Ran(_export_run.export(source, request, root, **how), flights)
+    except Killed:
+        return Ran(None, flights)
 
 
-def lines(path: Path) -> list[dict]:
+def lines(path: Path) -> list[dict[str, Any]]:
     with gzip.open(path, "rb") as file:
         return [json.loads(line) for line in file]
-
-
-def ids(path: Path) -> list[str]:
-    return [line["eventID"] for line in lines(path)]
