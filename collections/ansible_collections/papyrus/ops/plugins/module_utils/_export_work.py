@@ -142,13 +142,21 @@ class Coordinator:
         return None
 
     def _candidates(self) -> list[str]:
-        """The oldest of those that are open, as many as there is any chance to need."""
+        """The oldest that are open, one for each lane.
+
+        While one of them waits after a failure no other takes its place: a failing AWS is not asked for all in turn.
+        """
         if self._samples:
             return self._samples
         while self._first_open < len(self._order) and self._state.progress[self._order[self._first_open]].done:
             self._first_open += 1
-        some = self._lanes + len(self._not_before) + SAMPLES
-        return self._order[self._first_open : self._first_open + some]
+        found: list[str] = []
+        for number in range(self._first_open, len(self._order)):
+            if len(found) == self._lanes:
+                break
+            if not self._state.progress[self._order[number]].done:
+                found.append(self._order[number])
+        return found
 
     def _patience(self) -> float:
         """Seconds to wait for an answer before there is something else to do."""

@@ -64,7 +64,7 @@ class History(CloudTrailSource):
     """Windows, rest and report are those of CloudTrail; the answers come from a list.
 
     `arrives` has events that come in late, as (time of day, event). Tokens know their window and place, and are only
-    taken with that window.
+    taken with that window; `tokens` are all that were given out.
     """
 
     def __init__(self, events: list[Item], clock: SimClock, *, fails: Fails | None = None, page: int = 50) -> None:
@@ -73,6 +73,7 @@ class History(CloudTrailSource):
         self.page = page
         self.fails = fails or (lambda number, token: None)
         self.asked: list[tuple[float, str, str]] = []
+        self.tokens: set[str] = set()
         self.arrives: list[tuple[float, Item]] = []
         self.take(events)
 
@@ -99,7 +100,9 @@ class History(CloudTrailSource):
         begin = max(bisect_left(self._at, unit.start), end - self.page)
         found = self.events[begin:end][::-1]
         more = begin > bisect_left(self._at, unit.start)
-        return Page(tuple(found), f"{unit.start} {unit.end}|{found[-1].at} {found[-1].id}" if more else "")
+        token = f"{unit.start} {unit.end}|{found[-1].at} {found[-1].id}" if more else ""
+        self.tokens.add(token)
+        return Page(tuple(found), token)
 
 
 def _place(item: Item) -> tuple[float, str]:
