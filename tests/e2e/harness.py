@@ -307,8 +307,8 @@ def processes_of(run_id: str) -> list[str]:
 
 
 def control(method: str, path: str, body: object = None) -> Any:
-    """Ask the local AWS's own control interface; returns its JSON answer, None when it has no body."""
-    data = None if body is None else json.dumps(body).encode()
+    """Ask the local AWS's own control interface; returns its JSON answer, None when it has no body. Bytes stay so."""
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(f"{facts()['endpoint']}/_sandbox/{path}", data=data, method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:
         content = answer.read()

@@ -45,7 +45,7 @@ def export_items(
 def _of_one(
     one: Mapping[str, Any], name: str, *, things: str, step: str, derived: str, only_derived: bool, failed: str
 ) -> Iterator[dict[str, Any]]:
-    meta = {"region": one["region"], "folder": one["folder"]}
+    meta = {"export": name.partition("_")[0], "region": one["region"], "folder": one["folder"]}
     files = one["files"]
     names = [f"{name}.jsonl.gz", f"{name}.{derived}.jsonl.gz"]
     for file, own in zip(files[1:], names[:1], strict=False) if only_derived else zip(files, names, strict=False):
@@ -62,7 +62,8 @@ def _of_one(
         reason = one["reason"] or failed or "it is not complete"
         rows = [_row(step, "ng", reason)]
     else:
-        rows = [_row(step, "ok", f"{one['items']:,} {things}, no gap from {report['start']} to {report['end']}")]
+        again = "; begun by an earlier run, which was interrupted" if one["resumed"] else ""
+        rows = [_row(step, "ok", f"{one['items']:,} {things}, no gap from {report['start']} to {report['end']}{again}")]
         if not one["settled"]:
             rows.append(_row(f"{step}.late", "skip", LATE))
     if one["completeness"]:

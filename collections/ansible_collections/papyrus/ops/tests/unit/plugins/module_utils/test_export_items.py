@@ -29,7 +29,7 @@ def made(folder: Path, region: str = "us-west-2", **more: Any) -> dict[str, Any]
         {"name": name, "path": str(folder / name), "lines": 1234 // number} for number, name in enumerate(names, 1)
     ]
     return {
-        "region": region, "folder": str(folder), "complete": True, "settled": True, "reason": "", "items": 1234,
+        "region": region, "folder": str(folder), "complete": True, "settled": True, "resumed": False, "reason": "", "items": 1234,
         "files": files, "completeness": str(folder / "completeness.json"),
         "report": {"start": "2026-01-30T12:00:00Z", "end": "2026-01-31T12:00:00Z"}, **more,
     }  # fmt: skip
@@ -62,6 +62,12 @@ def test_K2_an_export_that_is_not_settled_is_a_skip_which_the_inventory_has_to_a
     assert [row[:2] for row in rows(lines[-1])] == [("K2", "ok"), ("K2.late", "skip")]
     assert said["result"] == "FAILED"
     assert verdict(Bundle(tmp_path / "run").lines(), allowed_skips=["K2.late"])["result"] == "WARNED"
+
+
+def test_K2_an_export_that_was_gone_on_with_says_so_beside_its_span(tmp_path: Path) -> None:
+    lines, said = kept(tmp_path, {"exports": [made(tmp_path, resumed=True)]})
+    assert rows(lines[-1])[0][2].endswith("to 2026-01-31T12:00:00Z; begun by an earlier run, which was interrupted")
+    assert said["result"] == "PASSED"
 
 
 def test_K2_an_export_that_stopped_is_ng_with_its_reason_and_what_is_known(tmp_path: Path) -> None:
