@@ -69,7 +69,7 @@ SERVICE_OF_QUERY_VERSION = {
 SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 # AWS's own limit is not documented; nothing that is meant comes near it.
 DEEPEST_DOCUMENT = 100
-BRACKET = re.compile(rb"[{}\[\]]")
+TEXT_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[{}\[\]]', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -225,11 +225,12 @@ def _no_constant(name: str) -> Any:
 
 
 def _depth(body: bytes) -> int:
-    """How deep the brackets of a document nest, those within texts counted as well."""
+    """How deep the brackets of a document nest; those within texts do not count."""
     deepest = depth = 0
-    for bracket in BRACKET.findall(body):
-        depth += 1 if bracket in b"{[" else -1
-        deepest = max(deepest, depth)
+    for found in TEXT_OR_BRACKET.findall(body):
+        if not found.startswith(b'"'):
+            depth += 1 if found in b"{[" else -1
+            deepest = max(deepest, depth)
     return deepest
 
 

@@ -464,3 +464,10 @@ def test_tags_of_a_group(logs: Any, group: str) -> None:
     logs.tag_resource(resourceArn=arn, tags={"a": "1", "b": "2"})
     logs.untag_resource(resourceArn=arn, tagKeys=["a"])
     assert logs.list_tags_for_resource(resourceArn=arn)["tags"] == {"b": "2"}
+
+
+def test_lines_that_are_cut_off_json_are_taken_by_the_hundred(logs: Any, group: str) -> None:
+    """Brackets within texts do not nest."""
+    cut = ['{"cut": [{"of', '["\\" {[', "{" * 500]
+    put(logs, group, stream(logs, group), *cut * 100)
+    assert found(logs, group) == cut * 100
