@@ -98,6 +98,7 @@ class Account:
                 "AWS_REGION": known["region"],
             },
             "papyrus_audit_log_groups": ["/ecs/app"],
+            "papyrus_audit_parts": ["cloudtrail", "config", "logs"],
         }
 
 
