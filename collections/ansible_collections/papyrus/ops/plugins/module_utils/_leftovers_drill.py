@@ -33,6 +33,12 @@ class DrillScope:
     topic_arn: str
 
 
+def drill_scope(variables: Mapping[str, Any]) -> DrillScope | None:
+    """Of a stack's variables: the stack that drills alarms is the one that has all of these."""
+    names = DrillScope.__dataclass_fields__
+    return DrillScope(**{name: str(variables[name]) for name in names}) if all(map(variables.get, names)) else None
+
+
 class Search(Protocol):
     """What `_leftovers` looks with; see there."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from . import _leftovers
 from ._aws import AwsFailure, Clients, client_factory
 from ._guard_socket import Client, GuardError, GuardGone
+from ._leftovers_drill import drill_scope
 from ._redaction import Redactor
 from ._run_plan import planned
 from ._run_settings import Settings
@@ -117,6 +118,7 @@ def _remove_here(run: Mapping[str, Any], clients: Callable[[], Clients]) -> dict
             service=str(run["service"]),
             run_id=str(run["id"]),
             names=(str(run["name"]),) if run.get("name") else (),
+            drill=drill_scope(run.get("drill") or {}),
         )
         found = _leftovers.find(clients(), scope)
     except AwsFailure as exc:

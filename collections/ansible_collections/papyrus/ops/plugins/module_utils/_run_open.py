@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ._guard_socket import Client
 from ._known_secrets import secrets_of
 from ._lease import planned_names, write_lease
 from ._ledger import Ledger, ledger_place, open_ledger
+from ._leftovers_drill import drill_scope
 from ._names import RunId, check_prefix, new_run_id, rfc3339, tags, utc_now
 from ._processes import Child, ask
 from ._redaction import Redactor
@@ -76,6 +78,7 @@ def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.dat
             names = planned_names(str(stack.get("name_prefix") or options["tag_prefix"]), run_id.suffix)
         except ValueError as exc:
             problems.append(str(exc))
+    drill = drill_scope((stack or {}).get("variables") or {})
     return {
         "id": run_id.text,
         "suffix": run_id.suffix,
@@ -90,6 +93,7 @@ def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.dat
         "tags": tags(str(options["tag_prefix"]), run_id.text, expires_at, str(options["service"])),
         "name": names.get("load_balancer", ""),
         "names": names,
+        "drill": asdict(drill) if drill else {},
         "problems": problems,
         "guarded": bool(options.get("start_guard")),
         "signer": check_signer(options.get("signer") or {}),

@@ -17,7 +17,7 @@ from ._evidence import Bundle
 from ._guard_processes import Process
 from ._ledger import Ledger, open_ledger
 from ._leftovers import Scope
-from ._leftovers_drill import DrillScope
+from ._leftovers_drill import drill_scope
 from ._locks import write_durable
 from ._redaction import Redactor
 
@@ -157,14 +157,8 @@ class Settings:
             vpc_id=str(variables.get("vpc_id") or ""),
             tasks_sg_id=str(variables.get("ecs_tasks_sg_id") or ""),
             names=(self.stack.name,) if self.stack and self.stack.name else (),
-            drill=_drill_scope(variables),
+            drill=drill_scope(variables),
         )
-
-
-def _drill_scope(variables: Mapping[str, Any]) -> DrillScope | None:
-    """Of a stack that drills alarms: it is the one that has all of these."""
-    names = ("cluster", "task_family", "alarm_name", "topic_arn")
-    return DrillScope(*(str(variables[name]) for name in names)) if all(variables.get(name) for name in names) else None
 
 
 class StateFile:

@@ -254,6 +254,10 @@ run:
         load_balancer: papyrus-smoke-abc234
         target_group: papyrus-smoke-abc234
         security_group: papyrus-smoke-abc234
+    drill:
+      description: Where a drill of alarms makes things. Empty when the stack is none of one.
+      type: dict
+      sample: {}
     problems:
       description: Why the guard will create nothing. Empty when it may.
       type: list

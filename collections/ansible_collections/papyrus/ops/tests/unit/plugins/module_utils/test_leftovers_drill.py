@@ -13,6 +13,8 @@ import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils import _leftovers, _leftovers_drill
 from ansible_collections.papyrus.ops.plugins.module_utils._leftovers import Scope, by_hand, find
 from ansible_collections.papyrus.ops.plugins.module_utils._leftovers_drill import DrillScope
+from ansible_collections.papyrus.ops.plugins.module_utils._run_alb import AlbFailure, remove
+from ansible_collections.papyrus.ops.plugins.module_utils._run_open import plan
 from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import Limits, Settings, Stack
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import FakeAws, Refusal
 
@@ -280,3 +282,22 @@ def test_C7_the_guard_of_a_drill_looks_for_it_and_that_of_a_smoke_does_not(missi
         limits=Limits(),
     )
     assert (settings.scope().drill == DRILL) is drills
+
+
+def test_C7_a_drill_without_guard_and_folder_is_still_looked_for() -> None:
+    run = {
+        **{"id": RUN, "tag_prefix": "papyrus", "service": "svc", "region": "us-west-2", "private": ""},
+        "drill": {"cluster": "prd", "task_family": "svc-task", "alarm_name": "svc", "topic_arn": TOPIC},
+    }
+    with pytest.raises(AlbFailure, match="alarm svc-drill-abc234") as failure:
+        remove(run, 10, clients=lambda: World(RUN).aws)
+    assert failure.value.result["gone"] is False
+    assert remove(run, 10, clients=lambda: World().aws)["gone"] is True
+
+
+def test_C7_a_run_knows_where_its_drill_makes_things() -> None:
+    variables = {"cluster": "prd", "task_family": "svc-task", "alarm_name": "svc", "topic_arn": TOPIC}
+    options = {"evidence_root": "e", "ledger": "l", "service": "svc", "tag_prefix": "papyrus", "lease_minutes": 60}
+    drill = {"stack": {"source": "40-drill", "name_prefix": "papyrus-drill", "variables": variables}}
+    assert plan({**options, **drill})["drill"] == variables
+    assert plan(options)["drill"] == {}
