@@ -35,7 +35,7 @@ from ._export_flights import Flights, Threads
 from ._export_pace import Pacer, Patient
 from ._export_report import report
 from ._export_state import State
-from ._export_store import Finished, Store, create, opened, stamp_of, unfinished
+from ._export_store import Damaged, Finished, Store, create, opened, stamp_of, unfinished
 from ._export_work import Clock, Coordinator, Stopped
 from ._redaction import Redactor
 
@@ -192,6 +192,8 @@ def _export(source: Source, request: Request, folder: Path, how: _How, *, resume
             return Outcome(folder, store.finish(told), resumed)
         except Stopped as exc:
             reason, failure = str(exc), exc.failure
+        except Damaged as exc:
+            reason = f"{exc}. Begin a new export (resume: false)."
         except OSError as exc:
             reason = f"the disk does not take it: {exc}"
         return Outcome(folder, told([]), resumed, reason, failure)

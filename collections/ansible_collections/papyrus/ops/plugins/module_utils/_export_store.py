@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import gzip
 import hashlib
 import json
 import os
@@ -34,6 +35,10 @@ JOURNAL = ".journal.jsonl"
 
 class Finished(Exception):
     """Somebody else has just finished the export."""
+
+
+class Damaged(Exception):
+    """A file has not what was written into it."""
 
 
 _FOLDER = re.compile(r"(\d{8}T\d{6}Z)(?:-(\d{1,6}))?")
@@ -88,6 +93,17 @@ class _File:
             os.close(self._fd)
             self._fd = -1
 
+    def whole(self) -> bool:
+        """Whether what is on disk can be unpacked, and has as many lines as were written."""
+        lines = 0
+        try:
+            with gzip.open(self.path) as file:
+                while chunk := file.read(_CHUNK):
+                    lines += chunk.count(b"\n")
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            return False
+        return lines == self.lines
+
     def digest(self) -> str:
         found = hashlib.sha256()
         at = 0
@@ -111,6 +127,7 @@ class Store:
         self._journal = journal
         self._end = 0
         self._files = [_File(folder / f"{name}.part") for name in names]
+        self._resumed = False
 
     @property
     def waiting(self) -> int:
@@ -133,6 +150,7 @@ class Store:
             if not os.path.lexists(file.path) and os.path.lexists(final):
                 file.path = final
         there = [file.path.stat().st_size if file.path.exists() else 0 for file in self._files]
+        self._resumed = any(there)
         sizes = lines = [0] * len(self._files)
         for entry, end in _entries(self._journal):
             if "sizes" in entry:
@@ -168,10 +186,15 @@ class Store:
         self._end += len(data)
 
     def finish(self, report: Callable[[list[dict[str, Any]]], Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Gives the files their names and writes what `report` makes of them; then the export is finished."""
+        """Gives the files their names and writes what `report` makes of them; then the export is finished.
+
+        OSError for what the disk does not take, Damaged for files that are not as they were left by an earlier process.
+        """
         files = []
         for file, name in zip(self._files, self.names, strict=True):
             file.end()
+            if self._resumed and not file.whole():
+                raise Damaged(f"{file.path} was damaged after it had been written")
             files.append({"name": name, "bytes": file.size, "lines": file.lines, "sha256": file.digest()})
         for file, name in zip(self._files, self.names, strict=True):
             os.replace(file.path, self.folder / name)
