@@ -28,6 +28,8 @@ from ansible_collections.papyrus.ops.plugins.module_utils._export_pace import Pa
 
 GROUP, VPC, CLUSTER = "AWS::EC2::SecurityGroup", "AWS::EC2::VPC", "AWS::ECS::Cluster"
 MODULES = "ansible_collections.papyrus.ops.plugins.modules"
+END = 1.1
+"""Seconds: an export ends with the second in which it begins, at its start."""
 TROUBLE = [
     {"code": "ThrottlingException", "probability": 0.03, "times": None, "seed": 1},
     {"code": "InternalFailure", "status": 500, "probability": 0.03, "times": None, "seed": 2},
@@ -159,6 +161,7 @@ def recorded(sandbox: Sandbox) -> Recorded:
         ec2.create_tags(Resources=names[:1], Tags=[{"Key": "n", "Value": str(number)}])
     for name in names[-5:]:
         ec2.delete_security_group(GroupId=name)
+    time.sleep(END)
     return Recorded(account, items + Counter({names[0]: 110}) + Counter(names[-5:]), 5)
 
 
@@ -200,9 +203,9 @@ def test_k2_every_item_of_every_resource_is_exported_once(recorded: Recorded, tm
 
 def test_k2_all_types_are_asked_and_those_that_aws_refuses_are_told(sandbox: Sandbox, tmp_path: Path) -> None:
     account = new_account(sandbox)
+    account.client("ec2").describe_vpcs()
     record(account, VPC)
-    account.client("config").list_discovered_resources(resourceType=VPC)
-    time.sleep(1)  # an export ends with the second before the one in which it begins
+    time.sleep(END)
     refused = {"service": "config", "operation": "ListDiscoveredResources", "times": None}
     words = {"code": "ValidationException", "message": "Resource type is not supported in this region"}
     sandbox.faults({**refused, **words, "match": {"resourceType": "AWS::K*"}})
