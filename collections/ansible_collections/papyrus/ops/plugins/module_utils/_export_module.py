@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ ARGUMENTS: dict[str, Any] = {
 EXCLUSIVE = [("start", "hours", "days"), ("end", "hours", "days")]
 ONE_OF = [("start", "hours", "days")]
 
+_REGION = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+")
 _SKEW = 300.0
 """Seconds that the clock here may be wrong."""
 
@@ -94,6 +96,9 @@ def roots(path: str, regions: Sequence[str], own: str) -> dict[str, Path]:
     """The folder for each region's exports: `path` itself without a list of regions, else one below for each."""
     if not regions:
         return {own: Path(path)}
+    for region in regions:
+        if not _REGION.fullmatch(region):
+            raise ExportRefused(f"{region!r} is no region")
     if len(set(regions)) < len(regions):
         raise ExportRefused("a region is listed twice")
     return {region: Path(path) / region for region in regions}

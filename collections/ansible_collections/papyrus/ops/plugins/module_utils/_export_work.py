@@ -111,9 +111,12 @@ class Coordinator:
 
     def _spread(self) -> list[str]:
         """Some units all over the plan; none of an export that is resumed, nor one that would not be settled."""
-        fresh = [key for key, one in self._state.progress.items() if not one.requests and self._may_begin(one)]
-        if len(fresh) < len(self._order) - 1 or len(fresh) <= SAMPLES:
+        units = self._state.progress
+        if any(one.requests for one in units.values()):
             return []
+        fresh = [key for key, one in units.items() if self._may_begin(one)]
+        if len(fresh) <= SAMPLES:
+            return fresh
         return [fresh[round(number * (len(fresh) - 1) / (SAMPLES - 1))] for number in range(SAMPLES)]
 
     def _may_begin(self, one: Progress) -> bool:
