@@ -25,6 +25,7 @@ from ._aws import AwsFailure, aws_call
 from ._export import Item, Page, Progress, Unit, listed
 from ._export_pace import Patient
 from ._names import parse_rfc3339
+from ._rows import listing
 
 Counts = Mapping[str, int]
 
@@ -251,6 +252,17 @@ def _told(unit: Progress) -> dict[str, Any]:
         **{name: number for name, number in unit.counts.items() if number},
     }
     return {**told, "note": unit.note} if unit.note else told
+
+
+def none_listed(found: Mapping[str, Any]) -> str:
+    """For a message: the regions (exports by region) in which AWS listed not one type, "" when there is none."""
+    reasons = []
+    for region, outcome in found.items():
+        types = outcome.report["types"]
+        if types and all(told.get("types_refused") for told in types):
+            notes = [f"{told['type']}: {told['note'].partition(': ')[2]}" for told in types]
+            reasons.append(f"{region}: AWS lists none of the types: {listing(notes)}")
+    return " ".join(reasons)
 
 
 def recorder_of(client: Any) -> dict[str, Any]:

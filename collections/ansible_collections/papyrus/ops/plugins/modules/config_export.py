@@ -19,7 +19,8 @@ description:
     in the files that Config delivers (RFC 3339).
   - C(completeness.json) has the recorder and, for every type, how many resources were listed, deleted and without any
     item in the time asked for, besides what it has of every export.
-  - A type that AWS does not list in the region, and a resource whose history it refuses, are told there and no failure.
+  - A type that AWS does not list in the region, and a resource whose history it refuses, are told there and no failure,
+    unless no type is listed.
   - Fails before anything is asked when the region has no configuration recorder.
   - Secrets are taken out of each line before it is written.
 author:
@@ -178,7 +179,7 @@ import functools
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws
-from ansible_collections.papyrus.ops.plugins.module_utils._config_source import MOST_A_SECOND, ConfigSource
+from ansible_collections.papyrus.ops.plugins.module_utils._config_source import MOST_A_SECOND, ConfigSource, none_listed
 from ansible_collections.papyrus.ops.plugins.module_utils._export import ExportRefused
 from ansible_collections.papyrus.ops.plugins.module_utils._export_job import Job, prepare
 from ansible_collections.papyrus.ops.plugins.module_utils._export_module import (
@@ -215,7 +216,7 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=True, plan=ready.plan())
     found = ready.export()
-    if why := why_not(found):
+    if why := why_not(found) or none_listed(found):
         module.fail_json(msg=why, step="K2", **told(found))
     module.exit_json(changed=True, **told(found))
 
