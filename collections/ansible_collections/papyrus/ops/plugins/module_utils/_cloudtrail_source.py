@@ -25,9 +25,6 @@ from ._export_pace import Patient
 from ._export_report import windows
 from ._trail import DELIVERY, RETENTION
 
-MOST_A_SECOND = 2.0
-"""Look-ups that AWS allows an account in a region, for all who ask together."""
-
 ATTRIBUTES = (
     "AccessKeyId",
     "EventId",

@@ -10,24 +10,26 @@ https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.h
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ._aws import AwsFailure, aws_call
+from ._aws import aws_call
+from ._export_pace import Pacer, Patient
 from ._names import parse_rfc3339
 
-INTERVAL = 0.5
-"""Seconds between two look-ups: AWS allows two a second, per account and region, to all who ask."""
+MOST_A_SECOND = 2.0
+"""Look-ups that AWS takes, of an account in a region, from all who ask together."""
 DELIVERY = dt.timedelta(minutes=15)
 """An event can be that late in the history."""
 RETENTION = dt.timedelta(days=90)
 
 _PAGE = 50
-_THROTTLED = ("ThrottlingException", "Throttling", "TooManyRequestsException")
 _TRIES = 7
+"""Throttled answers in a row; other failures were tried again by the client."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,10 @@ class Event:
 class Events(Protocol):
     """Where events are looked up: AWS (`Trail`), or an export of them. Attributes as those of `Trail`."""
 
-    calls: int
     cut: bool
+
+    @property
+    def calls(self) -> int: ...
 
     def events(
         self, start: dt.datetime, end: dt.datetime, attribute: str = "", value: str = "", *, most: int | None = None
@@ -101,13 +105,14 @@ class Trail:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.calls = 0
         self.cut = False
         self._client = client
         self._most = most
-        self._sleep = sleep
-        self._clock = clock
-        self._next = clock()
+        self._patient = Patient(Pacer(MOST_A_SECOND, clock=clock), sleep=sleep, throttles=_TRIES, transients=1)
+
+    @property
+    def calls(self) -> int:
+        return self._patient.counts.requests
 
     def events(
         self, start: dt.datetime, end: dt.datetime, attribute: str = "", value: str = "", *, most: int | None = None
@@ -121,30 +126,16 @@ class Trail:
             if self.calls >= bound:
                 self.cut = True
                 return
-            answer = self._ask(parameters)
+            answer = self._patient.ask(functools.partial(self._ask, parameters))
             yield from filter(None, map(Event.of, answer.get("Events") or []))
             if not answer.get("NextToken"):
                 return
             parameters["NextToken"] = answer["NextToken"]
 
     def _ask(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        pause = INTERVAL
-        for attempt in range(_TRIES):
-            wait = self._next - self._clock()
-            if wait > 0:
-                self._sleep(wait)
-            self.calls += 1
-            self._next = self._clock() + pause
-            try:
-                with aws_call("cloudtrail:LookupEvents", "the event history", "The auditor needs this right."):
-                    answer: Mapping[str, Any] = self._client.lookup_events(**parameters)
-                    return answer
-            except AwsFailure as failure:
-                if failure.code not in _THROTTLED or attempt == _TRIES - 1:
-                    raise
-            pause *= 2  # somebody else asks as well
-            self._next = self._clock() + pause
-        raise AssertionError("unreachable: the last try returns or raises")
+        with aws_call("cloudtrail:LookupEvents", "the event history", "The auditor needs this right."):
+            answer: Mapping[str, Any] = self._client.lookup_events(**parameters)
+            return answer
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

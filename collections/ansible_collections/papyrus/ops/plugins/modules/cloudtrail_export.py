@@ -221,7 +221,6 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 from ansible_collections.papyrus.ops.plugins.module_utils import _aws
 from ansible_collections.papyrus.ops.plugins.module_utils._cloudtrail_source import (
     ATTRIBUTES,
-    MOST_A_SECOND,
     CloudTrailSource,
     cloudtrail_filter,
 )
@@ -235,6 +234,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._export_module import 
     why_not,
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
+from ansible_collections.papyrus.ops.plugins.module_utils._trail import MOST_A_SECOND
 
 FILTER = {
     "name": {"type": "str", "default": "papyrus"},

@@ -183,13 +183,13 @@ def test_J1_pages_are_read_at_two_a_second(tmp_path: Path, trail: Trail) -> None
     trail.page = 4
     answer = look(bundle(tmp_path), trail)
     assert answer["result"] == "ok" and answer["looked_up"] == 5
-    assert trail.pauses == [0.5] * 4
+    assert trail.pauses == pytest.approx([0.5] * 4)
 
 
 def test_J1_a_throttled_look_up_waits_longer_each_time(tmp_path: Path, trail: Trail) -> None:
     trail.throttled = 3
     assert look(bundle(tmp_path), trail)["result"] == "ok"
-    assert trail.pauses == [1.0, 2.0, 4.0]
+    assert all(least <= pause <= 1.25 * least for least, pause in zip([1.0, 2.0, 4.0], trail.pauses, strict=True))
     trail.throttled = 100
     with pytest.raises(AwsFailure, match="ThrottlingException"):
         look(bundle(tmp_path / "again"), trail)
