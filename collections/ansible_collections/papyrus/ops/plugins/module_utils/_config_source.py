@@ -24,6 +24,7 @@ from typing import Any
 from ._aws import AwsFailure, aws_call
 from ._export import Item, Page, Progress, Unit, listed
 from ._export_pace import Patient
+from ._export_record import wrapped
 from ._names import parse_rfc3339
 from ._rows import listing
 
@@ -323,7 +324,7 @@ def item_of(entry: Any, unit: Unit, resource: str) -> Item:
     """One line of an entry. Its times are written as in the files that Config delivers (RFC 3339)."""
     captured = seconds(entry.get(TIMES[0])) if isinstance(entry, Mapping) else None
     if captured is None:
-        line = dumped({"malformed": True, "entry": {"resourceType": unit.key, "resourceId": resource, "item": entry}})
+        line = wrapped({"resourceType": unit.key, "resourceId": resource, "item": entry})
         return Item(f"malformed/{hashlib.sha256(line).hexdigest()}", unit.start, line, malformed=True)
     shown = {name: _shown(value) if name in TIMES else value for name, value in entry.items()}
     line = dumped(shown)
@@ -360,4 +361,4 @@ def rfc3339_ms(at: float) -> str:
 
 def dumped(value: Any) -> bytes:
     """JSON on one line; what JSON does not know as text."""
-    return json.dumps(value, separators=(",", ":"), default=str).encode()
+    return json.dumps(value, separators=(",", ":"), default=str, ensure_ascii=False).encode("utf-8", "backslashreplace")

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 from ._aws import AwsFailure, aws_call
 from ._export import Item, Page, Progress, Unit, listed
 from ._export_pace import Patient
+from ._export_record import record_of, wrapped
 from ._export_report import windows
 from ._names import rfc3339
 
@@ -31,7 +30,6 @@ PAGE = 10_000
 """The most events of a page, which has 1 MB at most."""
 WINDOW = 3600
 """Seconds of a unit."""
-_BREAKS = re.compile(r"[\r\n]+")
 _HINT = "Check the log group's name, account and region."
 
 
@@ -153,29 +151,9 @@ def _searchable(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def item_of(event: Mapping[str, Any]) -> Item:
     """The message as it came when it is a JSON object, else the whole event in a wrapper."""
-    at = event["timestamp"] / 1000
-    line = json_line(str(event.get("message") or ""))
-    if line is not None:
-        return Item(str(event["eventId"]), at, line)
-    wrapped = json.dumps({"malformed": True, "entry": dict(event)}, separators=(",", ":"), default=str)
-    return Item(str(event["eventId"]), at, wrapped.encode(), malformed=True)
-
-
-def json_line(text: str) -> bytes | None:
-    """A JSON object on one line, otherwise byte for byte; None for any other text.
-
-    Line breaks can only stand between the parts of JSON, where a space means the same.
-    """
-    try:
-        if not isinstance(json.loads(text, parse_constant=_no_number), dict):
-            return None
-        return _BREAKS.sub(" ", text.strip()).encode()
-    except (ValueError, RecursionError):
-        return None
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
+    record = record_of(event.get("message"))
+    line = wrapped(event) if record is None else record[0]
+    return Item(str(event["eventId"]), event["timestamp"] / 1000, line, malformed=record is None)
 
 
 def found_in(lines: Iterable[bytes], ids: Sequence[str]) -> set[str]:

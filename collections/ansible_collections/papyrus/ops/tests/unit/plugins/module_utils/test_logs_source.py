@@ -18,7 +18,6 @@ from ansible_collections.papyrus.ops.plugins.module_utils._logs_source import (
     LogsSource,
     found_in,
     item_of,
-    json_line,
 )
 from wire_aws import Refused, Wire
 
@@ -146,6 +145,8 @@ def test_K3_fractions_of_a_second_survive_the_way_to_the_request() -> None:
         '{"request_id": "a", "text": "日本 \\ud83d\\ude00 \\u2028"}',
         '{"n": 1.50, "n": 2, "big": 123456789012345678901234567890}',
         '{"a" : {"b": [null, true]}}',
+        '{"a":' * 200 + "1" + "}" * 200,
+        '{"brackets in a text": "' + "[{" * 300 + '"}',
         '{"long": "' + "x" * 1_000_000 + '"}',
     ],
 )
@@ -155,7 +156,8 @@ def test_K3_a_json_object_is_kept_byte_for_byte(line: str) -> None:
 
 
 def test_K3_line_breaks_between_the_parts_of_json_become_spaces() -> None:
-    assert json_line('\r\n{\n  "a": 1,\r\n  "b": "x\\ny"\n}\n') == b'{   "a": 1,   "b": "x\\ny" }'
+    text = '\r\n{\n  "a": 1,\r\n  "b": "x\\ny"\n}\n'
+    assert item_of(event(1, message=text)).line == b'{   "a": 1,    "b": "x\\ny" }'
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,8 @@ def test_K3_line_breaks_between_the_parts_of_json_become_spaces() -> None:
         "\ufeff{}",
         "[" * 100_000,
         "\x00\x1b[31m",
-        '{"lone": "\ud800"}',
+        '{"half as an escape": "\\uD83D"}',
+        '{"a":' * 201 + "1" + "}" * 201,
         "y" * 1_000_000,
     ],
 )
@@ -264,3 +267,9 @@ def test_K3_an_answer_without_its_list_is_no_empty_page() -> None:
     with pytest.raises(AwsFailure, match="no events, not even none") as caught:
         other.ask(unit, "")
     assert caught.value.unanswered
+
+
+def test_K3_half_a_character_is_spelled_out_in_the_wrapper() -> None:
+    """jq and Python make different things of it."""
+    line = item_of(event(1, message='{"half": "\ud83d"}')).line
+    assert json.loads(line)["entry"]["message"] == '{"half": "\\ud83d"}'
