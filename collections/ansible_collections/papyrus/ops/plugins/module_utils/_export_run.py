@@ -21,6 +21,7 @@ makes no sense and for a folder in which somebody else exports: nothing was writ
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -109,13 +110,11 @@ def export(
     patient = patient or Patient(Pacer(rate, clock=clock.clock))
     how = _How(redactor, patient, lanes, criterion, settle, say, clock, flights, long)
     wanted = identity(request, criterion, settle)
-    folder = unfinished(root, wanted) if resume else None
-    if folder is not None:
-        try:
-            return _export(source, request, folder, how, resumed=True)
-        except Finished:
-            pass
     try:
+        folder = unfinished(root, wanted) if resume else None
+        if folder is not None:
+            with contextlib.suppress(Finished):
+                return _export(source, request, folder, how, resumed=True)
         folder = _create(root, request, wanted, how)
     except OSError as exc:
         raise ExportRefused(f"no export can be written to {root}: {exc}") from exc
