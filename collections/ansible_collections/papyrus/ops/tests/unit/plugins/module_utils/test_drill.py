@@ -150,6 +150,33 @@ def test_I1_messages_may_come_in_any_order(world: World) -> None:
     assert drill.failed == []
 
 
+def test_I1_an_alarm_without_data_for_a_moment_is_not_over_before_it_rang(world: World) -> None:
+    case = world.case("memory", after=200)
+    drill = world.drill(case)
+    world.deaf.add(case.alarm)
+    world.later(20, lambda: world.move(case.alarm, "INSUFFICIENT_DATA"))
+    world.later(30, lambda: world.move(case.alarm, "OK"))
+    world.later(150, world.deaf.clear)
+    drill.run()
+    assert drill.failed == []
+    assert [step["to"] for step in drill.results()[0]["transitions"]] == [
+        "OK",
+        "INSUFFICIENT_DATA",
+        "OK",
+        "ALARM",
+        "OK",
+    ]
+    ended = drill.results()[0]["transitions"][-1]["elapsed"]
+    assert f"→ OK after {ended - drill.results()[0]['transitions'][0]['elapsed']:.0f} s" in drill.results()[0]["reason"]
+
+
+def test_I1_the_first_failure_stays(world: World) -> None:
+    case = world.case("memory")
+    case.fail("the first")
+    case.fail("the second")
+    assert case.reason == "the first"
+
+
 def test_I1_a_condition_that_cannot_be_made_fails_its_alarm_alone(world: World) -> None:
     drill = world.drill(world.case("memory"), world.case("task-exit", copied=False))
     world.later(20, lambda: setattr(world.conditions["task-exit"], "problem", "exit code 0"))

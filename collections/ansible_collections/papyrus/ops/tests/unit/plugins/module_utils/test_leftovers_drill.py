@@ -160,6 +160,15 @@ def test_N1_all_drills_of_a_service_are_found_with_their_runs() -> None:
     assert all(resource["expired"] for resource in found.resources)
 
 
+def test_N1_only_what_is_named_like_a_drill_is_asked_for_its_tags() -> None:
+    world = World(RUN, OTHER)
+    find(world.aws, ALL, now=NOW)
+    asked = [sent["ResourceARN"].rsplit(":", 1)[1] for sent in world.aws.sent("cloudwatch.list_tags_for_resource")]
+    assert len(asked) == 4
+    assert {name.rsplit("-", 1)[1] for name in asked} == {"abc234", "zzz777"}
+    assert len(world.aws.sent("ecs.list_task_definitions")) == 2
+
+
 def test_C7_nothing_left_is_told_by_answers() -> None:
     world = World()
     found = find(world.aws, SCOPE, now=NOW)
