@@ -101,7 +101,8 @@ def report(
     progress = list(state.progress.values())
     missing = gaps(source, request, progress)
     kept_from = forgotten(source, progress)
-    reached = state.counts.requests / state.elapsed if state.elapsed else 0.0
+    # Between the first request and the last there is one pause less than there are requests.
+    reached = max(state.counts.requests - 1 - state.resumed, 0) / state.elapsed if state.elapsed else 0.0
     sums = {name: sum(getattr(one, name) for one in progress) for name in _SUMS}
     for one in progress:
         for name, count in one.counts.items():

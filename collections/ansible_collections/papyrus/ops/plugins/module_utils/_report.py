@@ -16,7 +16,15 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, TypeVar
 
-from . import _report_chain, _report_limits, _report_proofs, _report_story, _report_summary, _report_timeline
+from . import (
+    _report_chain,
+    _report_limits,
+    _report_proofs,
+    _report_story,
+    _report_summary,
+    _report_timeline,
+    _report_trail,
+)
 from ._bundle_view import BundleView
 from ._report_page import MACROS, PAGE
 from ._report_parts import CONTENTS, PARTS
@@ -78,6 +86,7 @@ def model(view: BundleView, seal: Mapping[str, Any]) -> dict[str, Any]:
             ("chain", partial(_report_chain.chain, source)),
             ("timeline", partial(_report_timeline.timeline, source)),
             ("preflights", partial(_report_proofs.preflights, source)),
+            ("trail", partial(_report_trail.trail, source)),
             ("release", partial(_report_story.release, source)),
             ("running", partial(_report_proofs.running, source)),
             ("health", partial(_report_proofs.health, source)),

@@ -87,9 +87,12 @@ class Chain:
     more_links: int
 
 
-def chain(source: Source) -> Chain:
+def chain(source: Source) -> Chain | None:
+    """None for a run that had no answers to tie to an image."""
     entry = source.last("binding.json")
     found = dict_of(source.value(entry))
+    if entry is None and not source.asks:
+        return None
     if entry is None:
         return Chain(
             None, "Nothing in this bundle ties the answers to an image: it has no binding.json.", [], [], [], 0, 0

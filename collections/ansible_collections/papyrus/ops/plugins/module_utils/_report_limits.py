@@ -28,6 +28,8 @@ _READ = (
     "terraform_outputs.json",
     "binding.json",
     "alb_sg_verify_gone.json",
+    "completeness.json",
+    "addendum.json",
     "continued.json",
 )
 """JSON items from which parts of the page are made."""
@@ -133,16 +135,23 @@ def _limits(source: Source, summary: Summary) -> Iterator[Limit]:
         )
     else:
         yield Limit("Times", "They are the runner's clock; no time stamping authority has seen this run begin.")
-    yield Limit(
-        "The app's own word",
-        "Status, body and headers of the answers are what the service says of itself. That it is this image is shown "
-        "by ECS, EC2 and the load balancer, link by link, not by the app.",
-    )
-    yield Limit(
-        "More than this moment",
-        "The service was looked at between the times above. It can be changed right after, and the checks are those "
-        "listed here: no load, no other route, no other table.",
-    )
+    if source.asks:
+        yield Limit(
+            "The app's own word",
+            "Status, body and headers of the answers are what the service says of itself. That it is this image is "
+            "shown by ECS, EC2 and the load balancer, link by link, not by the app.",
+        )
+        yield Limit(
+            "More than this moment",
+            "The service was looked at between the times above. It can be changed right after, and the checks are "
+            "those listed here: no load, no other route, no other table.",
+        )
+    if source.last("completeness.json") is not None:
+        yield Limit(
+            "That AWS recorded everything",
+            "What the history had was read once and wholly. CloudTrail's has management events of 90 days in one "
+            "region; data events are in the files of a trail.",
+        )
     if summary.dirty is None:
         yield Limit("Which source it was run from", "Whether the working tree was clean is not known.")
     elif summary.dirty:

@@ -11,6 +11,7 @@ CONTENTS = (
     ("identity", "Identity chain"),
     ("timeline", "Timeline"),
     ("preflight", "Preflight"),
+    ("trail", "Audit trail"),
     ("rollout", "Release"),
     ("running", "Running tasks"),
     ("health", "Target health"),
@@ -113,6 +114,49 @@ PARTS = """
 {{ preflight(preflights[0]) }}
 {% for p in preflights[1:] %}
 <details><summary>The same, asked earlier in the run</summary>{{ preflight(p) }}</details>
+{% endfor %}
+{% endcall %}
+{% endif %}
+
+{% if trail %}
+{% call section("trail", "Audit trail",
+  "What CloudTrail, Config or a log had of a span of time, read once and wholly.") %}
+{% if trail.added %}
+<div class="card">
+<div class="head"><h3>Added to the bundle of another run</h3>{{ mark(trail.added.entry.status) }}
+{{ item(trail.added.entry) }}</div>
+{% for status, reason in trail.added.rows %}<p class="said">{{ mark(status) }} {{ reason }}</p>{% endfor %}
+<dl class="facts">
+{% for name, value in trail.added.facts %}<dt>{{ name }}</dt><dd><code class="sha">{{ value }}</code></dd>{% endfor %}
+</dl>
+<p class="small muted">Verified together (papyrus_verify_bundles), it is checked that that bundle is the very one.</p>
+{% if trail.added.created %}
+<details><summary>What the run created, as CloudTrail has it</summary>
+{% call table("Created and deleted", "Each creation of that run and what ended it",
+  ["Gone", "Resource", "Created", "Deleted"]) %}
+{% for status, resource, created, deleted in trail.added.created %}
+<tr{% if status == "ng" %} class="ng"{% endif %}><td>{{ mark(status) }}</td>
+<th scope="row"><code>{{ resource }}</code></th>
+<td class="nowrap">{{ created }}</td><td class="nowrap">{{ deleted }}</td></tr>
+{% endfor %}
+{% endcall %}
+{% if trail.added.more %}<p class="muted">{{ trail.added.more }} more are in addendum.json.</p>{% endif %}
+</details>
+{% endif %}
+</div>
+{% endif %}
+{% for e in trail.exports %}
+<div class="card">
+<div class="head"><h3>{{ e.title }}</h3>{{ mark(e.entry.status) }} {{ item(e.entry) }}</div>
+{% for status, reason in e.rows %}<p class="said">{{ mark(status) }} {{ reason }}</p>{% endfor %}
+<dl class="facts">
+<dt>From, to</dt><dd>{{ e.span }}</dd><dt>In it</dt><dd>{{ e.counted }}</dd><dt>Asked</dt><dd>{{ e.asked }}</dd>
+{% for gap in e.gaps %}<dt>Gap</dt><dd>{{ gap }}</dd>{% endfor %}
+{% for name, bytes, lines, sha in e.files %}
+<dt>File</dt><dd>{{ name }}, {{ bytes }}, {{ lines }} lines<br><code class="sha">{{ sha }}</code></dd>
+{% endfor %}
+</dl>
+</div>
 {% endfor %}
 {% endcall %}
 {% endif %}

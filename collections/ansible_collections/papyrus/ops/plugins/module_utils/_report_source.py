@@ -77,6 +77,10 @@ class Excerpt:
     note: str = ""
 
 
+_ASKS_NOTHING = ("audit_export", "monitor")
+"""Playbooks that ask the service itself nothing."""
+
+
 class Source:
     """What the parts of the page are made from. `shown` are the places in the manifest of items with an excerpt."""
 
@@ -87,6 +91,11 @@ class Source:
         self.entries = [entry_of(line, number) for number, line in enumerate(self.view.lines)]
         self.shown: set[int] = set()
         self._budget = BUDGET
+
+    @property
+    def asks(self) -> bool:
+        """Whether the run may have asked the service itself something."""
+        return text_of(self.run.get("playbook")) not in _ASKS_NOTHING or self.last("binding.json") is not None
 
     # Lines
 

@@ -15,6 +15,7 @@ from ._ecs_tasks import short
 from ._leftovers import KINDS, by_hand
 from ._report_source import Source, dict_of, dicts_of, list_of, text_of
 from ._report_text import clock, cut, duration, moment
+from ._report_trail import claims as trail_claims
 from ._statement import Image, image_of, task_definition_of
 from ._verdict import GONE_ITEM, release_line
 
@@ -48,8 +49,12 @@ STEPS = {
     "I1": "Monitoring",
     "J1": "Evidence",
     "J2": "Recording",
+    "K1": "CloudTrail",
+    "K2": "Trail of the last hours",
+    "K3": "The app's log",
     "N1": "Lease and teardown",
     "N2": "Identity chain",
+    "N4": "Sealed bundle",
     "all": "The run",
 }
 
@@ -317,6 +322,8 @@ def claims(source: Source) -> list[Claim]:
         _by_item(source, "binding.json", "What answers is this image", "identity", smoke),
         _probes(source, smoke),
         _database(source, smoke),
+        _by_item(source, "app_json.log", "The app has logged it", "rest", False),
+        *(Claim(status, title, text, "trail") for status, title, text in trail_claims(source)),
         _by_item(source, GONE_ITEM, "Everything created is gone", "gone", smoke),
     ]
     return [replace(claim, text=cut(claim.text, 260)) for claim in found if claim is not None]

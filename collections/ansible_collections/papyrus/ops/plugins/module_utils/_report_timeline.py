@@ -43,7 +43,8 @@ _WORK = (
     ("Identity chain", re.compile(r"N2")),
     ("terraform destroy", re.compile(r"C[67]")),
     ("Monitoring", re.compile(r"I\d*")),
-    ("Exports", re.compile(r"K\d*")),
+    ("The app's log", re.compile(r"K3")),
+    ("Exports", re.compile(r"K\d*|N4")),
 )
 _REST = "The run itself"
 _GUARDED = ("terraform apply", "terraform destroy")
@@ -169,6 +170,8 @@ def _went_back(timed: Sequence[Entry]) -> bool:
 def lane_of(entry: Entry) -> str:
     if entry.name == PHASE_ITEM:
         return text_of(entry.meta.get("phase")) or _REST
+    if export := text_of(entry.meta.get("export")):
+        return f"{export} export"
     for name, pattern in _WORK:
         if pattern.fullmatch(entry.name) or (entry.name != "rollout.jsonl" and pattern.fullmatch(entry.step)):
             return name
