@@ -109,9 +109,9 @@ def retry_config(**overrides: Any) -> Any:
 def only_whole_answers(client: Any) -> Any:
     """The client, which from now on takes no answer whose body is shorter than it says: ConnectionClosedError.
 
-    botocore reads the body without comparing it with its Content-Length (`enforce_content_length=False`), and takes
-    JSON that was cut off for an answer without any member: nothing found, no next page. As other lost connections it
-    is tried again, as often as the client's settings say.
+    botocore 1.44 reads the body without comparing it with its Content-Length (`enforce_content_length=False` in
+    httpsession.py), and takes JSON that was cut off for an answer without any member: nothing found, no next page. As
+    other lost connections it is tried again, as often as the client's settings say.
     """
     most = int((client.meta.config.retries or {}).get("total_max_attempts", 1))
 
