@@ -100,7 +100,7 @@ def test_K1_without_rights_or_credentials_it_stops_at_once_and_the_same_call_goe
         no_faults.faults(fault(match={"NextToken": "*"}, code=code, status=400, message="no more"))
         ran = run(history.arguments(tmp_path, rate=100), failed=True)
         assert code in ran.result["msg"] and "the same call goes on" in ran.result["msg"]
-        had, asked = ran.result["items"], ran.result["requests"]
+        had, asked = ran.result["written"], ran.result["requests"]
         assert had > 0 and not ran.result["complete"]
         no_faults.faults()
         after = last_call(no_faults)
@@ -126,7 +126,7 @@ def test_K1_a_session_that_ends_in_the_middle_costs_nothing_that_was_read(sandbo
             key = caller.client("sts").assume_role(RoleArn=role, RoleSessionName="export")["Credentials"]
             ran = run(with_session(history.arguments(tmp_path, rate=8), key), failed=True)
         assert "ExpiredToken" in ran.result["msg"] and "the same call goes on" in ran.result["msg"]
-        had = ran.result["items"]
+        had = ran.result["written"]
         with sandbox.switched(**switches):
             key = caller.client("sts").assume_role(RoleArn=role, RoleSessionName="export")["Credentials"]
             again = run(with_session(history.arguments(tmp_path, rate=8), key))

@@ -108,7 +108,7 @@ def read(result: dict[str, Any]) -> list[dict[str, Any]]:
     with gzip.open(file["path"]) as lines:
         found = [json.loads(line) for line in lines]
     report = json.loads(Path(one["completeness"]).read_text())
-    assert len(found) == file["lines"] == result["items"] == report["counts"]["items"]
+    assert len(found) == file["lines"] == result["written"] == report["counts"]["items"]
     assert report["complete"] and report["gaps"] == [] and report == one["report"]
     return found
 

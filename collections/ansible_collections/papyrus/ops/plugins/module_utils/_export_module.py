@@ -146,7 +146,7 @@ def told(found: Mapping[str, Outcome | Exception]) -> dict[str, Any]:
         "exports": exports,
         "complete": all(one["complete"] for one in exports),
         "settled": all(one["settled"] for one in exports),
-        "items": sum(one["items"] for one in exports),
+        "written": sum(one["written"] for one in exports),
         "requests": sum(one["requests"] for one in exports),
     }
 
@@ -175,7 +175,7 @@ def _told(region: str, outcome: Outcome | Exception) -> dict[str, Any]:
             "reason": str(outcome),
             **dict.fromkeys(("folder", "completeness", "filter_jq"), ""),
             **dict.fromkeys(("complete", "settled", "resumed"), False),
-            **dict.fromkeys(("items", "requests"), 0),
+            **dict.fromkeys(("written", "requests"), 0),
             "files": [],
             "report": {},
         }
@@ -188,7 +188,7 @@ def _told(region: str, outcome: Outcome | Exception) -> dict[str, Any]:
         "settled": outcome.settled,
         "resumed": outcome.resumed,
         "reason": outcome.reason,
-        "items": outcome.report["counts"]["items"],
+        "written": outcome.report["counts"]["items"],
         "requests": outcome.report["requests"],
         "files": [{**file, "path": str(outcome.folder / file["name"])} for file in outcome.files],
         "completeness": str(outcome.folder / REPORT) if finished else "",

@@ -132,7 +132,7 @@ settled:
   returned: always
   type: bool
   sample: false
-items:
+written:
   description: Events written.
   returned: always
   type: int
@@ -176,7 +176,7 @@ exports:
     reason:
       description: Why it stopped before its end. Empty when it did not.
       type: str
-    items:
+    written:
       description: Events written.
       type: int
     requests:
@@ -200,7 +200,7 @@ exports:
       settled: false
       resumed: false
       reason: ''
-      items: 48211
+      written: 48211
       requests: 1004
       report:
         schema: papyrus.ops/export/1

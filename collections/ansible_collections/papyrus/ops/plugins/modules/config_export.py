@@ -92,7 +92,7 @@ settled:
   returned: always
   type: bool
   sample: false
-items:
+written:
   description: Configuration items written.
   returned: always
   type: int
@@ -136,7 +136,7 @@ exports:
     reason:
       description: Why it stopped before its end. Empty when it did not.
       type: str
-    items:
+    written:
       description: Lines written.
       type: int
     requests:
@@ -160,7 +160,7 @@ exports:
       settled: false
       resumed: false
       reason: ''
-      items: 412
+      written: 412
       requests: 1874
       report:
         schema: papyrus.ops/export/1

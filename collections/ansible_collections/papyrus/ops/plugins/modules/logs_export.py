@@ -99,7 +99,7 @@ settled:
   returned: always
   type: bool
   sample: false
-items:
+written:
   description: Events written.
   returned: always
   type: int
@@ -155,7 +155,7 @@ exports:
     reason:
       description: Why it stopped before its end. Empty when it did not.
       type: str
-    items:
+    written:
       description: Lines written.
       type: int
     requests:
@@ -179,7 +179,7 @@ exports:
       settled: false
       resumed: false
       reason: ''
-      items: 412
+      written: 412
       requests: 25
       report:
         schema: papyrus.ops/export/1

@@ -98,7 +98,7 @@ def test_K1_the_result_has_the_folder_the_files_and_the_program_for_jq(run: Any,
     world = World()
     result = run({WEST: world}, filter={"sources": ["ecs"]})
     (one,) = result["exports"]
-    assert (result["changed"], result["complete"], result["settled"], result["items"]) == (True, True, True, 5)
+    assert (result["changed"], result["complete"], result["settled"], result["written"]) == (True, True, True, 5)
     assert Path(one["folder"]).parent == tmp_path / "trail"
     full, part = (file["path"] for file in one["files"])
     assert Path(part).name == Path(full).name.replace(".jsonl.gz", ".papyrus.jsonl.gz")
@@ -116,9 +116,9 @@ def test_K1_regions_are_exported_side_by_side_each_into_a_folder_of_its_own(run:
     for world in worlds.values():
         world.first = met.wait  # each waits for the other: one after the other would never begin
     result = run(worlds, regions=[WEST, EAST])
-    assert [(one["region"], one["items"]) for one in result["exports"]] == [(WEST, 5), (EAST, 3)]
+    assert [(one["region"], one["written"]) for one in result["exports"]] == [(WEST, 5), (EAST, 3)]
     assert [Path(one["folder"]).parent for one in result["exports"]] == [tmp_path / "trail" / r for r in (WEST, EAST)]
-    assert result["items"] == 8
+    assert result["written"] == 8
 
 
 def test_K1_one_region_that_fails_does_not_keep_the_other_from_its_end(run: Any) -> None:

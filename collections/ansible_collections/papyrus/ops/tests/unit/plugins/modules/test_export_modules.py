@@ -97,7 +97,7 @@ def lines(result: dict[str, Any], number: int = 0) -> list[Any]:
 def test_K3_the_result_has_the_file_and_the_report_and_what_was_expected(run: Any, tmp_path: Path) -> None:
     result = run(logs_export, {WEST: logs}, expect=["r-0", "r-3"])
     (one,) = result["exports"]
-    assert (result["changed"], result["complete"], result["settled"], result["items"]) == (True, True, True, 5)
+    assert (result["changed"], result["complete"], result["settled"], result["written"]) == (True, True, True, 5)
     assert (result["expected"], result["missing"]) == (["r-0", "r-3"], [])
     assert Path(one["folder"]).parent == tmp_path / "out"
     assert Path(one["files"][0]["name"]).name.startswith("log_events_2026")
@@ -132,7 +132,7 @@ def test_K3_of_an_export_that_stopped_it_is_said_why_and_not_what_is_missing(run
 def test_K2_the_result_has_every_type_and_what_was_refused(run: Any) -> None:
     result = run(config_export, {WEST: config})
     (one,) = result["exports"]
-    assert (result["changed"], result["complete"], result["items"]) == (True, True, 1)
+    assert (result["changed"], result["complete"], result["written"]) == (True, True, 1)
     assert [line["resourceId"] for line in lines(result)] == ["a"]
     assert one["files"][0]["name"].startswith("config_items_2026")
     report = one["report"]
@@ -153,9 +153,9 @@ def test_K2_deleted_resources_are_asked_as_the_option_says(run: Any) -> None:
             one["resourceDeletionTime"] = START - 90_000
         return found
 
-    assert run(config_export, {WEST: gone})["items"] == 0
+    assert run(config_export, {WEST: gone})["written"] == 0
     result = run(config_export, {WEST: gone}, all_deleted=True)
-    assert result["items"] == 1 and result["exports"][0]["report"]["asked"]["all_deleted"] is True
+    assert result["written"] == 1 and result["exports"][0]["report"]["asked"]["all_deleted"] is True
 
 
 def test_K2_without_a_recorder_it_is_said_what_to_do(run: Any) -> None:
@@ -192,7 +192,7 @@ def test_K2_K3_what_the_run_knows_is_not_in_the_file(
     Redactor.register(private, "rds-secret", SECRET)
     result = run(module, {WEST: answer}, private=str(private))
     text = gzip.decompress(Path(result["exports"][0]["files"][0]["path"]).read_bytes()).decode()
-    assert SECRET not in text and text.count("[redacted:") == result["items"] == len(lines(result))
+    assert SECRET not in text and text.count("[redacted:") == result["written"] == len(lines(result))
 
 
 @pytest.mark.parametrize(("module", "answer"), [(logs_export, logs), (config_export, config)])
