@@ -174,7 +174,7 @@ def _export(source: Source, request: Request, folder: Path, how: _How, *, resume
         state = State()
 
         def told(files: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-            return report(
+            found = report(
                 source,
                 request,
                 state,
@@ -184,6 +184,8 @@ def _export(source: Source, request: Request, folder: Path, how: _How, *, resume
                 began=float(kept["began"]),
                 ended=how.clock.now(),
             )
+            clean: dict[str, Any] = how.redactor.redact_object(found)
+            return clean
 
         reason, failure = "", None
         try:

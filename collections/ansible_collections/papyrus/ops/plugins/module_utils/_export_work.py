@@ -13,7 +13,7 @@ from typing import Any
 from ._aws import AwsFailure
 from ._export import Item, Page, Progress, Source
 from ._export_filter import Criterion
-from ._export_flights import Flights
+from ._export_flights import Flights, Landed
 from ._export_lines import clean_lines
 from ._export_pace import THROTTLES, TRANSIENTS, Pacer, kind_of, pause_after
 from ._export_report import Estimate, estimate, moment, span
@@ -98,7 +98,7 @@ class Coordinator:
             while self._state.done < len(self._order):
                 self._depart()
                 self._keep()
-                landed = self._flights.next(self._patience())
+                landed = self._wait()
                 if landed is not None:
                     self._land(*landed)
                 self._tell()
@@ -106,6 +106,15 @@ class Coordinator:
             self._keep(at_once=True)
             raise
         self._keep(at_once=True)
+
+    def _wait(self) -> Landed | None:
+        """Until something landed, or there is something else to do. To wait for what comes late is no work."""
+        began = self._clock.clock()
+        idle = not self._flying and not self._not_before and self._next() is None
+        landed = self._flights.next(self._patience())
+        if idle:
+            self._ticked += self._clock.clock() - began
+        return landed
 
     # Which unit is next
 
