@@ -63,7 +63,8 @@ def _of_one(
         rows = [_row(step, "ng", reason)]
     else:
         again = "; begun by an earlier run, which was interrupted" if one["resumed"] else ""
-        rows = [_row(step, "ok", f"{one['written']:,} {things}, no gap from {report['start']} to {report['end']}{again}")]
+        span = f"no gap from {report['start']} to {report['end']}"
+        rows = [_row(step, "ok", f"{one['written']:,} {things}, {span}{again}")]
         if not one["settled"]:
             rows.append(_row(f"{step}.late", "skip", LATE))
     if one["completeness"]:

@@ -29,7 +29,8 @@ def made(folder: Path, region: str = "us-west-2", **more: Any) -> dict[str, Any]
         {"name": name, "path": str(folder / name), "lines": 1234 // number} for number, name in enumerate(names, 1)
     ]
     return {
-        "region": region, "folder": str(folder), "complete": True, "settled": True, "resumed": False, "reason": "", "written": 1234,
+        "region": region, "folder": str(folder), "complete": True, "settled": True, "resumed": False, "reason": "",
+        "written": 1234,
         "files": files, "completeness": str(folder / "completeness.json"),
         "report": {"start": "2026-01-30T12:00:00Z", "end": "2026-01-31T12:00:00Z"}, **more,
     }  # fmt: skip
