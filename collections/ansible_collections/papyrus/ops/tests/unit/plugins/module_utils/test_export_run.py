@@ -174,7 +174,10 @@ def test_K1_an_export_that_is_killed_again_and_again_comes_to_its_end(tmp_path: 
     while (ran := run(source, tmp_path, asked(NOW - DAY, NOW), stop_after=3, lanes=3)).outcome is None:
         kills += 1
     assert kills > 20
-    assert ran.outcome.report["resumed"] == kills
+    report = ran.outcome.report
+    assert report["resumed"] == kills
+    assert report["counts"]["pages"] >= 72
+    assert report["requests"] == sum(window["requests"] for window in report["windows"]) >= report["counts"]["pages"]
     assert numbers(ran.whole) == list(range(3000))
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -215,10 +215,11 @@ def test_K1_what_the_journal_does_not_vouch_for_is_asked_again(tmp_path: Path, d
     if damage == "ahead":  # the journal came to the disk, the file did not
         os.truncate(part, part.stat().st_size - 1)
     else:
-        more = {"torn": text.splitlines()[-1][:-7], "no-json": b"\0" * 300 + b"\n", "no-object": b"[1]\n"}[damage]
+        more = {"torn": text.splitlines()[-1][:-7], "no-json": b"\0" * 90_000 + b"\n", "no-object": b"[1]\n"}[damage]
         journal.write_bytes(text + more)
         with part.open("ab") as file:
-            file.write(b"behind the end")
+            file.write(b"behind the end" * 10_000)
+    exported(tmp_path, source, stop_after=1)  # what was behind the last line must not come back
     ran = exported(tmp_path, source)
     assert whole(ran)
     assert ran.outcome is not None
