@@ -12,9 +12,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
-import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +20,7 @@ from ._aws import aws_call
 from ._export import ExportRefused, Item, Page, Progress, Unit, listed
 from ._export_filter import Filter, containing, named, services
 from ._export_pace import Patient
+from ._export_record import record_of, wrapped
 from ._export_report import windows
 from ._trail import DELIVERY, RETENTION
 
@@ -38,10 +37,6 @@ ATTRIBUTES = (
 
 _PAGE = 50
 _HOUR = 3600
-_DEPTH = 200
-"""Brackets within brackets that a record may have: every program that reads JSON can do that."""
-_HALF = re.compile("[\ud800-\udfff]")
-"""Half of a character of UTF-16: Python reads it in JSON, jq ends with an error."""
 _OPERATION = "cloudtrail:LookupEvents"
 _HINT = "The export needs the right cloudtrail:LookupEvents."
 
@@ -114,58 +109,18 @@ def items(events: Iterable[Mapping[str, Any]], unit: Unit) -> Iterable[Item]:
         if line is not None:
             yield Item(str(identity), at, line)
             continue
-        wrapped = _wrapped(event)
+        whole = wrapped(event)
         if not isinstance(identity, str) or not identity:
-            identity = f"malformed {hashlib.sha256(wrapped).hexdigest()}"
-        yield Item(identity, at, wrapped, malformed=True)
-
-
-def _wrapped(event: Mapping[str, Any]) -> bytes:
-    text = json.dumps({"malformed": True, "entry": event}, default=str, sort_keys=True, ensure_ascii=False)
-    return _HALF.sub(_spelled_out, text).encode()
-
-
-def _spelled_out(half: re.Match[str]) -> str:
-    return f"\\\\u{ord(half[0]):04x}"
+            identity = f"malformed {hashlib.sha256(whole).hexdigest()}"
+        yield Item(identity, at, whole, malformed=True)
 
 
 def _record(text: Any, identity: Any) -> bytes | None:
-    """The text, when it is a JSON object with this event id that every reader of JSON takes."""
-    if not isinstance(text, str) or not isinstance(identity, str) or not identity:
+    """The text, when it is a record with this event id."""
+    found = record_of(text)
+    if found is None or not isinstance(identity, str) or not identity or found[1].get("eventID") != identity:
         return None
-    try:
-        line = text.encode()
-        record = json.loads(text, parse_constant=_refused)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(record, dict) or record.get("eventID") != identity or _too_deep(line):
-        return None
-    if b"\\ud" in line.lower() and _HALF.search(json.dumps(record, ensure_ascii=False)):
-        return None
-    return line
-
-
-def _refused(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _too_deep(line: bytes) -> bool:
-    if line.count(b"{") + line.count(b"[") <= _DEPTH:
-        return False
-    depth = 0
-    inside = escaped = False
-    for byte in line:
-        if inside:
-            inside, escaped = escaped or byte != 0x22, not escaped and byte == 0x5C
-        elif byte == 0x22:
-            inside = True
-        elif byte in b"{[":
-            depth += 1
-            if depth > _DEPTH:
-                return True
-        elif byte in b"}]":
-            depth -= 1
-    return False
+    return found[0]
 
 
 def _time(event: Mapping[str, Any], before: float) -> float:

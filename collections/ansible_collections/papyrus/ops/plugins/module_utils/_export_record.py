@@ -15,7 +15,7 @@ _DEPTH = 200
 """Brackets within brackets that a record may have: every program that reads JSON can do that."""
 _TEXT_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
 _HALF = re.compile("[\ud800-\udfff]")
-"""One of two that make a character; alone it is no text, and readers make other things of it."""
+"""Half of a character of UTF-16: Python reads it in JSON, jq ends with an error."""
 _BREAKS = bytes.maketrans(b"\r\n", b"  ")
 
 
@@ -41,7 +41,8 @@ def record_of(text: Any) -> tuple[bytes, dict[str, Any]] | None:
 
 def wrapped(entry: Mapping[str, Any]) -> bytes:
     """A line with all of an entry that has no record. Halves of characters are written as texts: `\\\\ud83d`."""
-    text = json.dumps({"malformed": True, "entry": entry}, default=str, ensure_ascii=False, separators=(",", ":"))
+    whole = {"malformed": True, "entry": entry}
+    text = json.dumps(whole, default=str, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return _HALF.sub(_spelled_out, text).encode()
 
 
