@@ -92,9 +92,8 @@ class _Next:
 
 @dataclass(frozen=True)
 class _Listed:
-    """The page of resources that a unit is at: the ids still to be asked, in order, and the token of the next page."""
+    """The page of resources that a unit is at: the ids to be asked, in order, and the token of the next page."""
 
-    page: str
     ids: tuple[str, ...]
     next_page: str
 
@@ -169,7 +168,7 @@ class ConfigSource:
         gone = [one for one in found if one.get("resourceDeletionTime")]
         skipped = {one["resourceId"] for one in gone if self._long_gone(one["resourceDeletionTime"], unit.start)}
         ids = [str(one["resourceId"]) for one in found if one["resourceId"] not in skipped]
-        self._listed[unit.key] = _Listed(step.page, tuple(ids), str(answer.get("nextToken") or ""))
+        self._listed[unit.key] = _Listed(tuple(ids), str(answer.get("nextToken") or ""))
         if step.after:
             return self._after(unit, replace(step, id=step.after, after=""))
         counts = {"resources": len(found), "deleted": len(gone), "deleted_long_before": len(skipped)}
@@ -194,7 +193,7 @@ class ConfigSource:
             answer = self._client.get_resource_config_history(**asked)
             found = listed(answer, "configurationItems", self.operation, f"{unit.key} {step.id}")
         items = [item_of(entry, unit, step.id) for entry in raw_items(answer) or found]
-        inside = tuple(item for item in items if item.malformed or unit.start <= item.at <= unit.end)
+        inside = tuple(item for item in items if unit.start <= item.at <= unit.end)
         any_found = step.found or bool(inside)
         if answer.get("nextToken"):
             last = max((item.at for item in inside), default=step.last)
@@ -215,7 +214,7 @@ class ConfigSource:
         counts = (counts if step.at >= step.again else None) or {}
         here = _Next(page=step.page, at=step.at, again=step.again)
         known = self._listed.get(unit.key)
-        if known is None or known.page != step.page:
+        if known is None:
             # Of an earlier start: the page has to be listed once more to know what comes next.
             return Page(items, replace(here, after=step.id).text(), counts, note)
         left = known.ids[known.ids.index(step.id) + 1 :] if step.id in known.ids else known.ids
