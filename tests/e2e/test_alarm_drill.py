@@ -48,12 +48,14 @@ def _watched(services: Services, tmp_path: Path) -> Iterator[dict[str, Any]]:
         **service,
         "papyrus_monitor_name": name,
         "papyrus_monitor_load_balancer": LOAD_BALANCER,
+    }
+    monitored = {
         "papyrus_state_dir": str(tmp_path / "state"),
         # Else it rings until the service, which has just been made, has data of four minutes.
         "papyrus_stack_variables": {"30-monitor": {"treat_missing_data": {"memory": "missing"}}},
         "papyrus_allowed_skips": ["I1"],  # nobody has subscribed, which monitor.yml finds strange
     }
-    monitor = RunningSmoke(tmp_path / "monitor", variables, playbook="playbooks/monitor.yml").end(300)
+    monitor = RunningSmoke(tmp_path / "monitor", variables | monitored, playbook="playbooks/monitor.yml").end(300)
     assert monitor.exit_code == 0, monitor.output[-3000:]
     yield variables
     alarms.remove(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,19 @@ from tests.terraform.hcl import Block, parse
 CHECKOUT = Path(__file__).resolve().parents[2]
 INFRA = CHECKOUT / "infra"
 NAMES = sorted(folder.name for folder in INFRA.iterdir() if any(folder.glob("*.tf")))
+
+
+# Stacks that a stack has as modules, by the name of their folder in it; without their providers, as a run stages them.
+MODULES = {"40-drill": {"alb": "20-alb"}}
+
+
+def copy(stack: str, folder: Path) -> None:
+    """The stack into the folder, ready for Terraform."""
+    ignored = shutil.ignore_patterns(".terraform*")
+    shutil.copytree(INFRA / stack, folder, dirs_exist_ok=True, ignore=ignored)
+    for name, module in MODULES.get(stack, {}).items():
+        shutil.copytree(INFRA / module, folder / name, ignore=ignored)
+        (folder / name / "provider.tf").unlink()
 
 
 def files(stack: str) -> list[Path]:

@@ -35,7 +35,7 @@ def stack(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def work(stack: str, tmp_path: Path) -> Path:
     """An initialised copy of the stack with its tests."""
-    shutil.copytree(stacks.INFRA / stack, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".terraform*"))
+    stacks.copy(stack, tmp_path)
     for path in HERE.glob(f"{stack}.tftest.hcl"):
         shutil.copy(path, tmp_path)
     started = terraform(tmp_path, "init", "-no-color", "-input=false")

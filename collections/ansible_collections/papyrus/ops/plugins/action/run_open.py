@@ -50,6 +50,7 @@ ARGUMENTS: dict[str, Any] = {
             "source": {"type": "path", "required": True},
             "name_prefix": {"type": "str"},
             "variables": {"type": "dict", "default": {}},
+            "modules": {"type": "dict", "default": {}},
             "override_files": {"type": "list", "elements": "path", "default": []},
             "backend": {"type": "dict", "default": {}},
             "binary": {"type": "str", "default": "terraform"},

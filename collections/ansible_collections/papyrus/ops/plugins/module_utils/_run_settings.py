@@ -56,12 +56,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Stack:
-    """The Terraform folder of the temporary ALB and how it is run."""
+    """The Terraform folder of a run and how it is run; `modules` are folders by what they are called in it."""
 
     source: str
     name: str
     variables: dict[str, Any] = field(default_factory=dict)
     override_files: tuple[str, ...] = ()
+    modules: dict[str, str] = field(default_factory=dict)
     backend: dict[str, Any] = field(default_factory=dict)
     binary: str = "terraform"
     environment: dict[str, str] = field(default_factory=dict)
@@ -77,6 +78,7 @@ class Stack:
             name=name,
             variables=dict(given.get("variables") or {}),
             override_files=tuple(str(Path(str(path)).absolute()) for path in given.get("override_files") or []),
+            modules={str(key): str(Path(str(path)).absolute()) for key, path in (given.get("modules") or {}).items()},
             backend=dict(given.get("backend") or {}),
             binary=str(given.get("binary") or "terraform"),
             environment={str(key): str(value) for key, value in (given.get("environment") or {}).items()},

@@ -43,6 +43,8 @@ _NOT_COPIED = shutil.ignore_patterns(
     ".terraform", "*.tfstate", "*.tfstate.*", "*.tfvars", "*.tfvars.json", "crash.log", "*.lock.info"
 )
 
+PROVIDER_FILE = "provider.tf"
+_MODULE = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VARIABLE = re.compile(r'^\s*variable\s+"?(\w+)"?', re.MULTILINE)
 _PROTECTED = re.compile(r'^\s*"?prevent_destroy"?\s*[=:]\s*true\b', re.MULTILINE)
 
@@ -73,6 +75,8 @@ def stage(stack: Stack, folder: Path, run_id: str, expires_at: str) -> None:
     if not source.is_dir():
         raise TerraformError(f"the stack's folder {source} does not exist")
     shutil.copytree(source, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
+    for name, module in stack.modules.items():
+        _stage_module(name, Path(module), folder)
     for file in stack.override_files:
         shutil.copy(file, folder / Path(file).name)
     require_temporary(folder)
@@ -80,6 +84,16 @@ def stage(stack: Stack, folder: Path, run_id: str, expires_at: str) -> None:
         _write_private(folder / "run_backend_override.tf.json", {"terraform": {"backend": _backend(stack, run_id)}})
     variables = {**stack.variables, "name": stack.name, "run_id": run_id, "expires_at": expires_at}
     _write_private(folder / "run.auto.tfvars.json", variables)
+
+
+def _stage_module(name: str, source: Path, folder: Path) -> None:
+    """Another stack as a module of this one, below `name`: without its provider, as a module takes its caller's."""
+    if not _MODULE.fullmatch(name):
+        raise TerraformError(f"{name!r} is no name of a module's folder: lower-case letters, digits, - and _")
+    if not source.is_dir():
+        raise TerraformError(f"the folder {source} of the module {name} does not exist")
+    shutil.copytree(source, folder / name, ignore=_NOT_COPIED, dirs_exist_ok=True)
+    (folder / name / PROVIDER_FILE).unlink(missing_ok=True)
 
 
 def _backend(stack: Stack, run_id: str) -> dict[str, Any]:

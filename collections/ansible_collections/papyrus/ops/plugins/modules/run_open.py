@@ -128,6 +128,12 @@ options:
           - They are written to a file of mode 0600 in the run-private folder, never to a command line.
         type: dict
         default: {}
+      modules:
+        description:
+          - Further stacks that are copied into it as modules, by the name of their folder there. Their C(provider.tf)
+            is left out, as a module takes its caller's provider.
+        type: dict
+        default: {}
       override_files:
         description: Files that are copied into the run's copy of the stack, such as C(endpoints_override.tf).
         type: list

@@ -1,7 +1,7 @@
 # The running image behind a temporary load balancer, in a security group that the database does not admit: what needs the database
 # is slow and then fails. Only there when an alarm of a load balancer is drilled.
 #
-# The folder alb holds links to the files of 20-alb without its provider, so that it takes this stack's.
+# The folder alb is a copy of 20-alb without its provider, so that it takes this stack's: whoever stages the stack puts it there.
 
 module "alb" {
   source = "./alb"

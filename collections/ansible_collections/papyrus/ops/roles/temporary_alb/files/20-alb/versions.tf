@@ -10,15 +10,3 @@ terraform {
     }
   }
 }
-
-provider "aws" {
-  region = var.region
-
-  default_tags {
-    tags = {
-      "${var.tag_prefix}:run-id"     = var.run_id
-      "${var.tag_prefix}:expires-at" = var.expires_at
-      "${var.tag_prefix}:service"    = var.service
-    }
-  }
-}

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._run_plan import planned
+from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import Stack
+from ansible_collections.papyrus.ops.plugins.module_utils._run_stack import stage
 from ansible_collections.papyrus.ops.plugins.module_utils._terraform import Ran, TerraformError
 
 RUN = {
@@ -99,3 +101,46 @@ def test_I1_a_stack_that_says_in_words_or_by_false_that_it_is_not_protected_is_t
     text = "# prevent_destroy = true would be refused\nlifecycle {\n  prevent_destroy = false\n}\n"
     Path(given["stack"]["source"], "more.tf").write_text(text, "utf-8")
     assert planned(RUN, given, runner) == PLAN
+
+
+@pytest.fixture
+def with_module(tmp_path: Path) -> dict[str, Any]:
+    """A stack that has another one as a module."""
+    module = tmp_path / "inner"
+    module.mkdir()
+    for name in ("main.tf", "provider.tf", "old.tfvars", "terraform.tfstate"):
+        (module / name).write_text(f"# {name}\n", "utf-8")
+    given = options(tmp_path)
+    given["stack"]["modules"] = {"alb": str(module)}
+    return given
+
+
+def test_I1_a_stack_has_another_as_a_module_without_its_provider(tmp_path: Path, with_module: dict[str, Any]) -> None:
+    stack = Stack.of(with_module, "papyrus-drill-abc234")
+    assert stack is not None
+    stage(stack, tmp_path / "copy", str(RUN["id"]), str(RUN["expires_at"]))
+    assert [path.name for path in (tmp_path / "copy" / "alb").iterdir()] == ["main.tf"]
+    assert (tmp_path / "inner" / "provider.tf").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "why"),
+    [
+        ("../alb", "inner", "no name of a module"),
+        ("", "inner", "no name of a module"),
+        ("a/b", "inner", "no name of a module"),
+        ("alb", "nowhere", "of the module alb does not exist"),
+    ],
+)
+def test_I1_a_module_stays_below_the_stack(
+    tmp_path: Path, with_module: dict[str, Any], name: str, source: str, why: str
+) -> None:
+    with_module["stack"]["modules"] = {name: str(tmp_path / source)}
+    with pytest.raises(TerraformError, match=why):
+        planned(RUN, with_module, Recorder())
+
+
+def test_I1_a_module_that_is_permanent_is_refused(tmp_path: Path, with_module: dict[str, Any]) -> None:
+    (tmp_path / "inner" / "main.tf").write_text("lifecycle {\n  prevent_destroy = true\n}\n", "utf-8")
+    with pytest.raises(TerraformError, match="prevent_destroy"):
+        planned(RUN, with_module, Recorder())

@@ -1,1 +1,0 @@
-../../../../temporary_alb/files/20-alb/main.tf
