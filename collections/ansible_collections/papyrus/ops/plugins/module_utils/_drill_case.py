@@ -150,7 +150,9 @@ class Case:
             self._ringing = now
             self._go("ringing", now, f"{self.kind}: {self.alarm} is OK; its condition is made now")
         elif self.state == "ALARM" and not self.copied:
-            self.fail(f"{self.alarm} rang before its condition was made: something else is wrong, or another drill runs")
+            self.fail(
+                f"{self.alarm} rang before its condition was made: something else is wrong, or another drill runs"
+            )
         elif waited >= self.limits.steady:
             self.fail(f"{self.alarm} was not OK within {waited:.0f} s: {self._now()}")
 
