@@ -191,12 +191,9 @@ def test_k2_every_item_of_every_resource_is_exported_once(recorded: Recorded, tm
     assert types[GROUP]["deleted"] == recorded.deleted
     assert types[CLUSTER] | {"read_at": ""} == {
         "type": CLUSTER,
-        **dict.fromkeys(("items", "duplicates", "malformed"), 0),
+        "items": 0,
         "requests": 1,
-        "first": None,
-        "last": None,
         "read_at": "",
-        "done": True,
     }
     assert report["recorder"]["recording"] is True
 

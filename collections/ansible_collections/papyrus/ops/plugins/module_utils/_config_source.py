@@ -238,20 +238,16 @@ def _without_token(step: _Next) -> _Next | None:
 
 
 def _told(unit: Progress) -> dict[str, Any]:
-    """What completeness.json has of a type; what was not counted of it is 0."""
-    told = {
+    """What completeness.json has of a type. Most of the 500 have no resource: what is 0 or empty is left out."""
+    counted = {"duplicates": unit.duplicates, "malformed": unit.malformed, **unit.counts, "note": unit.note}
+    times = {"first": _shown(unit.first), "last": _shown(unit.last)}
+    return {
         "type": unit.asked.key,
         "items": unit.items,
-        "duplicates": unit.duplicates,
-        "malformed": unit.malformed,
         "requests": unit.requests,
-        "first": _shown(unit.first),
-        "last": _shown(unit.last),
-        "read_at": _shown(unit.ended),
-        "done": unit.done,
-        **{name: number for name, number in unit.counts.items() if number},
+        "read_at": _shown(unit.ended) if unit.done else None,
+        **{name: value for name, value in {**counted, **times}.items() if value},
     }
-    return {**told, "note": unit.note} if unit.note else told
 
 
 def none_listed(found: Mapping[str, Any]) -> str:

@@ -362,17 +362,23 @@ def test_K2_the_summary_has_every_type_with_what_was_counted_of_it_and_the_recor
     assert told["types"][0] | {"read_at": ""} == {
         "type": VPC,
         "items": 1,
-        "duplicates": 0,
-        "malformed": 0,
         "requests": 3,
         "first": at,
         "last": at,
         "read_at": "",
-        "done": True,
         "resources": 2,
         "without_items": 1,
     }
-    assert told["types"][1]["first"] is None and told["types"][1]["note"] == "AWS refuses"
+    assert told["types"][1] == {
+        "type": KEY,
+        "items": 0,
+        "requests": 1,
+        "read_at": "2027-01-16T08:00:00.000Z",
+        "types_refused": 1,
+        "note": "AWS refuses",
+    }
+    unread = source.summary([Progress(empty, empty, ended=END)])["types"][0]
+    assert unread == {"type": KEY, "items": 0, "requests": 0, "read_at": None}
     json.dumps(told)
 
 
