@@ -314,7 +314,8 @@ def _by_hand(resources: list[Mapping[str, Any]], region: str) -> list[str]:
 
 
 def claims(source: Source) -> list[Claim]:
-    smoke = text_of(source.run.get("playbook")) in ("alb_smoke", "release")
+    playbook = text_of(source.run.get("playbook"))
+    smoke = playbook in ("alb_smoke", "release")
     found = [
         _by_item(source, "preflight.json", "Everything was in order before it began", "preflight", smoke),
         _rollout(source),
@@ -323,6 +324,7 @@ def claims(source: Source) -> list[Claim]:
         _probes(source, smoke),
         _database(source, smoke),
         _by_item(source, "app_json.log", "The app has logged it", "rest", False),
+        _by_item(source, "alarm_drill.jsonl", "Each alarm rings, is heard, and ends", "rest", playbook == "alarm_drill"),
         *(Claim(status, title, text, "trail") for status, title, text in trail_claims(source)),
         _by_item(source, GONE_ITEM, "Everything created is gone", "gone", smoke),
     ]

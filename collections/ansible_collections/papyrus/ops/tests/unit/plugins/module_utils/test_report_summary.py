@@ -194,6 +194,16 @@ def test_J1_a_schema_run_asks_another_question(tmp_path: Path) -> None:
     assert [(claim.title, claim.status) for claim in found.claims] == [("The schema is in order", "ok")]
 
 
+def test_I1_a_drill_says_on_its_first_screen_what_rang(tmp_path: Path) -> None:
+    world = World(tmp_path / "run", "alarm_drill")
+    world.keep("alarm_drill.jsonl", [], "ng", "I1", reason="5 of 6 alarms went OK → ALARM → OK; FAILED: svc-cpu")
+    [claim] = said(world.close()).claims
+    assert (claim.title, claim.status) == ("Each alarm rings, is heard, and ends", "ng")
+    assert "FAILED: svc-cpu" in claim.text
+    [claim] = said(World(tmp_path / "other", "alarm_drill").close()).claims
+    assert (claim.status, claim.text) == ("none", "Not reached: the bundle has no alarm_drill.jsonl.")
+
+
 @pytest.mark.parametrize(
     ("kind", "word"),
     [("self-asserted", "could have made everything up"), ("kms", "key's policy"), ("keyless", "public log"),
