@@ -324,7 +324,9 @@ def claims(source: Source) -> list[Claim]:
         _probes(source, smoke),
         _database(source, smoke),
         _by_item(source, "app_json.log", "The app has logged it", "rest", False),
-        _by_item(source, "alarm_drill.jsonl", "Each alarm rings, is heard, and ends", "rest", playbook == "alarm_drill"),
+        _by_item(
+            source, "alarm_drill.jsonl", "Each alarm rings, is heard, and ends", "rest", playbook == "alarm_drill"
+        ),
         *(Claim(status, title, text, "trail") for status, title, text in trail_claims(source)),
         _by_item(source, GONE_ITEM, "Everything created is gone", "gone", smoke),
     ]
