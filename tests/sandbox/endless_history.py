@@ -85,7 +85,8 @@ class Endless:
 
     def _page(self, asked: dict[str, Any]) -> bytes:
         first = self._first_from(asked.get("StartTime", 0))
-        behind = int(asked["NextToken"]) if "NextToken" in asked else self._first_from(asked.get("EndTime", self.end) + 1)
+        token, last = asked.get("NextToken"), asked.get("EndTime", self.end)
+        behind = int(token) if token else self._first_from(last + 1)
         begin = max(first, behind - PAGE)
         answer = {"Events": list(self._events(behind, begin))}
         if begin > first:

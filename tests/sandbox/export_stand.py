@@ -62,7 +62,7 @@ class History:
 
     def _record(self, event_id: str, at: int) -> str:
         dice, number = self._dice, self.account.number
-        user = f"deploy-{dice.randrange(5)}"
+        user = f"deploy-{dice.randrange(15)}"
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
         service = "papyrus-task-service" if dice.random() < 0.1 else f"service-{dice.randrange(50)}"
         region = self.account.sandbox.facts["region"]
