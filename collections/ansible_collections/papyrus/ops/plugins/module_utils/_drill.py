@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,10 @@ class Drill:
                     self._sleep(self.plan.interval)
         except AwsFailure as exc:
             self._fail_all(f"AWS could not be asked any more: {exc}")
+        except BaseException:  # interrupted: those on call shall not wait for an end that nobody tells
+            with contextlib.suppress(AwsFailure):
+                self._set_announcement("OK", f"DRILL of run {self.plan.run_id} was interrupted: no alarm of it is real")
+            raise
         finally:
             for case in self.cases:
                 case.condition.end()
@@ -106,7 +111,7 @@ class Drill:
     def _announce(self, state: str, reason: str) -> str:
         """Sets the announcement's state; why its message did not come through topic and queue, or ""."""
         name, limit = self.plan.announcement, self.plan.limits.message
-        self.calls.call("cloudwatch", "set_alarm_state", name, AlarmName=name, StateValue=state, StateReason=reason)
+        self._set_announcement(state, reason)
         self.journal.event("announced", f"told the topic through {name}: {reason}", alarm=name, state=state)
 
         def observe() -> bool:
@@ -124,6 +129,10 @@ class Drill:
         if waited.ok:
             return ""
         return f"no message of {name} reached the queue within {waited.elapsed:.0f} s{self._failed_action(name)}"
+
+    def _set_announcement(self, state: str, reason: str) -> None:
+        name = self.plan.announcement
+        self.calls.call("cloudwatch", "set_alarm_state", name, AlarmName=name, StateValue=state, StateReason=reason)
 
     def _over(self) -> None:
         """Ends the announcement and keeps the histories; neither can make a good drill bad."""

@@ -234,6 +234,20 @@ def test_I1_an_end_that_cannot_be_told_makes_no_good_drill_bad(world: World) -> 
     assert "AccessDenied" in told(drill, "not_told")[0]["text"]
 
 
+def test_I1_an_interrupted_drill_says_that_it_is_over_and_ends_what_rings(world: World) -> None:
+    def interrupt() -> None:
+        raise SystemExit(143)
+
+    drill = world.drill(world.case("memory"))
+    world.later(20, interrupt)
+    with pytest.raises(SystemExit):
+        drill.run()
+    last = world.aws.sent("cloudwatch.set_alarm_state")[-1]
+    assert (last["AlarmName"], last["StateValue"]) == (ANNOUNCEMENT, "OK")
+    assert "was interrupted" in last["StateReason"]
+    assert world.conditions["memory"].ended == 1
+
+
 def test_I1_an_alarm_that_is_gone_is_named(world: World) -> None:
     drill = world.drill(world.case("memory", limits=Limits(steady=30)))
     del world.alarms["svc-memory-drill-abc234"]
