@@ -197,11 +197,18 @@ def test_K1_an_export_in_another_folder_of_this_process_does_not_lose_the_lock(t
     other.set()
 
 
-def test_K1_somebody_who_finishes_while_the_other_opens_is_no_error(tmp_path: Path) -> None:
-    ran = exported(tmp_path)
-    assert ran.outcome is not None
-    with pytest.raises(_export_store.Finished), _export_store.opened(ran.outcome.folder):
+@pytest.mark.parametrize("left", [[], [_export_store.JOURNAL], [_export_store.JOURNAL, _export_store.REQUEST]])
+def test_K1_somebody_who_finishes_while_the_other_opens_is_no_error(tmp_path: Path, left: list[str]) -> None:
+    exported(tmp_path, stop_after=6)
+    (folder,) = tmp_path.iterdir()
+    kept = {name: (folder / name).read_bytes() for name in left}
+    assert whole(exported(tmp_path))
+    for name, data in kept.items():
+        (folder / name).write_bytes(data)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(_export_store.Finished), _export_store.opened(folder):
         pass
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize("damage", ["torn", "no-json", "no-object", "ahead"])
@@ -213,12 +220,15 @@ def test_K1_what_the_journal_does_not_vouch_for_is_asked_again(tmp_path: Path, d
     text = journal.read_bytes()
     (part,) = folder.glob("*Z.jsonl.gz.part")
     if damage == "ahead":  # the journal came to the disk, the file did not
-        os.truncate(part, part.stat().st_size - 1)
+        os.truncate(part, part.stat().st_size - 10)
     else:
         more = {"torn": text.splitlines()[-1][:-7], "no-json": b"\0" * 90_000 + b"\n", "no-object": b"[1]\n"}[damage]
         journal.write_bytes(text + more)
         with part.open("ab") as file:
             file.write(b"behind the end" * 10_000)
+    with _export_store.opened(folder) as (_request, store):
+        store.open(str)
+        assert text.startswith(journal.read_bytes())
     exported(tmp_path, source, stop_after=1)  # what was behind the last line must not come back
     ran = exported(tmp_path, source)
     assert whole(ran)
