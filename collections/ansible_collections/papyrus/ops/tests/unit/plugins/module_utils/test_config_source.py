@@ -184,6 +184,12 @@ def test_K2_items_at_both_ends_are_in_and_a_millisecond_beside_them_out() -> Non
     assert asked["earlierTime"] < START and asked["laterTime"] > END
 
 
+def test_K2_a_resource_whose_last_page_has_nothing_of_the_span_is_not_one_without_items() -> None:
+    items = [entry("a", START, "1"), entry("a", END + 0.5, "2")]
+    done = read(source_of(Config({VPC: {"a": items}}, page=1))[0])
+    assert (done.ids, done.counted) == (["a"], {"resources": 1})
+
+
 def test_K2_items_of_one_moment_are_told_apart_by_their_state_or_what_they_say() -> None:
     same = [
         entry("a", START + 1, "1"),
