@@ -320,6 +320,22 @@ def test_K1_what_does_not_pass_stops_the_export_and_the_same_call_goes_on(
     assert len(source.asked) - before <= 1000 / 50 + 26 - 10 + 8
 
 
+def test_K1_what_came_before_it_stopped_is_kept_also_where_pages_are_written_together(tmp_path: Path) -> None:
+    events = spread(1000, NOW - DAY, NOW)
+    quick: dict[str, Any] = {"rate": 0.0, "latency": lambda: 0.001}
+    never = len(run(History(events, SimClock()), tmp_path / "never", asked(NOW - DAY, NOW), **quick).flights.started)
+    denied = AwsFailure("denied", code="AccessDeniedException")
+    source = History(events, SimClock(), fails=lambda number, token: denied if number > 20 else None)
+    root = tmp_path / "stopped"
+    stopped = run(source, root, asked(NOW - DAY, NOW), **quick)
+    assert stopped.outcome is not None
+    assert stopped.outcome.failure is denied
+    source.fails = lambda number, token: None
+    ran = run(source, root, asked(NOW - DAY, NOW), **quick)
+    assert numbers(ran.whole) == list(range(1000))
+    assert len(source.asked) <= never + 2
+
+
 def test_K1_an_answer_that_leads_nowhere_stops_the_export(tmp_path: Path) -> None:
     source = History(spread(5000, NOW - DAY, NOW), SimClock())
     ask = source.ask
