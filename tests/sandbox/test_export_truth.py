@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.sandbox.audit_support import new_account
-from tests.sandbox.export_stand import History, Ran, check, finish, ids, records, run, seconds, start
+from tests.sandbox.export_stand import History, Ran, check, finish, ids, records, rfc3339, run, seconds, start
 from tests.sandbox.support import Sandbox
 
 FILTER = {
@@ -155,3 +155,15 @@ def test_K1_a_history_without_any_event_is_a_complete_export(sandbox: Sandbox, t
     assert list(ran.records()) == list(records(Path(ran.export["files"][1]["path"]))) == []
     assert (ran.report["first"], ran.report["last"], ran.report["settled"]) == (None, None, True)
     assert all((w["events"], w["requests"]) == (0, 1) for w in ran.report["windows"])
+
+
+def test_K1_what_the_history_forgets_while_it_is_read_does_not_end_the_export(sandbox: Sandbox, tmp_path: Path) -> None:
+    oldest = int(time.time()) - 90 * 86_400
+    history = History(new_account(sandbox), oldest - 200, oldest + 7_200)
+    history.add(300, range(oldest + 3_600, history.end))
+    # The first window ends before the history begins, as it does when midnight comes right after the start.
+    with sandbox.switched(lookup_events_rate=0):
+        gone = run(history.arguments(tmp_path / "gone", end=rfc3339(oldest - 100)))
+        check(gone, {})
+        assert "90 days" in gone.report["windows"][0]["note"]
+        check(run(history.arguments(tmp_path / "all")), history.truth)

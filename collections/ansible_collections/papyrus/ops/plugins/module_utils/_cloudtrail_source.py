@@ -13,10 +13,11 @@ import dataclasses
 import datetime as dt
 import hashlib
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ._aws import aws_call
+from ._aws import AwsFailure, aws_call
 from ._export import ExportRefused, Item, Page, Progress, Unit, listed
 from ._export_filter import Filter, containing, named, services
 from ._export_pace import Patient
@@ -37,6 +38,8 @@ ATTRIBUTES = (
 
 _PAGE = 50
 _HOUR = 3600
+_SKEW = 300.0
+"""Seconds that the clock here may be wrong."""
 _OPERATION = "cloudtrail:LookupEvents"
 _HINT = "The export needs the right cloudtrail:LookupEvents."
 
@@ -85,9 +88,15 @@ class CloudTrailSource:
             parameters["LookupAttributes"] = [{"AttributeKey": key, "AttributeValue": value}]
         if token:
             parameters["NextToken"] = token
-        with aws_call(_OPERATION, self.name, _HINT):
-            answer = self._client.lookup_events(**parameters)
-            events = listed(answer, "Events", _OPERATION, self.name)
+        try:
+            with aws_call(_OPERATION, self.name, _HINT):
+                answer = self._client.lookup_events(**parameters)
+                events = listed(answer, "Events", _OPERATION, self.name)
+        except AwsFailure as failure:
+            # A window that was over for so long: when the export was begun, or gone on with, too late for it.
+            if failure.code == "InvalidTimeRangeException" and unit.end < time.time() - self.retention + _SKEW:
+                return Page((), note=f"not asked: {failure.message}")
+            raise
         return Page(tuple(items(events, unit)), answer.get("NextToken") or "")
 
     def rest(self, unit: Unit, last: Item) -> Unit | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from typing import Any
 
 import jq
@@ -66,6 +67,18 @@ def test_K1_what_aws_refuses_names_the_call_and_the_right_that_is_needed() -> No
         "AccessDeniedException: not authorized"
     )
     assert "needs the right cloudtrail:LookupEvents" in str(failure.value)
+
+
+def test_K1_a_window_that_aws_keeps_no_more_is_empty_and_says_so() -> None:
+    def refuse(_asked: Any) -> Any:
+        raise Refusal("InvalidTimeRangeException", "outside of the last 90 days")
+
+    trail, _aws = source(refuse)
+    now = time.time()
+    page = trail.ask(Unit("old", now - 91 * DAY, now - 90 * DAY - 1), "")
+    assert (page.items, page.token, page.note) == ((), "", "not asked: outside of the last 90 days")
+    with pytest.raises(AwsFailure, match="InvalidTimeRangeException"):
+        trail.ask(Unit("young", now - 90 * DAY, now - 89 * DAY), "")
 
 
 def test_K1_an_answer_without_events_is_no_empty_page() -> None:
