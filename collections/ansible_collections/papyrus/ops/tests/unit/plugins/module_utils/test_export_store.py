@@ -311,6 +311,7 @@ def test_K1_the_plan_of_many_units_is_kept_and_of_an_unfinished_plan_nothing(tmp
     journal.write_bytes(plan)
     later = asked(NOW - 2 * DAY, NOW)
     assert len(source.units(later.start, later.end)) == 49
+    run(source, tmp_path, asked(NOW - DAY, NOW), criterion=RULE, stop_after=3)
     ran = run(source, tmp_path, asked(NOW - DAY, NOW), criterion=RULE)
     assert ran.outcome is not None
     assert (ran.outcome.folder, ran.outcome.report["counts"]["units_done"]) == (folder, 25)
