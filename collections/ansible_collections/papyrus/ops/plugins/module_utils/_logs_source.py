@@ -58,7 +58,9 @@ class LogsSource:
         self._client = client
         self._patient = patient
         self._group = group
-        self._asked: dict[str, Any] = {"logGroupIdentifier" if group.startswith("arn:") else "logGroupName": group}
+        # Policies and descriptions write ARNs with `:*` at the end, which this call does not take.
+        arn = group.removesuffix(":*") if group.startswith("arn:") else ""
+        self._asked: dict[str, Any] = {"logGroupIdentifier": arn} if arn else {"logGroupName": group}
         if pattern:
             self._asked["filterPattern"] = pattern
         if prefix:

@@ -242,7 +242,7 @@ def test_K3_what_retention_has_taken_is_a_gap_also_for_who_goes_on_with_the_expo
 
 def test_K3_an_arn_and_a_prefix_of_streams_go_into_the_request() -> None:
     arn = "arn:aws:logs:us-west-2:210987654321:log-group:/ecs/papyrus"
-    source, wire = source_of(Logs([event(1)]), group=arn, prefix="app/")
+    source, wire = source_of(Logs([event(1)]), group=f"{arn}:*", prefix="app/")
     assert len(read(source)) == 1
     (asked,) = wire.asked("FilterLogEvents")
     assert asked["logGroupIdentifier"] == arn and "logGroupName" not in asked
