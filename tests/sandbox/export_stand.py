@@ -6,6 +6,7 @@ import collections
 import gzip
 import json
 import random
+import resource
 import subprocess
 import sys
 import time
@@ -150,9 +151,16 @@ def ids(found: Iterable[dict[str, Any]]) -> collections.Counter[str]:
     return collections.Counter(record["eventID"] for record in found)
 
 
-def start(arguments: dict[str, Any], speed: float = 1) -> subprocess.Popen[str]:
+def start(arguments: dict[str, Any], speed: float = 1, largest: int = -1) -> subprocess.Popen[str]:
+    """No file of the process may be larger than `largest` bytes: writing more fails, as on a disk that is full."""
     command = [sys.executable, str(PROCESS), json.dumps(arguments), str(speed)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest)),
+    )
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 300, failed: bool = False) -> Ran:

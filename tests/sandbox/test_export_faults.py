@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.sandbox.audit_support import new_account
-from tests.sandbox.export_stand import History, check, last_call, lookups, run
+from tests.sandbox.export_stand import History, check, finish, last_call, lookups, run, start
 from tests.sandbox.iam_support import allow, trust, user
 from tests.sandbox.support import Sandbox
 
@@ -129,6 +129,23 @@ def test_K1_without_rights_or_credentials_it_stops_at_once_and_the_same_call_goe
     calls = lookups(no_faults, history.account.number, after)
     assert again.report["requests"] == asked + len(calls) and again.report["resumed"] == 1
     assert len(calls) <= again.report["counts"]["pages"] - had // 50
+
+
+def test_K1_a_disk_that_is_full_costs_nothing_that_was_written(sandbox: Sandbox, tmp_path: Path) -> None:
+    end = int(time.time()) - 1_000
+    history = History(new_account(sandbox), end - 5 * 3600, end)
+    history.add(2_000)
+    had = 0
+    with sandbox.switched(lookup_events_rate=0):
+        for largest in (20_000, 35_000):
+            ran = finish(start(history.arguments(tmp_path, rate=100), largest=largest), failed=True)
+            assert "the disk does not take it" in ran.result["msg"] and "the same call goes on" in ran.result["msg"]
+            assert ran.result["written"] >= had
+            had = ran.result["written"]
+        assert 0 < had < 2_000
+        again = run(history.arguments(tmp_path, rate=100))
+    check(again, history.truth)
+    assert again.report["resumed"] == 2
 
 
 def test_K1_a_session_that_ends_in_the_middle_costs_nothing_that_was_read(sandbox: Sandbox, tmp_path: Path) -> None:
