@@ -37,7 +37,6 @@ options:
     description: Files with public keys (PEM) to trust. They must not come from the bundle.
     type: list
     elements: path
-    default: []
   identity:
     description: For a keyless signature, the OIDC identity of the workflow that may sign. Needs O(issuer).
     type: str
@@ -135,7 +134,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._results import redact
 PATHS = {"type": "list", "elements": "path"}
 ARGUMENTS = {
     "bundle": {"type": "path", "required": True},
-    "keys": {**PATHS, "default": [], "no_log": False},
+    "keys": {**PATHS, "no_log": False},
     "identity": {"type": "str", "default": ""},
     "issuer": {"type": "str", "default": ""},
     "records": PATHS,
@@ -144,14 +143,14 @@ ARGUMENTS = {
 
 @redacted_failure
 def main() -> None:
-    module = AnsibleAWSModule(argument_spec=ARGUMENTS, required_one_of=[("keys", "identity")], supports_check_mode=True)
+    module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     redact_results(module)
     for package, error in (("rfc8785", RFC8785_IMPORT_ERROR), ("cryptography", CRYPTOGRAPHY_IMPORT_ERROR)):
         if error is not None:
             module.fail_json(msg=missing_required_lib(package), exception=error, step="N4")
     asked, now, judged = module.params, utc_now(), {}
     try:
-        first = _addendum.first_of(asked["bundle"], asked["keys"], asked["identity"], asked["issuer"])
+        first = _addendum.first_of(asked["bundle"], asked["keys"] or [], asked["identity"], asked["issuer"])
     except _addendum.AddendumRefused as exc:
         module.fail_json(msg=str(exc), step="N4")
     try:
