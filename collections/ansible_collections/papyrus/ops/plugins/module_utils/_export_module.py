@@ -87,8 +87,8 @@ def check_rate(rate: float, most: float, endpoint: str) -> None:
         raise ExportRefused(f"rate must be more than 0 and at most {most:g} requests a second, not {rate:g}")
     if (rate == 0 or rate > most) and not _is_here(endpoint):
         raise ExportRefused(
-            f"rate must be more than 0 and at most {most:g} requests a second, not {rate:g}: AWS takes no more from "
-            f"all who ask together"
+            f"rate must be more than 0 and at most {most:g} requests a second, not {rate:g}: all who ask share what "
+            f"AWS takes"
         )
 
 

@@ -113,6 +113,7 @@ def read(source: ConfigSource, kind: str = VPC, token: str = "", into: Read | No
     done, unit = into or Read(), Unit(kind, START, END)
     while True:
         done.tokens.append(token)
+        assert len(done.tokens) < 2_000, "it goes round and round"
         page = source.ask(unit, token)
         done.items += page.items
         done.notes += [page.note] if page.note else []
