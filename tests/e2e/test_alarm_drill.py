@@ -127,5 +127,8 @@ def test_I1_a_drill_that_is_interrupted_leaves_nothing(services: Services, tmp_p
     assert drill_left(running.bundle_folders()[0].name, alarms.topic_of(name)) != []
     running.interrupt()
     smoke = taken_down_by_the_guard(running)
+    announcement = f"{name}-drill-{smoke.run_id.rsplit('-', 1)[1]}"
+    told = harness.client("cloudwatch").describe_alarm_history(AlarmName=announcement, HistoryItemType="StateUpdate")
+    assert [item["HistorySummary"] for item in told["AlarmHistoryItems"]][:1] == ["Alarm updated from ALARM to OK"]
     assert drill_left(smoke.run_id, alarms.topic_of(name)) == []
     assert len(alarms.named(name)) == len(KINDS)
