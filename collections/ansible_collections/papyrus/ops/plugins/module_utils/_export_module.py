@@ -45,19 +45,23 @@ EXCLUSIVE = [("start", "hours", "days"), ("end", "hours", "days")]
 ONE_OF = [("start", "hours", "days")]
 
 _REGION = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+")
+_LONGEST = 3650 * 86400
+_LATEST = 86400.0
 _SKEW = 300.0
 """Seconds that the clock here may be wrong."""
 
 
 def span(asked: Mapping[str, Any], now: float, retention: float = 0.0) -> tuple[float, float, dict[str, Any]]:
     """Start and end in whole seconds since 1970, and what was asked for as it was given. ExportRefused for nonsense."""
+    for name in ("lag", "delivery"):
+        seconds = asked.get(name) or 0.0
+        if not 0 <= seconds <= _LATEST:
+            raise ExportRefused(f"{name} must be 0 to {_LATEST:g} seconds, not {seconds:g}")
     for name, length in (("hours", 3600), ("days", 86400)):
         if asked[name] is not None:
-            if asked[name] < 1:
-                raise ExportRefused(f"{name} must be 1 or more, not {asked[name]}")
+            if not 1 <= asked[name] <= _LONGEST // length:
+                raise ExportRefused(f"{name} must be 1 to {_LONGEST // length}, not {asked[name]}")
             lag = asked.get("lag") or 0.0
-            if lag < 0:
-                raise ExportRefused(f"lag must be 0 or more seconds, not {lag:g}")
             end, given = math.floor(now - lag), {name: asked[name], **({"lag": lag} if lag else {})}
             start = end - asked[name] * length
             if retention and start > now - retention - lag - _SKEW:
