@@ -158,23 +158,33 @@ class Estimate:
 
 
 def estimate(state: State, left: Mapping[str, float]) -> Estimate | None:
-    """From the units that were asked at least once; `left` is which part of a unit is still to come, by key."""
-    items = requests = 0.0
+    """From the units that were asked at least once; `left` is which part of a unit is still to come, by key.
+
+    A unit counts by its time: the first and the last are often short.
+    """
+    items = requests = asked = 0.0
     known = 0
+    every = sum(_length(one) for one in state.progress.values())
     for key, one in state.progress.items():
         if one.done:
             part = 1.0
         elif key in left:
-            part = max(1 - left[key], 1 / max(one.asked.end - one.asked.start, 1.0))
+            part = max(1 - left[key], 1 / _length(one))
         else:
             continue
         known += 1
+        asked += _length(one)
         items += one.items / part
         requests += max(one.requests / part, 1.0)
     if not known:
         return None
-    scale = len(state.progress) / known
-    return Estimate(items * scale, requests * scale, known)
+    scale = every / asked
+    return Estimate(items * scale, max(requests * scale, len(state.progress)), known)
+
+
+def _length(one: Progress) -> float:
+    """Seconds of a unit, whose ends are both asked."""
+    return one.asked.end - one.asked.start + 1
 
 
 def span(seconds: float) -> str:
