@@ -78,7 +78,9 @@ def test_K1_records_are_judged_and_the_first_bundle_is_named_by_its_hashes(
     assert addendum["of"]["run_id"] == bundle.name and addendum["records"] == 0
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"{}\n" * 1000)[:-20], None])
+@pytest.mark.parametrize(
+    "data", [b"no gzip", gzip.compress(b"{}\n" * 1000)[:-20], None], ids=["no gzip", "cut off", "no file"]
+)
 def test_K1_records_that_cannot_be_read_are_no_records(run: Any, bundle: Path, tmp_path: Path, data: Any) -> None:
     records = tmp_path / "run.jsonl.gz"
     if data is not None:
