@@ -32,8 +32,8 @@ options:
     type: int
   lag:
     description:
-      - With O(hours) or O(days), so many seconds ago the time to export ends. With the O(delivery) of the source, all that
-        belongs to it is there already, and nobody has to wait for it.
+      - With O(hours) or O(days), so many seconds ago the time to export ends. With the O(delivery) of the source, all
+        that belongs to it is there already, and nobody has to wait for it.
     type: float
     default: 0.0
   regions:
