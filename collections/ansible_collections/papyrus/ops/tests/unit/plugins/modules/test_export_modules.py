@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.papyrus.ops.plugins.module_utils import _aws
+from ansible_collections.papyrus.ops.plugins.module_utils import _aws, _export_job
+from ansible_collections.papyrus.ops.plugins.module_utils._export import ExportRefused
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.modules import config_export, logs_export
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import FakeAws
@@ -224,3 +225,19 @@ def test_K2_K3_what_makes_no_sense_is_refused_before_anything_is_asked(
     result = run(module, {WEST: logs}, endpoint="https://logs.us-west-2.amazonaws.com", **options)
     assert result["failed"] and result["msg"].startswith("nothing was exported: ") and said in result["msg"]
     assert result["sent"] == {WEST: []} and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", [{}, {"settle": True, "resume": False, "lanes": 5, "delivery": 7.5}])
+def test_K2_K3_options_of_every_export_reach_it(
+    run: Any, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> None:
+    wanted = {"settle": False, "resume": True, "lanes": 2, "delivery": 300.0, **given}
+    seen: list[dict[str, Any]] = []
+
+    def export(source: Any, request: Any, root: Path, **options: Any) -> None:
+        seen.append({**{name: options.get(name) for name in wanted}, "delivery": source.delivery})
+        raise ExportRefused("seen")
+
+    monkeypatch.setattr(_export_job, "export", export)
+    assert run(logs_export, {WEST: logs}, **given)["msg"] == "us-west-2: seen"
+    assert seen == [wanted]
