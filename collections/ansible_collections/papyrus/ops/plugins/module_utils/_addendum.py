@@ -28,7 +28,7 @@ from ._verify import verify
 from ._verify_addendum import PARTS
 from ._verify_files import VerifyError
 from ._verify_online import MARGIN, marks, online, outputs, request_ids
-from ._verify_request import view_of
+from ._verify_request import from_elsewhere, view_of
 
 
 class AddendumRefused(Exception):
@@ -65,6 +65,8 @@ class First:
 def first_of(folder: str, keys: Sequence[str], identity: str = "", issuer: str = "") -> First:
     """The bundle in `folder`, verified with public keys from elsewhere. AddendumRefused unless it is intact."""
     try:
+        for key in keys:
+            from_elsewhere(key, [folder], "public key")
         said = verify(folder, load_public_keys(keys), identity=identity, issuer=issuer)
         if said["result"] != "ok":
             found = [f"{one['class']} {one['path']} {one['reason']}" for one in said["findings"]]

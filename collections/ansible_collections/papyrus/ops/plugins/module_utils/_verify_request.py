@@ -158,14 +158,15 @@ def _keys(request: Request, folders: Sequence[str]) -> list[TrustedKey]:
             "(or give identity and issuer of a keyless signature)"
         )
     for path in request.keys:
-        _from_elsewhere(path, folders, "public key")
+        from_elsewhere(path, folders, "public key")
     try:
         return load_public_keys(request.keys)
     except (BadKeyFile, DsseError) as exc:
         raise RequestError(str(exc)) from exc
 
 
-def _from_elsewhere(path: str, folders: Sequence[str], what: str) -> None:
+def from_elsewhere(path: str, folders: Sequence[str], what: str) -> None:
+    """RequestError for a file that lies in one of the bundles."""
     own = os.path.realpath(path)
     for folder in folders:
         if own.startswith(os.path.realpath(folder) + os.sep):
@@ -175,7 +176,7 @@ def _from_elsewhere(path: str, folders: Sequence[str], what: str) -> None:
 def _roots_pem(path: str, folders: Sequence[str]) -> bytes:
     if not path:
         return b""
-    _from_elsewhere(path, folders, "file of root certificates")
+    from_elsewhere(path, folders, "file of root certificates")
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:

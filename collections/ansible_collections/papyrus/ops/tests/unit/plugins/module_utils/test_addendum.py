@@ -236,3 +236,10 @@ def test_N4_nothing_is_added_to_a_bundle_that_is_not_as_it_was_sealed(tmp_path: 
         first_of(str(sealed(tmp_path / "b", key)), [str(other.public)])
     with pytest.raises(AddendumRefused, match="nothing can be added to .*nowhere"):
         first_of(str(tmp_path / "nowhere"), [str(key.public)])
+
+
+def test_N4_a_key_that_came_with_the_bundle_is_not_trusted(tmp_path: Path, key: Key) -> None:
+    folder = sealed(tmp_path, key)
+    shutil.copy(key.public, folder / "key.pem")
+    with pytest.raises(AddendumRefused, match="lies in the bundle itself, and proves nothing about it"):
+        first_of(str(folder), [str(folder / "key.pem")])
