@@ -206,6 +206,7 @@ def test_K2_K3_regions_have_folders_of_their_own_and_progress_names_them(
     result = run(module, {WEST: answer, EAST: answer}, regions=[WEST, EAST], progress=str(progress))
     assert [Path(one["folder"]).parent for one in result["exports"]] == [tmp_path / "out" / r for r in (WEST, EAST)]
     assert result["complete"] and len(lines(result, 1)) == len(lines(result, 0))
+    assert all(f"{region}: about " in progress.read_text() for region in (WEST, EAST))
 
 
 @pytest.mark.parametrize(
