@@ -167,3 +167,17 @@ def test_K1_what_the_history_forgets_while_it_is_read_does_not_end_the_export(sa
         check(gone, {})
         assert "90 days" in gone.report["windows"][0]["note"]
         check(run(history.arguments(tmp_path / "all")), history.truth)
+
+
+def test_K1_regions_side_by_side_each_have_their_own_history(sandbox: Sandbox, tmp_path: Path) -> None:
+    account, end = new_account(sandbox), int(time.time()) - 1_000
+    histories = [
+        History(account, end - 7_200, end, seed, region) for seed, region in enumerate(("us-west-2", "eu-west-1"))
+    ]
+    for number, history in enumerate(histories):
+        history.add(400 + number)
+    with sandbox.switched(lookup_events_rate=0):
+        ran = run(histories[0].arguments(tmp_path, regions=[history.region for history in histories]))
+    for export, history in zip(ran.result["exports"], histories, strict=True):
+        assert (export["region"], Path(export["folder"]).parent) == (history.region, tmp_path / history.region)
+        check(Ran({"exports": [export]}, 0.0), history.truth)
