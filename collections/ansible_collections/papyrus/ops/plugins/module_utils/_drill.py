@@ -192,12 +192,13 @@ class Drill:
         return pages
 
     def _conditions(self) -> None:
-        """Cases may share a condition, which is made as long as one of them wants it."""
+        """Cases may share a condition, which is made as long as one of them wants it.
+
+        Until the drill's end each goes on without it: a copy that hears nothing more would ring once again.
+        """
         conditions = {id(case.condition): case.condition for case in self.cases}
         for key, condition in conditions.items():
-            of_it = [case for case in self.cases if id(case.condition) == key]
-            if not all(case.over for case in of_it):
-                condition.tick(any(case.wants for case in of_it))
+            condition.tick(any(case.wants for case in self.cases if id(case.condition) == key))
 
     def _failed_action(self, alarm: str) -> str:
         """What CloudWatch says of an action that failed, as the end of a sentence; "" when it says nothing of one."""

@@ -107,10 +107,12 @@ class Scripted:
     said: str = "it was made"
     wanted: list[bool] = field(default_factory=list)
     ended: int = 0
+    last: float = 0.0
 
     def tick(self, wanted: bool) -> None:
         if self.ended:
             raise AssertionError("asked behind its end")
+        self.last = self.world.time
         if not self.wanted or self.wanted[-1] != wanted:
             self.wanted.append(wanted)
             state = "ALARM" if wanted else "OK"
