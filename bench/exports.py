@@ -107,6 +107,7 @@ def by_module(history: Endless, folder: Path, **options: Any) -> Took:
         "start": rfc3339(history.start),
         "end": rfc3339(history.end),
         "rate": 0,
+        "quota": 0,
         "region": "us-west-2",
         "endpoint_url": history.url,
         "access_key": "somebody",

@@ -25,6 +25,7 @@ def test_K1_eighty_megabytes_are_enough_for_a_million_events(tmp_path: Path, eve
                 "start": rfc3339(start),
                 "end": rfc3339(end),
                 "rate": 0,
+                "quota": 0,
                 "region": "us-west-2",
                 "endpoint_url": history.url,
                 "access_key": "somebody",

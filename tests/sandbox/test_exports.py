@@ -42,7 +42,7 @@ class Export:
 
     def __init__(self, name: str, account: Account, folder: Path, **options: Any) -> None:
         self.name, self.account, self.folder = name, account, folder
-        self.options = {"path": str(folder / "out"), "rate": 0, "lanes": 4, **options}
+        self.options = {"path": str(folder / "out"), "rate": 0, "quota": 0, "lanes": 4, **options}
 
     def start(self) -> subprocess.Popen[bytes]:
         arguments = self.folder / "arguments.json"

@@ -46,9 +46,15 @@ options:
   rate:
     description:
       - Requests a second for each account and region. No second has more.
-      - V(0) for as fast as it goes, and more than AWS allows, are refused unless the endpoint is on this machine.
+      - More than O(quota) is refused.
     type: float
     default: 1.0
+  quota:
+    description:
+      - Requests a second that the account and region take from all who ask. By default what AWS documents.
+      - Only for an endpoint with another one. With V(0), which is none, any O(rate) is taken, and V(0) of it is as fast
+        as it goes.
+    type: float
   lanes:
     description: Requests under way at once, so that slow answers do not cost rate. 1 to 8.
     type: int

@@ -90,8 +90,7 @@ def prepare(job: Job, asked: Mapping[str, Any], own: str, clients: ClientsOf, *,
     start, end, given = span(asked, time.time() if now is None else now, job.retention)
     folders = roots(asked["path"], asked["regions"], own)
     asking = {region: clients(region=region, retries=ONE_TRY)(job.service) for region in folders}
-    for client in asking.values():
-        check_rate(asked["rate"], job.most, client.meta.endpoint_url)
+    check_rate(asked["rate"], job.most if asked.get("quota") is None else asked["quota"])
     caller = Calls(clients(region=next(iter(folders))))
     account = str(caller.call("sts", "get_caller_identity", "the caller")["Account"])
     requests = {region: Request(job.stem, account, region, {**given, **job.given}, start, end) for region in folders}

@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ._export import ExportRefused, Request
 from ._export_filter import Criterion
@@ -33,6 +31,7 @@ ARGUMENTS: dict[str, Any] = {
     "lag": {"type": "float", "default": 0.0},
     "regions": {"type": "list", "elements": "str", "default": []},
     "rate": {"type": "float", "default": 1.0},
+    "quota": {"type": "float"},
     "lanes": {"type": "int", "default": 2},
     "settle": {"type": "bool", "default": False},
     "delivery": {"type": "float"},
@@ -82,16 +81,13 @@ def span(asked: Mapping[str, Any], now: float, retention: float = 0.0) -> tuple[
     return float(start), float(end), given
 
 
-def check_rate(rate: float, most: float, endpoint: str) -> None:
-    """ExportRefused for more than AWS takes from all who ask together, and for no rate at all.
-
-    An AWS whose endpoint is on this machine has nobody else who asks: there every rate is allowed.
-    """
-    if not math.isfinite(rate) or rate < 0:
-        raise ExportRefused(f"rate must be more than 0 and at most {most:g} requests a second, not {rate:g}")
-    if (rate == 0 or rate > most) and not _is_here(endpoint):
+def check_rate(rate: float, quota: float) -> None:
+    """ExportRefused for more than the quota, which all who ask share. A quota of 0 is none, and allows a rate of 0."""
+    if not math.isfinite(rate) or rate < 0 or not math.isfinite(quota) or quota < 0:
+        raise ExportRefused(f"rate and quota are requests a second, not {rate:g} and {quota:g}")
+    if quota and not 0 < rate <= quota:
         raise ExportRefused(
-            f"rate must be more than 0 and at most {most:g} requests a second, not {rate:g}: all who ask share what "
+            f"rate must be more than 0 and at most {quota:g} requests a second, not {rate:g}: all who ask share what "
             f"AWS takes"
         )
 
@@ -198,14 +194,6 @@ def _told(region: str, outcome: Outcome | Exception) -> dict[str, Any]:
         "completeness": str(outcome.folder / REPORT) if finished else "",
         "report": dict(outcome.report),
     }
-
-
-def _is_here(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _time(name: str, text: str) -> float:

@@ -24,7 +24,7 @@ from ansible_collections.papyrus.ops.tests.unit.wire_aws import Refused, Wire
 
 WEST, EAST = "us-west-2", "us-east-1"
 START = 1_769_860_800.0  # 2026-01-31T12:00:00Z
-ASKED = {"start": "2026-01-31T12:00:00Z", "end": "2026-01-31T13:00:00Z", "rate": 0.0}
+ASKED = {"start": "2026-01-31T12:00:00Z", "end": "2026-01-31T13:00:00Z", "rate": 0.0, "quota": 0.0}
 SECRET = "the-password-nobody-may-see"
 GROUP, SERVICE, TASK = "/ecs/papyrus", "AWS::ECS::Service", "AWS::ECS::TaskDefinition"
 
@@ -71,13 +71,11 @@ def _run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 
         def clients(wanted: Any, *, region: str, **config: Any) -> Callable[[str], Any]:
             made.append(config)
-            wires[region].client.meta._endpoint_url = options.get("endpoint", "http://127.0.0.1:4566")
             return lambda service: sts(service) if service == "sts" else wires[region].client
 
         monkeypatch.setattr(_aws, "module_clients", clients)
         more = {"resource_types": [SERVICE, TASK]} if module is config_export else {"log_group": GROUP}
         asked = {name: value for name, value in {**ASKED, **more, **options}.items() if value is not None}
-        asked.pop("endpoint", None)
         arguments = {"path": str(tmp_path / "out"), **asked, "_ansible_check_mode": check}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             module.main()
@@ -223,7 +221,7 @@ def test_K2_K3_regions_have_folders_of_their_own_and_progress_names_them(
 def test_K2_K3_what_makes_no_sense_is_refused_before_anything_is_asked(
     run: Any, tmp_path: Path, module: ModuleType, options: dict[str, Any], said: str
 ) -> None:
-    result = run(module, {WEST: logs}, endpoint="https://logs.us-west-2.amazonaws.com", **options)
+    result = run(module, {WEST: logs}, quota=None, **options)
     assert result["failed"] and result["msg"].startswith("nothing was exported: ") and said in result["msg"]
     assert result["sent"] == {WEST: []} and not (tmp_path / "out").exists()
 
