@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,10 +42,13 @@ class Monitor:
             "papyrus_state_dir": str(self.folder / "state"),
         }
 
-    def run(self, *arguments: str, **variables: Any) -> Smoke:
+    def begin(self, *arguments: str, **variables: Any) -> RunningSmoke:
         self.runs += 1
         folder = self.folder / f"run-{self.runs}"
-        return RunningSmoke(folder, self.variables | variables, arguments, playbook=PLAYBOOK).end(200)
+        return RunningSmoke(folder, self.variables | variables, arguments, playbook=PLAYBOOK)
+
+    def run(self, *arguments: str, **variables: Any) -> Smoke:
+        return self.begin(*arguments, **variables).end(200)
 
     def make_queue(self) -> None:
         sqs = harness.client("sqs")
@@ -172,6 +177,27 @@ def test_I1_an_apply_that_fails_is_sealed_the_next_one_goes_on_and_a_task_that_e
     states = monitor.states()
     # Nothing of this service runs: one alarm says so, and one that has no data does not ring.
     assert (states["memory"], states["cpu"], states["task-start"]) == ("ALARM", "INSUFFICIENT_DATA", "OK")
+
+
+@pytest.mark.soak
+def test_I1_ctrl_c_in_the_middle_of_an_apply_loses_nothing_of_it(monitor: Monitor) -> None:
+    """The terminal's whole group gets it: with two signals Terraform would end at once and forget what it had made."""
+    slow = {"service": "cloudwatch", "operation": "PutMetricAlarm", "times": None, "delay_seconds": 4}
+    harness.add_faults({**slow, "match": {"AlarmName": f"{monitor.name}-*"}})
+    before = harness.calls()[-1]["n"]
+    try:
+        running = monitor.begin()
+        running.wait_for(lambda: "CreateLogGroup" in monitor.writes_since(before))
+        os.killpg(running.process.pid, signal.SIGINT)
+        interrupted = running.end_by_guard()
+    finally:
+        harness.remove_faults(monitor.name)
+    assert interrupted.exit_code != 0
+    assert interrupted.verdict["result"] == "FAILED"
+    smoke = monitor.run()
+    assert smoke.exit_code == 0, smoke.output[-3000:]
+    assert "No changes." in smoke.item("monitor_second_plan.log")
+    assert monitor.states().keys() == set(KINDS)
 
 
 @pytest.mark.soak
