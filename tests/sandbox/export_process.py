@@ -7,6 +7,7 @@ With SPEED its seconds are so much shorter: pauses and slots of requests, not th
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
@@ -16,7 +17,13 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / "collections"))
 
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.papyrus.ops.plugins.module_utils import _export_flights, _export_run, _export_work
+from ansible_collections.papyrus.ops.plugins.module_utils import (
+    _export_flights,
+    _export_job,
+    _export_pace,
+    _export_run,
+    _export_work,
+)
 from ansible_collections.papyrus.ops.plugins.modules import cloudtrail_export
 
 
@@ -36,6 +43,8 @@ def speed_up(times: float) -> None:
             return super().next(timeout / times)
 
     _export_run.Clock, _export_run.Threads = Clock, Threads
+    _export_job.Pacer = functools.partial(_export_pace.Pacer, clock=Clock().clock)
+    _export_job.Patient = functools.partial(_export_pace.Patient, sleep=lambda seconds: time.sleep(seconds / times))
 
 
 def peak() -> int:
