@@ -33,6 +33,7 @@ def export_items(
         for item in _of_one(
             one,
             f"{name}.{one['region']}" if len(exports) > 1 else name,
+            where=f"{one['region']}: " if len(exports) > 1 else "",
             things=things,
             step=step,
             derived=derived,
@@ -43,7 +44,15 @@ def export_items(
 
 
 def _of_one(
-    one: Mapping[str, Any], name: str, *, things: str, step: str, derived: str, only_derived: bool, failed: str
+    one: Mapping[str, Any],
+    name: str,
+    *,
+    where: str,
+    things: str,
+    step: str,
+    derived: str,
+    only_derived: bool,
+    failed: str,
 ) -> Iterator[dict[str, Any]]:
     meta = {"export": name.partition("_")[0], "region": one["region"], "folder": one["folder"]}
     files = one["files"]
@@ -60,13 +69,13 @@ def _of_one(
     report = one.get("report") or {}
     if not one["complete"]:
         reason = one["reason"] or failed or "it is not complete"
-        rows = [_row(step, "ng", reason)]
+        rows = [_row(step, "ng", f"{where}{reason}")]
     else:
         again = "; begun by an earlier run, which was interrupted" if one["resumed"] else ""
         span = f"no gap from {report['start']} to {report['end']}"
-        rows = [_row(step, "ok", f"{one['written']:,} {things}, {span}{again}")]
+        rows = [_row(step, "ok", f"{where}{one['written']:,} {things}, {span}{again}")]
         if not one["settled"]:
-            rows.append(_row(f"{step}.late", "skip", LATE))
+            rows.append(_row(f"{step}.late", "skip", f"{where}{LATE}"))
     if one["completeness"]:
         yield _completeness(rows, step, meta, src=one["completeness"])
     else:

@@ -100,7 +100,8 @@ def test_K2_several_regions_have_names_of_their_own_and_one_that_failed_is_ng(tm
         "completeness.json", "completeness.json",
     ]  # fmt: skip
     assert [line["meta"]["region"] for line in lines[2:]] == ["us-west-2", "xx-1"]
-    assert rows(lines[3]) == [("K2", "ng", "no such region")]
+    assert rows(lines[2])[0][2].startswith("us-west-2: 1,234 events, no gap")
+    assert rows(lines[3]) == [("K2", "ng", "xx-1: no such region")]
 
 
 def test_K1_of_an_addendum_only_the_runs_own_records_are_kept(tmp_path: Path) -> None:
