@@ -159,14 +159,14 @@ def test_K1_a_session_that_ends_in_the_middle_costs_nothing_that_was_read(sandbo
     iam.put_role_policy(RoleName="exporter", PolicyName="export", PolicyDocument=json.dumps(rights))
     with user(sandbox, allow("sts:AssumeRole")) as caller:
         switches = {"iam": True, "lookup_events_rate": 0}
-        with sandbox.switched(**switches, session_seconds=5):
+        with sandbox.switched(**switches, session_seconds=6):
             key = caller.client("sts").assume_role(RoleArn=role, RoleSessionName="export")["Credentials"]
-            ran = run(with_session(history.arguments(tmp_path, rate=8), key), failed=True)
+            ran = run(with_session(history.arguments(tmp_path, rate=4), key), failed=True)
         assert "ExpiredToken" in ran.result["msg"] and "the same call goes on" in ran.result["msg"]
         had = ran.result["written"]
         with sandbox.switched(**switches):
             key = caller.client("sts").assume_role(RoleArn=role, RoleSessionName="export")["Credentials"]
-            again = run(with_session(history.arguments(tmp_path, rate=8), key))
+            again = run(with_session(history.arguments(tmp_path, rate=50), key))
     iam.delete_role_policy(RoleName="exporter", PolicyName="export")
     iam.delete_role(RoleName="exporter")
     assert 0 < had < 1_500
