@@ -116,7 +116,8 @@ def only_whole_answers(client: Any) -> Any:
     most = int((client.meta.config.retries or {}).get("total_max_attempts", 1))
 
     def look(response: Any, operation: Any, attempts: int, request_dict: Mapping[str, Any], **more: Any) -> Any:
-        if response is None or operation.has_streaming_output or operation.http.get("method") == "HEAD":
+        streams = operation.has_streaming_output or operation.has_event_stream_output
+        if response is None or streams or operation.http.get("method") == "HEAD":
             return None
         http = response[0]
         told, came = http.headers.get("content-length", ""), len(http.content)
