@@ -49,19 +49,14 @@ def test_K1_all_is_there_though_every_second_request_fails(no_faults: Sandbox, t
     check(ran, history.truth)
     calls = lookups(no_faults, history.account.number, after)
     report, codes = ran.report, [call["error_code"] for call in calls if call["error_code"]]
-    if len(calls) < 15_000:
-        # Each request is counted, and each failure by what it was.
-        assert report["requests"] == len(calls)
+    # Each request is counted. One may fail before the sandbox has it: a connection that was idle ends at that moment.
+    assert 0 <= report["requests"] - len(calls) <= 1 + len(calls) / 1000
+    if events < 10_000:
         assert report["throttles"] == codes.count("ThrottlingException") > 0
-        assert report["retries"]["InternalFailure"] == codes.count("InternalFailure") > 0
-        assert report["retries"]["ServiceUnavailable"] == codes.count("ServiceUnavailable") > 0
+        server = {code: codes.count(code) for code in ("InternalFailure", "ServiceUnavailable")}
+        closed = sum(call["cut"] for call in calls) + report["requests"] - len(calls)
+        assert report["retries"] == {**server, "ConnectionClosedError": closed} and all(report["retries"].values())
         assert report["counts"]["lost_tokens"] == codes.count("InvalidNextTokenException") > 0
-        cuts = sum(call["cut"] for call in calls)
-        assert (
-            sum(report["retries"].values()) - codes.count("InternalFailure") - codes.count("ServiceUnavailable")
-            == cuts
-            > 0
-        )
     print(f"{events} events: {report['requests']} requests for {report['counts']['pages']} pages, {report['retries']}")
 
 
