@@ -53,9 +53,12 @@ class Snapshot:
 
 
 def _memory(pid: int, resident: int) -> int:
-    """Proportional set size in bytes; the resident size where it cannot be read."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(errors="replace").splitlines():
-            if line.startswith(PSS):
-                return int(line.split()[1]) * 1024
-    return resident
+    """Proportional set size in bytes; the resident size where that is not to be had, 0 of what is gone."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(errors="replace")
+    except ProcessLookupError:
+        return 0
+    except OSError:
+        return resident if Path(f"/proc/{pid}").exists() else 0
+    found = (int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(PSS))
+    return next(found, resident)
