@@ -196,7 +196,8 @@ class TaskEnds:
         try:
             run = self.runner(calls)
             self.run = run
-            how = f"{run.reason}; {run.stop_reason}".strip("; ")
+            # Of a task that never ran the one has the other in it.
+            how = run.reason if run.stop_reason in run.reason else f"{run.reason}; {run.stop_reason}".strip("; ")
             self.said = f"task {run.task_arn.rsplit('/', 1)[-1] or 'none'}: {how}"
             self.problem = self.good(run)
             self.tell(f"{self.what}: {self.said}")
