@@ -159,8 +159,8 @@ def why_not(found: Mapping[str, Outcome | Exception]) -> str:
             reasons.append(f"{region}: {outcome}")
         elif outcome.reason:
             reasons.append(
-                f"{region}: stopped: {outcome.reason} Everything up to there is kept in {outcome.folder}; the same "
-                f"call goes on from there."
+                f"{region}: stopped: {outcome.reason.rstrip('.')}. Everything up to there is kept in {outcome.folder}; "
+                f"the same call goes on from there."
             )
         elif not outcome.complete:
             gaps = "; ".join(f"{gap['start']} to {gap['end']}: {gap['reason']}" for gap in outcome.report["gaps"])
