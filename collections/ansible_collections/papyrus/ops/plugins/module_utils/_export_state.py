@@ -54,7 +54,7 @@ class Seen:
 
     def finish(self, unit: Unit) -> None:
         self._inside.pop(unit.key, None)
-        for at in {unit.start, unit.end}:
+        for at in dict.fromkeys((unit.start, unit.end)):
             self._open[at] -= 1
             if self._open[at] <= 0:
                 del self._open[at]

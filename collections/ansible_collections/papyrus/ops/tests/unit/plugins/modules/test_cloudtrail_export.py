@@ -63,7 +63,7 @@ class World(FakeAws):
 @pytest.fixture(name="run")
 def _run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     monkeypatch.setenv("AWS_REGION", WEST)
-    monkeypatch.setattr("time.time", lambda: (START + dt.timedelta(days=1)).timestamp())
+    monkeypatch.setattr("time.time", (START + dt.timedelta(days=1)).timestamp)
 
     def run(worlds: dict[str, World], check: bool = False, **options: Any) -> dict[str, Any]:
         made: list[dict[str, Any]] = []
