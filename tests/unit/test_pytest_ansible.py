@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
+import os
+import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -88,8 +92,29 @@ def collections() -> Iterator[None]:
     AnsibleCollectionConfig._collection_finder = None
 
 
+@contextlib.contextmanager
+def unchanged() -> Iterator[None]:
+    """Ansible in this process handles its signals, and lets no later child have its stdin: both as they were again."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    inheritable = {fd: os.get_inheritable(fd) for fd in (0, 1, 2)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for fd, value in inheritable.items():
+            os.set_inheritable(fd, value)
+
+
 @pytest.fixture
-def run(ansible_adhoc: Any, collections: None, tmp_path: Path) -> Run:
+def process() -> Iterator[None]:
+    with unchanged():
+        yield
+
+
+@pytest.fixture
+def run(ansible_adhoc: Any, collections: None, process: None, tmp_path: Path) -> Run:
     """Runs one module on localhost, with the interpreter of the tests: `run("http_probe", url=…)` gives its result."""
     inventory = tmp_path / "hosts.json"
     variables = {
@@ -142,3 +167,13 @@ def test_L3_an_option_of_the_wrong_type_is_refused_before_anything_is_sent(run: 
     result = run("http_probe", url=f"{service.url}/healthz", timeout="soon")
     assert result["failed"] is True and "timeout" in result["msg"]
     assert service.asked == []
+
+
+def test_L3_the_process_of_the_tests_gives_its_stdin_to_later_children(run: Run) -> None:
+    def child_has_stdin() -> bool:
+        return subprocess.run([sys.executable, "-c", "import os; os.fstat(0)"], check=False).returncode == 0
+
+    with unchanged():
+        run("http_probe", url="http://127.0.0.1:1/", fail=False)
+        assert not child_has_stdin()  # that is what Ansible does
+    assert child_has_stdin()
