@@ -72,6 +72,9 @@ def emulator_environment(settings: Settings) -> dict[str, str]:
         "MINISTACK_REGION": settings.region,
         "MINISTACK_ACCOUNT_ID": settings.account,
         "AWS_DEFAULT_REGION": settings.region,
+        # Whose signed URLs of S3 are good.
+        "AWS_ACCESS_KEY_ID": settings.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": settings.secret_access_key,
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "AUTH": "false",

@@ -17,10 +17,11 @@ import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from sandbox.config import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from tests.sandbox.iam_support import User, allow, client, document, managed_policy, statement, unique, user
 from tests.sandbox.support import Sandbox, refused, until
 
-ROOT = {"AccessKeyId": "test", "SecretAccessKey": "test"}
+ROOT = {"AccessKeyId": ACCESS_KEY_ID, "SecretAccessKey": SECRET_ACCESS_KEY}
 # A read of each protocol: service, operation, codes and status of an unknown key and a wrong secret, those of a denial.
 PROTOCOLS = [
     ("sns", "list_topics", "InvalidClientTokenId", "SignatureDoesNotMatch", 403, "AuthorizationError", 403),
@@ -174,7 +175,7 @@ def signed(sandbox: Sandbox, at: datetime, body: bytes = b"{}") -> urllib.reques
         "Content-Type": "application/x-amz-json-1.1",
     }
     request = AWSRequest("POST", f"{sandbox.endpoint}/", headers=headers, data=b"{}")
-    signer = botocore.auth.SigV4Auth(Credentials("test", "test"), "ecs", sandbox.facts["region"])
+    signer = botocore.auth.SigV4Auth(Credentials(ACCESS_KEY_ID, SECRET_ACCESS_KEY), "ecs", sandbox.facts["region"])
     with mock.patch.object(botocore.auth, "get_current_datetime", lambda: at):
         signer.add_auth(request)
     return urllib.request.Request(f"{sandbox.endpoint}/", body, dict(request.headers.items()), method="POST")
