@@ -17,6 +17,9 @@ from pathlib import Path
 
 PROC = Path("/proc")
 
+GUARD_LINE = "from module_utils._guard import main"
+"""Of the program that a guard is started with: the guard of any run is known by it."""
+
 
 @dataclass(frozen=True)
 class Process:
@@ -84,15 +87,22 @@ def _children() -> dict[int, list[tuple[int, str]]]:
     return tree
 
 
+def _is_guard(pid: int) -> bool:
+    try:
+        return GUARD_LINE.encode() in (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def descendants(roots: Iterable[int], without: Iterable[int] = ()) -> set[Process]:
-    """Everything below `roots`, except `without` and what is below those."""
+    """Everything below `roots`, except `without`, guards, and what is below those."""
     tree, skipped = _children(), set(without)
     found: set[Process] = set()
     queue = list(roots)
     while queue:
         for pid, start in tree.get(queue.pop(), []):
             member = Process(pid, start)
-            if pid not in skipped and member not in found:
+            if pid not in skipped and member not in found and not _is_guard(pid):
                 found.add(member)
                 queue.append(pid)
     return found
@@ -119,6 +129,8 @@ class Family:
 
     When it dies its children get another parent, so they are remembered by pid and start time. A worker forked in the
     last moment, after the last look, still holds pipes which only the controller and its forks ever held.
+    The guards of other runs of the same controller (hosts side by side) and what they have started are no members,
+    though they begin as such: each has a run of its own to take down.
     """
 
     def __init__(self, controller: Process, own: Iterable[int]) -> None:
@@ -135,7 +147,7 @@ class Family:
 
     def look(self) -> None:
         """Adds what has been started since the last look, forgets what has ended."""
-        self._members = {member for member in self._members if member.alive()}
+        self._members = {member for member in self._members if member.alive() and not _is_guard(member.pid)}
         roots = [self.controller.pid] if self.controller.alive() else []
         roots += [member.pid for member in self._members]
         self._members |= descendants(roots, self._own)

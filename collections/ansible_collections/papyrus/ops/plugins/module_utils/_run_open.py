@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ._evidence import RUN_FILE, Bundle
-from ._guard_processes import Process
+from ._guard_processes import GUARD_LINE, Process
 from ._guard_socket import Client
 from ._known_secrets import secrets_of
 from ._lease import planned_names, write_lease
@@ -46,10 +46,10 @@ GUARD_START_SECONDS = 20.0
 
 # argv: plugins folder, private folder, then the folders in which this interpreter finds its packages (boto3 may lie
 # where an isolated one does not look). They come last, so nothing of them shadows the standard library.
-_BOOT = """
+_BOOT = f"""
 import sys
 sys.path += [sys.argv[1], *sys.argv[3:]]
-from module_utils._guard import main
+{GUARD_LINE}
 sys.exit(main([sys.argv[2]]))
 """
 
