@@ -187,9 +187,9 @@ class TaskEnds:
 
     def tick(self, wanted: bool) -> None:
         if wanted and self._thread is None:
+            self.said = f"{self.what} is under way"  # before it can have an end to tell
             self._thread = threading.Thread(target=self._run, name="drill-task", daemon=True)
             self._thread.start()
-            self.said = f"{self.what} is under way"
 
     def _run(self) -> None:
         calls = Calls(self.clients)
