@@ -83,6 +83,8 @@ def fork(arguments: dict[str, Any], step: int = 0, seed: int = 0) -> int:
     pid = os.fork()
     if pid:
         return pid
+    # A call under way at the kill may be recorded after the next try began: its user agent tells whose it is.
+    arguments = {**arguments, "aws_config": {"user_agent_extra": f"try-{os.getpid()}"}}
     if step:
         die_at(step, random.Random(seed))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -101,25 +103,25 @@ def ended(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if found else None
 
 
-def one(arguments: dict[str, Any], dice: random.Random) -> int:
-    """A try that is killed somewhere; its exit code."""
+def one(arguments: dict[str, Any], dice: random.Random) -> tuple[int, int]:
+    """A try that is killed somewhere; its pid and its exit code."""
     if dice.random() < 0.5:
         pid = fork(arguments, dice.randint(1, 60), dice.randrange(1000))
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     root, before = Path(arguments["path"]), journals(Path(arguments["path"]))
     pid, moments = fork(arguments), dice.choice([0, 1, 1, 2, 3, 5])
     if moments == 0:
         time.sleep(dice.uniform(0, 0.3))
     while moments:
         if (code := ended(pid)) is not None:
-            return code
+            return pid, code
         now = journals(root)
         if now != before:
             before, moments = now, moments - 1
         time.sleep(0.0005)
     time.sleep(dice.uniform(0, 0.02))
     os.kill(pid, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return pid, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def main() -> None:
@@ -129,15 +131,16 @@ def main() -> None:
     with snapshots.open("w") as notes:
         while killed < kills:
             began = time.time()
-            code = one(arguments, dice)
+            pid, code = one(arguments, dice)
             assert code in (0, -signal.SIGKILL), code
             killed += code != 0
             there = {str(folder): units(folder) for folder in journals(root)}
-            note = {"began": began, "ended": time.time(), "killed": code != 0, "unfinished": there}
+            note = {"began": began, "ended": time.time(), "killed": code != 0, "pid": pid, "unfinished": there}
             notes.write(json.dumps(note) + "\n")
         began, pid = time.time(), fork(arguments)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        notes.write(json.dumps({"began": began, "ended": time.time(), "killed": False, "unfinished": {}}) + "\n")
+        last = {"began": began, "ended": time.time(), "killed": False, "pid": pid, "unfinished": {}}
+        notes.write(json.dumps(last) + "\n")
     assert code == 0, code
 
 
