@@ -202,7 +202,8 @@ class Store:
         sync_folder(self.folder)
         found = report(files)
         text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
-        write_durable(self.folder / REPORT, text.encode("utf-8", "backslashreplace"))
+        # Renamed over: whoever holds the journal is alone here, and a kill leaves no second name beside the report.
+        write_durable(self.folder / REPORT, text.encode("utf-8", "backslashreplace"), replace=True)
         for name in (JOURNAL, REQUEST):
             with contextlib.suppress(OSError):  # the export is whole without that
                 os.unlink(self.folder / name)
