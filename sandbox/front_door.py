@@ -197,6 +197,9 @@ class FrontDoor:
         elif what == "switches":
             switches = self._runtime.switches
             await self._settle(switches.as_dict, switches.replace, {}, method, receive, send)
+        elif what == "decisions":
+            decisions = self._runtime.decisions
+            await self._settle(decisions.listed, decisions.replace, [], method, receive, send)
         elif what == "oidc":
             await self._settle(iam.ISSUERS.listed, iam.ISSUERS.replace, {}, method, receive, send)
         else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sandbox import emulator
+from sandbox.iam.decisions import Decisions
 
 if TYPE_CHECKING:
     from sandbox.addresses import Addresses
@@ -77,6 +78,8 @@ class Runtime:
     switches: Switches
     # CloudTrail's event history and Config's items.
     audit: Audit
+    # What policies were asked in IAM mode.
+    decisions: Decisions = field(default_factory=Decisions)
     # Container kind ("ecs") → who makes it real. Seams put theirs in at install().
     backends: dict[str, Backend] = field(default_factory=dict)
     # Asked in turn, before a request is taken for an AWS API call.

@@ -10,6 +10,7 @@ from sandbox import emulator
 from sandbox.behaviours import behaviour
 from sandbox.iam import context, denials, needs, records, signatures
 from sandbox.iam.call import Call, Need
+from sandbox.iam.decisions import Question
 from sandbox.iam.evaluator import Caller, Decision, decide
 from sandbox.iam.principals import Principal, resolve, session_of
 from sandbox.iam.resource_policies import policy_of
@@ -163,6 +164,7 @@ def unauthorized(call: Call, principal: Principal) -> Refusal | None:
     for need in needs.of(call):
         for resource in need.resources:
             decision = decision_on(call, principal, need, resource)
+            _remember(call, principal, need, resource, decision)
             if not decision.allowed:
                 named = denials.shown(call.service, resource, call.region, principal.account)
                 return denials.denied(call.service, call.request.protocol, principal.arn, need.action, named, decision)
@@ -207,9 +209,16 @@ def may(
     for resource in need.resources:
         view = context.RequestContext(call, principal, need, resource, keys)
         found = decide(caller_of(principal), need.action, resource, view, policy_of(call, need, resource))
+        _remember(call, principal, need, resource, found)
         if not found.allowed:
             return principal, found
     return principal, Decision("allowed")
+
+
+def _remember(call: Call, principal: Principal, need: Need, resource: str, decision: Decision) -> None:
+    who, asked_by = principal.role_arn or principal.arn, f"{call.service}:{call.operation}"
+    sids = tuple(statement.sid for statement in decision.statements if statement.sid)
+    call.runtime.decisions.add(Question(who, need.action, resource, asked_by, decision.allowed, sids))
 
 
 def _remember_use(request: ApiRequest, signed: Signed) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.behaviours import behaviour
 from sandbox.iam import denials, records
+from sandbox.iam.decisions import Question
 from sandbox.iam.evaluator import Caller, Decision, ResourcePolicy, decide
 from sandbox.iam.principals import boundary_of, role_policies
 
@@ -41,6 +42,8 @@ def role_refusal(runtime: Runtime, role_arn: str, action: str, resource: str, se
     if not runtime.switches.iam:
         return ""
     decision = permissions_of_the_execution_role(runtime, role_arn, action, resource)
+    sids = tuple(statement.sid for statement in decision.statements if statement.sid)
+    runtime.decisions.add(Question(role_arn, action, resource, "a task", decision.allowed, sids))
     if decision.allowed:
         return ""
     account, name = role_arn.split(":")[4], role_arn.rpartition("/")[2]
