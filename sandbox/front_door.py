@@ -14,11 +14,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-from sandbox import http, iam, operations, requests, rules, shapes
+from sandbox import aws_errors, fault_wire, http, iam, operations, requests, rules, shapes
 from sandbox.answers import answer_response
 from sandbox.audit import Outcome
 from sandbox.audit.records import changes_have_their_answers
-from sandbox.faults import FaultError
+from sandbox.faults import Fault, FaultError
+from sandbox.recording import Call
 from sandbox.requests import ApiRequest
 from sandbox.responses import RawResponse, error_code, error_response
 from sandbox.switches import SwitchError
@@ -126,20 +127,36 @@ class FrontDoor:
         if request is None:
             await self._emulator(scope, http.replay(body, receive), Answer(send))
             return
-        fault = self._runtime.faults.take(request.service, request.operation, request.parameters)
-        cut_after = fault.cut_after if fault is not None else None
-        done = functools.partial(self._record, request, scope, headers, cut_after is not None)
-        answer = ApiAnswer(send if cut_after is None else http.Cut(send, cut_after), request, done)
-        if fault is not None:
-            what = fault.code or ("cut" if cut_after is not None else f"{fault.delay_seconds} s late")
-            log.info("%s %s: %s", request.service, request.operation, what)
-            await asyncio.sleep(fault.delay_seconds)
-        if fault is not None and fault.code is not None:
-            await _send(answer, _refused(request, fault.status, fault.code, fault.message))
-        elif (response := self._own_response(request, wire)) is not None:
+        agent, key = headers.get("user-agent", ""), request.access_key_id or ""
+        fault = self._runtime.faults.take(request.service, request.operation, request.parameters, agent, key)
+        if fault is None:
+            await self._carried_out(request, wire, scope, receive, self._answer(request, scope, headers, send, None))
+            return
+        log.info("%s %s: %s", request.service, request.operation, fault.called)
+        await asyncio.sleep(fault.delay_seconds)
+        instead = _instead(request, fault)
+        if fault.happens_all_the_same:
+            answer = self._answer(request, scope, headers, fault_wire.Disturbed(send, fault, instead), fault)
+            await self._carried_out(request, wire, scope, receive, answer)
+        elif instead is not None:
+            answer = self._answer(request, scope, headers, fault_wire.Disturbed(send, fault, None), fault)
+            await _send(answer, instead)
+        else:
+            self._note(request, headers, fault, status=0, request_id="", error=None)
+            await fault_wire.end(send, fault.reset)
+
+    def _answer(
+        self, request: ApiRequest, scope: Scope, headers: dict[str, str], send: Send, fault: Fault | None
+    ) -> ApiAnswer:
+        return ApiAnswer(send, request, functools.partial(self._record, request, scope, headers, fault))
+
+    async def _carried_out(
+        self, request: ApiRequest, wire: iam.Wire, scope: Scope, receive: Receive, answer: ApiAnswer
+    ) -> None:
+        if (response := self._own_response(request, wire)) is not None:
             await _send(answer, response)
         else:
-            await self._emulator(scope, http.replay(body, receive), answer)
+            await self._emulator(scope, http.replay(wire.body, receive), answer)
 
     def _own_response(self, request: ApiRequest, wire: iam.Wire) -> RawResponse | None:
         """What the sandbox answers itself, in the order in which AWS looks; None leaves it to the emulator."""
@@ -154,21 +171,37 @@ class FrontDoor:
             return _refused(request, found.status, found.code, found.message)
         return None if found is None else answer_response(request, found)
 
-    def _record(self, request: ApiRequest, scope: Scope, headers: dict[str, str], cut: bool, answer: ApiAnswer) -> None:
-        runtime, body = self._runtime, bytes(answer.body)
-        code = error_code(answer.headers, body) if answer.status >= 400 else None
-        agent = headers.get("user-agent", "")
-        call = runtime.recording.add(
+    def _note(
+        self,
+        request: ApiRequest,
+        headers: dict[str, str],
+        fault: Fault | None,
+        *,
+        status: int,
+        request_id: str,
+        error: str | None,
+    ) -> Call:
+        """In the record of calls. A status of 0: AWS was never asked."""
+        return self._runtime.recording.add(
             service=request.service,
             operation=request.operation,
             parameters=request.parameters,
-            status=answer.status,
-            error_code=code,
+            status=status,
+            error_code=error,
             access_key_id=request.access_key_id,
-            user_agent=agent,
-            request_id=answer.request_id,
-            cut=cut,
+            user_agent=headers.get("user-agent", ""),
+            request_id=request_id,
+            cut=fault is not None and (fault.keeps_the_answer or status == 0),
+            fault=fault.called if fault is not None else None,
         )
+
+    def _record(
+        self, request: ApiRequest, scope: Scope, headers: dict[str, str], fault: Fault | None, answer: ApiAnswer
+    ) -> None:
+        runtime, body = self._runtime, bytes(answer.body)
+        code = error_code(answer.headers, body) if answer.status >= 400 else None
+        call = self._note(request, headers, fault, status=answer.status, request_id=answer.request_id, error=code)
+        agent = headers.get("user-agent", "")
         address = str((scope.get("client") or ("127.0.0.1",))[0])
         outcome = Outcome(answer.status, code, answer.headers, body, answer.request_id, time.time())
         runtime.audit.record(runtime, request, outcome, address, agent)
@@ -312,6 +345,16 @@ class ApiAnswer(Answer):
         also = [names[1]] if "x-amz-request-id" in self.headers else []
         start["headers"] = [*others, *((name, value) for name in (names[0], *also))]
         self.headers["x-amzn-requestid"] = self.request_id
+
+
+def _instead(request: ApiRequest, fault: Fault) -> RawResponse | None:
+    """What is answered instead of the call's own answer."""
+    if fault.body is not None:
+        kind = [("content-type", fault.content_type)] if fault.content_type else []
+        return fault.status, kind, fault.body.encode()
+    if fault.kind is not None:
+        return _refused(request, *aws_errors.spelled(fault.kind, request.service, request.protocol))
+    return None if fault.code is None else _refused(request, fault.status, fault.code, fault.message)
 
 
 def _refused(request: ApiRequest, status: int, code: str, message: str) -> RawResponse:

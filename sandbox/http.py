@@ -98,38 +98,15 @@ async def respond_json(send: Send, status: int, document: Any) -> None:
     await respond(send, status, json.dumps(document, default=str).encode())
 
 
-async def hang_up(send: Any) -> None:
-    """End the connection without an answer. ASGI has no word for it, so the server's own objects are asked.
+def transport_of(send: Any) -> Any:
+    """The connection behind an ASGI send().
 
     `send` is hypercorn's HTTPStream.app_send, which sends through its H11Protocol, which sends through its TCPServer.
     """
     # A response that is counted (sandbox.metrics.traffic) has the server's own sender within.
-    server = getattr(send, "inner", send).__self__.send.__self__.send.__self__
-    server.writer.transport.abort()
+    return getattr(send, "inner", send).__self__.send.__self__.send.__self__.writer.transport
 
 
-class Cut:
-    """Passes a response on up to so many bytes of its body and ends the connection there: the client has no answer.
-
-    With 0 not even the status line is sent. What is left of the response goes nowhere.
-    """
-
-    def __init__(self, send: Send, after: int) -> None:
-        self._send = send
-        self._left = after
-        self._cut = False
-
-    async def __call__(self, message: Any) -> None:
-        if self._cut:
-            return
-        if message["type"] == "http.response.body":
-            # More is promised and never comes: the server closes the connection when the application returns.
-            part = message.get("body", b"")[: self._left]
-            self._left -= len(part)
-            self._cut = self._left == 0
-            await self._send({**message, "body": part, "more_body": True})
-        elif self._left == 0:
-            self._cut = True
-            await hang_up(self._send)
-        else:
-            await self._send(message)
+async def hang_up(send: Any) -> None:
+    """End the connection without an answer. ASGI has no word for it, so the server's own objects are asked."""
+    transport_of(send).abort()

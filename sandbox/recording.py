@@ -66,8 +66,10 @@ class Call:
     user_agent: str
     # As the response's header and CloudTrail's record have it.
     request_id: str
-    # A fault ended the connection: the client never had this answer.
+    # By a fault the client never had this answer; with status 0 it was never asked for.
     cut: bool = False
+    # The fault that was in the way.
+    fault: str | None = None
 
 
 def is_read_only(operation: str) -> bool:
@@ -120,6 +122,7 @@ class Recording:
         user_agent: str,
         request_id: str = "",
         cut: bool = False,
+        fault: str | None = None,
     ) -> Call:
         clean = without_secrets(parameters)
         with self._lock:
@@ -136,6 +139,7 @@ class Recording:
                 user_agent=user_agent,
                 request_id=request_id,
                 cut=cut,
+                fault=fault,
             )
             self._next += 1
             self._calls.append(call)
