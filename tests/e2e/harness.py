@@ -161,6 +161,7 @@ class RunningSmoke:
         arguments: tuple[str, ...] = (),
         playbook: str = "playbooks/alb_smoke.yml",
         environment: Mapping[str, str] | None = None,
+        launcher: tuple[str, ...] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.evidence_root = folder / "runs"
@@ -177,7 +178,7 @@ class RunningSmoke:
         }
         with self.log.open("wb") as stream:
             self.process = subprocess.Popen(
-                [str(PLAYBOOK), playbook, "-e", f"@{self.extra}", *arguments],
+                [*launcher, str(PLAYBOOK), playbook, "-e", f"@{self.extra}", *arguments],
                 cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
