@@ -80,7 +80,7 @@ run "c1_names_and_descriptions_carry_the_run" {
         aws_security_group_rule.alb_to_tasks.description,
         aws_security_group_rule.tasks_from_alb[0].description,
         aws_security_group.alb.description,
-      ] : description == "papyrus run 20260131T120000Z-abc234 temporary"
+      ] : description == "papyrus run 20260131T120000Z-abc234 until 2026-01-31T13:00:00Z of papyrus-task-service"
     ])
     error_message = "What cannot be tagged must carry the run in its description."
   }

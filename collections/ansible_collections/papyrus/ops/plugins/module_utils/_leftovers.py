@@ -7,31 +7,40 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
+import email.utils
 import re
-import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import _leftovers_drill
 from ._aws import AwsFailure, Clients, aws_call, request_id
+from ._calls import api_name, batches
 from ._leftovers_drill import DrillScope, DrillSearch
-from ._names import parse_rfc3339, run_id_of_description, tag_keys, utc_now
+from ._leftovers_hand import KINDS, by_hand
+from ._names import marks_of_description, parse_rfc3339, run_id_of_description, tag_keys, utc_now
 from ._poller import Done, GoOn, Judgement, poll
 
-_TAG_BATCH = 20  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html
+__all__ = ["KINDS", "Found", "Scope", "ask_by_id", "by_hand", "date_of", "describe", "find", "wait_gone"]
 
-# The order in which they can be deleted: each may hold what comes after it.
-KINDS = (
-    *_leftovers_drill.KINDS,
-    "listener",
-    "load_balancer",
-    "target_group",
-    "security_group_rule",
-    "network_interface",
-    "security_group",
+_TAG_BATCH = 20  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeTags.html
+_FILTER_VALUES = 200  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
+
+# The largest pages: https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeLoadBalancers.html,
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroups.html and their neighbours.
+_PAGES = {
+    "describe_load_balancers": 400,
+    "describe_target_groups": 400,
+    "describe_security_groups": 1000,
+    "describe_network_interfaces": 1000,
+}
+
+_PEERS = (
+    ("UserIdGroupPairs", "GroupId"),
+    ("IpRanges", "CidrIp"),
+    ("Ipv6Ranges", "CidrIpv6"),
+    ("PrefixListIds", "PrefixListId"),
 )
 
 
@@ -39,16 +48,14 @@ KINDS = (
 class Scope:
     """What to look for: one run (`run_id`) or every run of `service` ("" for any service of this prefix).
 
-    `names` are the exact AWS names a run is about to take, `name_prefix` that of all runs: a resource of such a name
-    without our three tags is `foreign`. `tasks_sg_id` and `vpc_id` say where rules without tags are looked for, `drill`
-    where what a drill of alarms makes.
+    `names` are exact AWS names. Those that a run is about to take: what bears one without our tags is `foreign`. With
+    `run_id` those that it has taken: what bears one is left, whatever its tags. `name_prefix` is that of all runs.
+    `drill` says where a drill of alarms makes things.
     """
 
     tag_prefix: str
     service: str = ""
     run_id: str = ""
-    vpc_id: str = ""
-    tasks_sg_id: str = ""
     names: tuple[str, ...] = ()
     name_prefix: str = ""
     drill: DrillScope | None = None
@@ -56,12 +63,16 @@ class Scope:
 
 @dataclass
 class Found:
-    """`resources` are ours, `foreign` bear our names only; `described` are answers, `failures` calls without one."""
+    """`resources` smell of our runs, `foreign` bear our names only; `described` are answers, `failures` calls without
+    one. `calls` counts requests by operation, `asked_at` is AWS' time of the first answer (the runner's without one).
+    """
 
     resources: list[dict[str, Any]] = field(default_factory=list)
     foreign: list[dict[str, Any]] = field(default_factory=list)
     described: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
+    calls: Counter[str] = field(default_factory=Counter)
+    asked_at: dt.datetime | None = None
 
     @property
     def gone(self) -> bool:
@@ -78,16 +89,17 @@ class Found:
             "foreign": self.foreign,
             "described": self.described,
             "failures": self.failures,
+            "calls": dict(sorted(self.calls.items())),
         }
 
 
 class _Search:
-    def __init__(self, clients: Clients, scope: Scope, now: dt.datetime) -> None:
+    def __init__(self, clients: Clients, scope: Scope, now: dt.datetime | None) -> None:
         self.clients = clients
         self.scope = scope
-        self.now = now
-        self.found = Found()
+        self.found = Found(asked_at=now)
         self.run_key, self.expiry_key, self.service_key = tag_keys(scope.tag_prefix)
+        self._known: set[tuple[str, str]] = set()
 
     # Calls
 
@@ -95,16 +107,24 @@ class _Search:
         """All pages of one Describe call; the answer is kept with its request ids. AwsFailure when it has none."""
         items: list[dict[str, Any]] = []
         ids: list[str] = []
-        with aws_call(_api_name(operation), resource):
-            for page in self.clients(service).get_paginator(operation).paginate(**parameters):
+        size = {"PaginationConfig": {"PageSize": _PAGES[operation]}} if operation in _PAGES else {}
+        with aws_call(api_name(operation), resource):
+            for page in self.clients(service).get_paginator(operation).paginate(**parameters, **size):
                 items += page.get(key, [])
-                ids.append(request_id(page))
+                ids.append(self.came(operation, page))
         self.answered(operation, parameters, len(items), ids)
         return items
 
+    def came(self, operation: str, answer: Mapping[str, Any]) -> str:
+        """Counts an answer, learns AWS' time from the first one, and returns its request id."""
+        self.found.calls[api_name(operation)] += 1
+        if self.found.asked_at is None:
+            self.found.asked_at = date_of(answer)
+        return request_id(answer)
+
     def answered(self, operation: str, parameters: Mapping[str, Any], count: int, ids: list[str]) -> None:
         self.found.described.append(
-            {"operation": _api_name(operation), "parameters": dict(parameters), "count": count, "request_ids": ids}
+            {"operation": api_name(operation), "parameters": dict(parameters), "count": count, "request_ids": ids}
         )
 
     def guarded(self, step: Callable[[], None]) -> None:
@@ -116,19 +136,34 @@ class _Search:
 
     # Judging
 
-    def add(self, kind: str, ident: str, name: str, tags: Mapping[str, str], detail: Mapping[str, Any]) -> bool:
-        """Sorts one resource into ours, foreign, or none of our business. True when it is ours."""
-        ours = all(tags.get(key) for key in (self.run_key, self.expiry_key, self.service_key))
+    def add(
+        self,
+        kind: str,
+        ident: str,
+        name: str,
+        tags: Mapping[str, str],
+        detail: Mapping[str, Any],
+        description: str = "",
+    ) -> bool:
+        """Sorts one resource into ours, foreign, or none of our business. True when it is ours.
+
+        Without any of the tags its `description` may say the same: AWS has made it, and the tags were to come.
+        """
+        marks = tuple(tags.get(key, "") for key in (self.run_key, self.expiry_key, self.service_key))
+        if not any(marks):
+            marks = marks_of_description(self.scope.tag_prefix, description) or marks
+        run_id, expires_at, service = marks
+        scope = self.scope
+        if scope.run_id:
+            ours = run_id == scope.run_id or (not run_id and name in scope.names)
+        else:
+            ours = bool(run_id) and (not scope.service or service in ("", scope.service))
         if ours:
-            if self.scope.run_id and tags[self.run_key] != self.scope.run_id:
-                return False
-            if self.scope.service and tags[self.service_key] != self.scope.service:
-                return False
-            self.ours(kind, ident, name, tags[self.run_key], tags[self.expiry_key], tags[self.service_key], detail)
+            self.ours(kind, ident, name, run_id or scope.run_id, expires_at, service, detail)
             return True
-        collides = name in self.scope.names
-        pattern = rf"{re.escape(self.scope.name_prefix)}-[a-z2-7]{{6}}"
-        if collides or (self.scope.name_prefix and re.fullmatch(pattern, name)):
+        collides = name in scope.names
+        pattern = rf"{re.escape(scope.name_prefix)}-[a-z2-7]{{6}}"
+        if not run_id and (collides or (scope.name_prefix and re.fullmatch(pattern, name))):
             self.found.foreign.append(
                 {"kind": kind, "id": ident, "name": name, "collides": collides, "detail": dict(detail)}
             )
@@ -137,10 +172,11 @@ class _Search:
     def ours(
         self, kind: str, ident: str, name: str, run_id: str, expires_at: str, service: str, detail: Mapping[str, Any]
     ) -> None:
-        if any(known["kind"] == kind and known["id"] == ident for known in self.found.resources):
+        if (kind, ident) in self._known:
             return
+        self._known.add((kind, ident))
         try:
-            expired: bool | None = parse_rfc3339(expires_at) <= self.now
+            expired: bool | None = parse_rfc3339(expires_at) <= (self.found.asked_at or utc_now())
         except ValueError:
             expired = None  # unreadable: nobody may take it for expired
         self.found.resources.append(
@@ -164,14 +200,13 @@ class _Search:
 
     def elbv2_tags(self, arns: Sequence[str]) -> dict[str, dict[str, str]]:
         result: dict[str, dict[str, str]] = {}
-        for start in range(0, len(arns), _TAG_BATCH):
-            batch = list(arns[start : start + _TAG_BATCH])
+        for batch in batches(arns, _TAG_BATCH):
             with aws_call("DescribeTags", f"{len(batch)} load balancers or target groups"):
-                answer = self.clients("elbv2").describe_tags(ResourceArns=batch)
-            self.answered(
-                "describe_tags", {"ResourceArns": batch}, len(answer["TagDescriptions"]), [request_id(answer)]
-            )
-            for entry in answer["TagDescriptions"]:
+                answer = self.clients("elbv2").describe_tags(ResourceArns=list(batch))
+            descriptions = answer["TagDescriptions"]
+            ids = [self.came("describe_tags", answer)]
+            self.answered("describe_tags", {"ResourceArns": list(batch)}, len(descriptions), ids)
+            for entry in descriptions:
                 result[entry["ResourceArn"]] = _tag_dict(entry.get("Tags"))
         return result
 
@@ -182,13 +217,18 @@ class _Search:
             arn, name = balancer["LoadBalancerArn"], balancer["LoadBalancerName"]
             detail = {"state": balancer.get("State", {}).get("Code", ""), "dns_name": balancer.get("DNSName", "")}
             if self.add("load_balancer", arn, name, tags.get(arn, {}), {**detail, "vpc_id": balancer.get("VpcId", "")}):
-                own = self.found.resources[-1]
-                for listener in self.pages("elbv2", "describe_listeners", "Listeners", name, LoadBalancerArn=arn):
-                    port = listener.get("Port")
-                    self.ours(
-                        "listener", listener["ListenerArn"], f"{name}:{port}", own["run_id"], own["expires_at"],
-                        own["service"], {"load_balancer": arn},
-                    )  # fmt: skip
+                self._listeners(self.found.resources[-1])
+
+    def _listeners(self, balancer: Mapping[str, Any]) -> None:
+        """Of one run; in a list of all runs they would cost a call for each load balancer, with which they go."""
+        if not self.scope.run_id:
+            return
+        arn, name = balancer["id"], balancer["name"]
+        for listener in self.pages("elbv2", "describe_listeners", "Listeners", name, LoadBalancerArn=arn):
+            run_id, expires_at, service = (balancer[key] for key in ("run_id", "expires_at", "service"))
+            label = f"{name}:{listener.get('Port')}"
+            detail = {"load_balancer": arn}
+            self.ours("listener", listener["ListenerArn"], label, run_id, expires_at, service, detail)
 
     def target_groups(self) -> None:
         groups = self.pages("elbv2", "describe_target_groups", "TargetGroups", "all target groups")
@@ -200,66 +240,37 @@ class _Search:
             )
 
     def security_groups(self) -> None:
-        value = [self.scope.run_id] if self.scope.run_id else ["*"]
-        filters = [{"Name": f"tag:{self.run_key}", "Values": value}]
-        groups = self.pages(
-            "ec2", "describe_security_groups", "SecurityGroups", "security groups with the run's tag", Filters=filters
-        )
-        if self.scope.names:
-            by_name = [{"Name": "group-name", "Values": list(self.scope.names)}]
-            groups += self.pages(
-                "ec2",
-                "describe_security_groups",
-                "SecurityGroups",
-                "security groups of the run's name",
-                Filters=by_name,
-            )
-        if self.scope.name_prefix:
-            by_prefix = [{"Name": "group-name", "Values": [f"{self.scope.name_prefix}-*"]}]
-            groups += self.pages(
-                "ec2", "describe_security_groups", "SecurityGroups", "security groups of the prefix", Filters=by_prefix
-            )
-        for group in {group["GroupId"]: group for group in groups}.values():
-            detail = {"vpc_id": group.get("VpcId", "")}
-            self.add("security_group", group["GroupId"], group["GroupName"], _tag_dict(group.get("Tags")), detail)
-
-    def rules(self) -> None:
-        """Rules on groups that are not ours, by description: the tasks' group, else every group of the VPC."""
-        if self.scope.tasks_sg_id:
-            parameters: dict[str, Any] = {"GroupIds": [self.scope.tasks_sg_id]}
-        elif self.scope.vpc_id:
-            parameters = {"Filters": [{"Name": "vpc-id", "Values": [self.scope.vpc_id]}]}
-        else:
-            return
-        where = self.scope.tasks_sg_id or self.scope.vpc_id
-        own = {resource["id"] for resource in self.found.resources if resource["kind"] == "security_group"}
-        for group in self.pages("ec2", "describe_security_groups", "SecurityGroups", where, **parameters):
-            if group["GroupId"] in own:
-                continue  # they go with their group
+        """Groups by tags or description, and rules on other groups by description, from one list of all groups."""
+        groups = self.pages("ec2", "describe_security_groups", "SecurityGroups", "all security groups")
+        for group in groups:
+            tags, detail = _tag_dict(group.get("Tags")), {"vpc_id": group.get("VpcId", "")}
+            described = str(group.get("Description", ""))
+            self.add("security_group", group["GroupId"], group["GroupName"], tags, detail, described)
+        runs = {group["GroupId"]: "" for group in groups}  # by group; "" for what is none of ours
+        runs |= {r["id"]: r["run_id"] for r in self.found.resources if r["kind"] == "security_group"}
+        for group in groups:
+            if runs[group["GroupId"]]:
+                continue  # its rules go with it
             for direction, key in (("ingress", "IpPermissions"), ("egress", "IpPermissionsEgress")):
                 for permission in group.get(key, []):
-                    self._rule(group["GroupId"], direction, permission)
+                    self._rules(group["GroupId"], direction, permission, runs)
 
-    def _rule(self, group_id: str, direction: str, permission: Mapping[str, Any]) -> None:
+    def _rules(self, group_id: str, direction: str, permission: Mapping[str, Any], runs: Mapping[str, str]) -> None:
         base = {key: permission[key] for key in ("IpProtocol", "FromPort", "ToPort") if key in permission}
-        for key in ("UserIdGroupPairs", "IpRanges", "Ipv6Ranges", "PrefixListIds"):
+        for key, peer_key in _PEERS:
             for source in permission.get(key, []):
-                run_id = run_id_of_description(self.scope.tag_prefix, source.get("Description") or "")
+                text = str(source.get("Description") or "")
+                run_id = run_id_of_description(self.scope.tag_prefix, text)
                 if run_id is None or (self.scope.run_id and run_id != self.scope.run_id):
                     continue
-                peer = (
-                    source.get("GroupId")
-                    or source.get("CidrIp")
-                    or source.get("CidrIpv6")
-                    or source.get("PrefixListId")
-                )
-                # A rule carries no expiry of its own: it is that of its run, where anything else of it is left.
-                expiry = next((r["expires_at"] for r in self.found.resources if r["run_id"] == run_id), "")
-                detail = {"group_id": group_id, "direction": direction, "permission": {**base, key: [dict(source)]}}
+                marks = marks_of_description(self.scope.tag_prefix, text) or (run_id, "", "")
+                if not self.scope.run_id and self.scope.service and marks[2] not in ("", self.scope.service):
+                    continue
+                peer = str(source.get(peer_key) or "")
+                detail: dict[str, Any] = {"group_id": group_id, "direction": direction}
+                detail |= {"permission": {**base, key: [dict(source)]}, "peer": peer, "peer_run_id": runs.get(peer)}
                 ident = f"{group_id}/{direction}/{base.get('IpProtocol')}/{base.get('FromPort')}/{peer}"
-                self.ours(
-                    "security_group_rule", ident, source["Description"], run_id, expiry, self.scope.service, detail
-                )
+                self.ours("security_group_rule", ident, text, *marks, detail)
 
     def network_interfaces(self) -> None:
         """Interfaces of our load balancers, `ELB app/<name>/<id>`: on AWS they outlive them by minutes."""
@@ -268,8 +279,8 @@ class _Search:
         groups = {r["id"]: r for r in self.found.resources if r["kind"] == "security_group"}
         interfaces: list[dict[str, Any]] = []
         for key, values in (("description", [f"ELB app/{name}/*" for name in names]), ("group-id", sorted(groups))):
-            for start in range(0, len(values), 100):  # a filter takes up to 200 values
-                filters = [{"Name": key, "Values": values[start : start + 100]}]
+            for batch in batches(values, _FILTER_VALUES):
+                filters = [{"Name": key, "Values": list(batch)}]
                 interfaces += self.pages(
                     "ec2", "describe_network_interfaces", "NetworkInterfaces", "interfaces of the run", Filters=filters
                 )
@@ -294,13 +305,15 @@ class _Search:
 
 
 def find(clients: Clients, scope: Scope, *, now: dt.datetime | None = None) -> Found:
-    """Looks in the order in which one finding leads to the next; a failed call is in `failures`, never "nothing"."""
-    search = _Search(clients, scope, now or utc_now())
+    """Looks in the order in which one finding leads to the next; a failed call is in `failures`, never "nothing".
+
+    What is expired is told by AWS' clock, unless `now` is given.
+    """
+    search = _Search(clients, scope, now)
     steps: list[Callable[[], None]] = [
         search.load_balancers,
         search.target_groups,
         search.security_groups,
-        search.rules,
         search.network_interfaces,
     ]
     if scope.drill is not None:
@@ -308,6 +321,7 @@ def find(clients: Clients, scope: Scope, *, now: dt.datetime | None = None) -> F
         steps += DrillSearch(search, scope.drill, **names).parts()
     for step in steps:
         search.guarded(step)
+    search.found.asked_at = search.found.asked_at or utc_now()
     # Of security groups the longer name first: the group of a task, named after that of its load balancer, admits it.
     search.found.resources.sort(
         key=lambda found: (
@@ -334,19 +348,20 @@ def ask_by_id(clients: Clients, known: Mapping[str, Any], found: Found) -> None:
         if not ident:
             continue
         try:
-            with aws_call(_api_name(operation), ident):
+            with aws_call(api_name(operation), ident):
                 answer = getattr(clients(service), operation)(**{parameter: [ident]})
         except AwsFailure as failure:
-            entry = {"operation": _api_name(operation), "parameters": {parameter: [ident]}, "count": 0}
+            entry = {"operation": api_name(operation), "parameters": {parameter: [ident]}, "count": 0}
             if failure.missing:
                 found.described.append({**entry, "answer": failure.code, "request_ids": [failure.request_id]})
             else:
                 found.failures.append({**failure.as_dict(), "text": str(failure)})
             continue
+        found.calls[api_name(operation)] += 1
         count = sum(len(value) for value in answer.values() if isinstance(value, list))
         ids = [request_id(answer)]
         found.described.append(
-            {"operation": _api_name(operation), "parameters": {parameter: [ident]}, "count": count, "request_ids": ids}
+            {"operation": api_name(operation), "parameters": {parameter: [ident]}, "count": count, "request_ids": ids}
         )
         if count and not any(resource["id"] == ident for resource in found.resources):
             found.resources.append(
@@ -393,42 +408,14 @@ def describe(found: Found) -> str:
     )
 
 
-def by_hand(resources: Iterable[Mapping[str, Any]], region: str = "") -> list[str]:
-    """AWS CLI commands that delete `resources`, in the order in which AWS lets them go."""
-    where = f" --region {shlex.quote(region)}" if region else ""
-    commands: list[str] = []
-    for resource in sorted(resources, key=lambda r: KINDS.index(r["kind"])):
-        ident = shlex.quote(str(resource["id"]))
-        match resource["kind"]:
-            case "listener":
-                commands.append(f"aws elbv2 delete-listener{where} --listener-arn {ident}")
-            case "load_balancer":
-                commands.append(f"aws elbv2 delete-load-balancer{where} --load-balancer-arn {ident}")
-                commands.append(f"aws elbv2 wait load-balancers-deleted{where} --load-balancer-arns {ident}")
-            case "target_group":
-                commands.append(f"aws elbv2 delete-target-group{where} --target-group-arn {ident}")
-            case "security_group_rule":
-                detail = resource["detail"]
-                permissions = shlex.quote(json.dumps([detail["permission"]], sort_keys=True))
-                group = shlex.quote(detail["group_id"])
-                commands.append(
-                    f"aws ec2 revoke-security-group-{detail['direction']}{where} --group-id {group}"
-                    f" --ip-permissions {permissions}"
-                )
-            case "network_interface":
-                commands.append(
-                    f"aws ec2 describe-network-interfaces{where} --network-interface-ids {ident}  # until it is gone"
-                )
-            case "security_group":
-                commands.append(f"aws ec2 delete-security-group{where} --group-id {ident}")
-            case kind:
-                cluster = shlex.quote(str(resource.get("detail", {}).get("cluster", "")))
-                commands += _leftovers_drill.by_hand(str(kind), ident, cluster, where)
-    return commands
-
-
-def _api_name(operation: str) -> str:
-    return "".join(part.capitalize() for part in operation.split("_"))
+def date_of(answer: Mapping[str, Any]) -> dt.datetime | None:
+    """AWS' own time of an answer (its header `Date`), or None without one."""
+    headers = (answer.get("ResponseMetadata") or {}).get("HTTPHeaders") or {}
+    try:
+        moment = email.utils.parsedate_to_datetime(str(headers.get("date", "")))
+    except ValueError:
+        return None
+    return moment.astimezone(dt.UTC) if moment.tzinfo else None
 
 
 def _tag_dict(tags: Any) -> dict[str, str]:

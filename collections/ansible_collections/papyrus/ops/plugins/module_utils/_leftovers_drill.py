@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ._aws import AwsFailure, Clients, aws_call, request_id
-from ._calls import api_name
-from ._names import parse_run_id
+from ._calls import api_name, batches
+from ._names import find_run_id, parse_run_id, tag_keys
 from ._task_run import STARTED_BY
 
 KINDS = ("alarm", "subscription", "queue", "ecs_service", "ecs_task", "task_definition")
 """In the order in which they can be deleted."""
 
 _SUFFIX = "[a-z2-7]{6}"
+_TASKS = 100  # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html
 _SERVICES = 10  # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServices.html
 
 
@@ -49,6 +50,8 @@ class Search(Protocol):
 
     def pages(self, service: str, operation: str, key: str, resource: str, **parameters: Any) -> list[Any]: ...
 
+    def came(self, operation: str, answer: Mapping[str, Any]) -> str: ...
+
     def answered(self, operation: str, parameters: Mapping[str, Any], count: int, ids: list[str]) -> None: ...
 
     def add(self, kind: str, ident: str, name: str, tags: Mapping[str, str], detail: Mapping[str, Any]) -> bool: ...
@@ -77,7 +80,18 @@ class DrillSearch:
     def _one(self, service: str, operation: str, resource: str, **parameters: Any) -> Mapping[str, Any]:
         with aws_call(api_name(operation), resource):
             answer: Mapping[str, Any] = getattr(self.search.clients(service), operation)(**parameters)
+        self.search.came(operation, answer)
         return answer
+
+    def _listed(self, service: str, operation: str, key: str, resource: str, **parameters: Any) -> list[Any]:
+        """All pages of a listing within a topic or cluster; nothing when AWS says that this is not there."""
+        try:
+            return self.search.pages(service, operation, key, resource, **parameters)
+        except AwsFailure as failure:
+            if not failure.missing:
+                raise
+            self.search.answered(operation, parameters, 0, [failure.request_id])
+            return []
 
     def alarms(self) -> None:
         found = self.search.pages(
@@ -109,7 +123,7 @@ class DrillSearch:
 
     def subscriptions(self) -> None:
         """They have no tags; whose they are is told by the queue that they lead to."""
-        found = self.search.pages(
+        found = self._listed(
             "sns",
             "list_subscriptions_by_topic",
             "Subscriptions",
@@ -127,7 +141,7 @@ class DrillSearch:
                 queue,
                 str(owner.get("run_id") or self.run_id),
                 str(owner.get("expires_at") or ""),
-                self.service,
+                str(owner.get("service") or ""),
                 {"endpoint": each["Endpoint"]},
             )
 
@@ -139,12 +153,17 @@ class DrillSearch:
         cluster = self.scope.cluster
         names = [f"{self.tag_prefix}-drill-{self._suffix}"]
         if not self.run_id:
-            arns = self.search.pages("ecs", "list_services", "serviceArns", f"services of {cluster}", cluster=cluster)
+            arns = self._listed("ecs", "list_services", "serviceArns", f"services of {cluster}", cluster=cluster)
             names = [name for name in (arn.rsplit("/", 1)[-1] for arn in arns) if self._is_name(name)]
-        for start in range(0, len(names), _SERVICES):
-            batch = names[start : start + _SERVICES]
-            parameters = {"cluster": cluster, "services": batch, "include": ["TAGS"]}
-            answer = self._one("ecs", "describe_services", f"services {', '.join(batch)}", **parameters)
+        for batch in batches(names, _SERVICES):
+            parameters = {"cluster": cluster, "services": list(batch), "include": ["TAGS"]}
+            try:
+                answer = self._one("ecs", "describe_services", f"services {', '.join(batch)}", **parameters)
+            except AwsFailure as failure:
+                if not failure.missing:
+                    raise
+                self.search.answered("describe_services", parameters, 0, [failure.request_id])
+                return
             there = [each for each in answer.get("services", []) if each.get("status") != "INACTIVE"]
             self.search.answered("describe_services", parameters, len(there), [request_id(answer)])
             for each in there:
@@ -152,16 +171,22 @@ class DrillSearch:
                 self.search.add("ecs_service", each["serviceArn"], each["serviceName"], _ecs_tags(each), detail)
 
     def tasks(self) -> None:
-        """Tasks of one run that it started itself; they end by themselves."""
-        if not self.run_id:
-            return
-        cluster, started_by = self.scope.cluster, STARTED_BY.sub("-", f"{self.tag_prefix}/{self.run_id}")
-        arns = self.search.pages(
-            "ecs", "list_tasks", "taskArns", f"tasks of {cluster}", cluster=cluster, startedBy=started_by
-        )
-        for arn in arns:
-            detail = {"cluster": cluster}
-            self.search.ours("ecs_task", arn, arn.rsplit("/", 1)[-1], self.run_id, "", self.service, detail)
+        """Tasks that runs started themselves, by `startedBy`, which bears the run's id; they end by themselves."""
+        cluster = self.scope.cluster
+        begins = STARTED_BY.sub("-", f"{self.tag_prefix}/{self.run_id}")
+        chosen = {"startedBy": begins} if self.run_id else {}
+        arns = self._listed("ecs", "list_tasks", "taskArns", f"tasks of {cluster}", cluster=cluster, **chosen)
+        for batch in batches(arns, _TASKS):
+            parameters = {"cluster": cluster, "tasks": list(batch), "include": ["TAGS"]}
+            answer = self._one("ecs", "describe_tasks", f"{len(batch)} tasks of {cluster}", **parameters)
+            there = [each for each in answer.get("tasks", []) if each.get("lastStatus") != "STOPPED"]
+            self.search.answered("describe_tasks", parameters, len(there), [request_id(answer)])
+            for each in there:
+                name = str(each.get("startedBy", ""))
+                if name.startswith(begins):
+                    detail = {"cluster": cluster, "status": each.get("lastStatus", "")}
+                    tags = {tag_keys(self.tag_prefix)[0]: find_run_id(name) or "", **_ecs_tags(each)}
+                    self.search.add("ecs_task", each["taskArn"], name, tags, detail)
 
     def task_definitions(self) -> None:
         families = self.search.pages(

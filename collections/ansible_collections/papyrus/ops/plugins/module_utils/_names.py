@@ -17,11 +17,19 @@ _RUN_ID_IN_TEXT = re.compile(r"(?<![0-9A-Za-z])\d{8}T\d{6}Z-[a-z2-7]{6}(?![0-9A-
 _STAMP = "%Y%m%dT%H%M%SZ"
 _NAME_CHARACTERS = re.compile(r"[A-Za-z0-9-]+")
 _PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_DESCRIPTION = re.compile(r"[A-Za-z0-9 ._\-:/()#,@\[\]+=&;{}!$*]+")
 _RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})")
 
 MAX_NAME = 32
 """Characters in the name of a load balancer or target group:
 https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html"""
+
+MAX_DESCRIPTION = 255
+"""Characters in the description of a security group or of a rule:
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpRange.html"""
+
+MAX_LEASE = dt.timedelta(hours=24)
+"""The longest life of what a run creates."""
 
 
 def utc_now() -> dt.datetime:
@@ -130,21 +138,66 @@ def tags(prefix: str, run_id: str, expires_at: dt.datetime | str, service: str) 
     return {run_key: run_id, expiry_key: expires_at, service_key: service}
 
 
-def rule_description(prefix: str, run_id: str) -> str:
-    """Description of a security group rule of a run: what the sweeper reads where a rule carries no tags.
+def rule_description(prefix: str, run_id: str, expires_at: str, service: str) -> str:
+    """All three marks in one text: for what takes no tags (rules of shared groups) or gets them only later.
 
-    Only characters that EC2 allows in descriptions (a-z, A-Z, 0-9, spaces and ._-:/()#,@[]+=&;{}!$*).
+    It is the description of the run's security groups and of their rules; the stacks' own HCL writes the same.
+    ValueError when EC2 would refuse it (more than 255 characters, others than it allows).
     """
     check_prefix(prefix)
     parse_run_id(run_id)
-    return f"{prefix} run {run_id} temporary"
+    parse_rfc3339(expires_at)
+    text = f"{prefix} run {run_id} until {expires_at} of {service}"
+    if len(text) > MAX_DESCRIPTION:
+        raise ValueError(
+            f"the description of the run's rules would have {len(text)} characters, EC2 allows {MAX_DESCRIPTION}: "
+            f"shorten the service's name or the prefix by {len(text) - MAX_DESCRIPTION}"
+        )
+    if not service.strip() or not _DESCRIPTION.fullmatch(text):
+        raise ValueError(
+            f"the service's name {service!r} cannot be part of a rule's description: EC2 allows letters, digits, "
+            "spaces and ._-:/()#,@[]+=&;{}!$* there"
+        )
+    return text
+
+
+def marks_of_description(prefix: str, description: str) -> tuple[str, str, str] | None:
+    """Run id, expiry and service of a text which `rule_description` has made, whole; None for any other text."""
+    match = re.fullmatch(
+        rf"{re.escape(prefix)} run ({_RUN_ID.pattern}) until (\S+) of (\S|\S.*\S)", description, re.DOTALL
+    )
+    if match is None:
+        return None
+    run_id, expires_at, service = match.group(1), match.group(4), match.group(5)
+    try:
+        return (run_id, expires_at, service) if rule_description(prefix, run_id, expires_at, service) else None
+    except ValueError:
+        return None
 
 
 def run_id_of_description(prefix: str, description: str) -> str | None:
-    """The run id of a rule which `rule_description` (or the stack's own HCL) described, else None.
+    """The run id in a description that begins with the prefix, else None: enough to be seen, not to be deleted.
 
-    The description must begin with the prefix: another service's rule with a run id in it is not ours.
+    Another service's rule with a run id in it is not ours.
     """
     if not re.match(rf"{re.escape(prefix)}(?![A-Za-z0-9._-])", description):
         return None
     return find_run_id(description)
+
+
+def check_marks(run_id: str, expires_at: str, service: str, name: str) -> dt.datetime:
+    """The end of a lease whose marks can be believed, or ValueError with the reason why they cannot.
+
+    Tags are copied: by default_tags of another stack, by hand. So the expiry has to be one that a run can have, and the
+    thing's name has to end with the suffix of the run, as all temporary names do.
+    """
+    missing = [what for what, value in (("run id", run_id), ("expiry", expires_at), ("service", service)) if not value]
+    if missing:
+        raise ValueError(f"it has no mark for {', '.join(missing)}")
+    run = parse_run_id(run_id)
+    end = parse_rfc3339(expires_at)
+    if not run.started < end <= run.started + MAX_LEASE:
+        raise ValueError(f"its expiry {expires_at} is none that the run {run_id} can have: at most 24 hours after it")
+    if not name.endswith(f"-{run.suffix}"):
+        raise ValueError(f"its name {name!r} does not end with -{run.suffix}: the tags may have been copied")
+    return end

@@ -82,8 +82,6 @@ def leftovers(ask: Ask) -> Finding:
     scope = _leftovers.Scope(
         tag_prefix=settings.tag_prefix,
         service=settings.service,
-        vpc_id=settings.vpc_id,
-        tasks_sg_id=settings.tasks_sg_id,
         names=names,
         name_prefix=prefix,
     )

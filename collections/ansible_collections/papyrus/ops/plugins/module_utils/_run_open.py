@@ -24,7 +24,7 @@ from ._known_secrets import secrets_of
 from ._lease import planned_names, write_lease
 from ._ledger import Ledger, ledger_place, open_ledger
 from ._leftovers_drill import drill_scope
-from ._names import RunId, check_prefix, new_run_id, rfc3339, tags, utc_now
+from ._names import MAX_LEASE, RunId, check_prefix, new_run_id, rfc3339, rule_description, tags, utc_now
 from ._processes import Child, ask
 from ._redaction import Redactor
 from ._results import run_redactor
@@ -61,14 +61,15 @@ class OpenError(Exception):
 def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.datetime | None = None) -> dict[str, Any]:
     """Names of a run and where its evidence goes; creates nothing. ValueError for a bad prefix, lease or signer.
 
-    A name that AWS would refuse does not stop the run from being opened (the refusal is evidence too): it is in
+    A name or service that AWS would refuse does not stop the run from being opened (the refusal is evidence too): it is in
     `problems`, and the guard creates nothing while there is one.
     """
     run_id = run_id or new_run_id(now)
     check_prefix(str(options["tag_prefix"]))
     minutes = int(options["lease_minutes"])
-    if not 1 <= minutes <= 24 * 60:
-        raise ValueError(f"lease_minutes must be 1 to 1440, not {minutes}")
+    longest = int(MAX_LEASE.total_seconds()) // 60
+    if not 1 <= minutes <= longest:
+        raise ValueError(f"lease_minutes must be 1 to {longest}, not {minutes}")
     expires_at = rfc3339(run_id.started + dt.timedelta(minutes=minutes))
     problems: list[str] = []
     names: dict[str, str] = {}
@@ -76,6 +77,7 @@ def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.dat
     if stack:
         try:
             names = planned_names(str(stack.get("name_prefix") or options["tag_prefix"]), run_id.suffix)
+            rule_description(str(options["tag_prefix"]), run_id.text, expires_at, str(options["service"]))
         except ValueError as exc:
             problems.append(str(exc))
     drill = drill_scope((stack or {}).get("variables") or {})

@@ -41,6 +41,7 @@ class Limits:
     interrupt_grace: float = 300
     gone: float = 300
     gone_interval: float = 3
+    sweep: float = 2100
     lock: int = 60
 
     @classmethod
@@ -156,8 +157,6 @@ class Settings:
             tag_prefix=self.tag_prefix,
             service=self.service,
             run_id=self.run_id,
-            vpc_id=str(variables.get("vpc_id") or ""),
-            tasks_sg_id=str(variables.get("ecs_tasks_sg_id") or ""),
             names=(self.stack.name,) if self.stack and self.stack.name else (),
             drill=drill_scope(variables),
         )

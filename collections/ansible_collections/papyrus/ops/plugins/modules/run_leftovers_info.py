@@ -48,12 +48,6 @@ options:
     description: First part of the tags' keys and of the rules' descriptions.
     type: str
     default: papyrus
-  vpc_id:
-    description: Look for rules in every security group of this VPC, when O(tasks_sg_id) is not given.
-    type: str
-  tasks_sg_id:
-    description: Look for rules in this security group.
-    type: str
   names:
     description: AWS names that a run is about to take. What bears one without our tags is foreign, and collides.
     type: list
@@ -95,7 +89,6 @@ EXAMPLES = r"""
   papyrus.ops.run_leftovers_info:
     run_id: 20260131T120000Z-abc234
     service: papyrus-task-service
-    tasks_sg_id: sg-0123456789abcdef0
   register: left
   failed_when: not left.gone
 
@@ -103,7 +96,6 @@ EXAMPLES = r"""
   papyrus.ops.run_leftovers_info:
     all: true
     service: papyrus-task-service
-    tasks_sg_id: sg-0123456789abcdef0
     name_prefix: papyrus-smoke
 """
 
@@ -196,8 +188,6 @@ def main() -> None:
             "all": {"type": "bool", "default": False},
             "service": {"type": "str"},
             "tag_prefix": {"type": "str", "default": "papyrus"},
-            "vpc_id": {"type": "str"},
-            "tasks_sg_id": {"type": "str"},
             "names": {"type": "list", "elements": "str", "default": []},
             "name_prefix": {"type": "str"},
             "drill": {
@@ -222,8 +212,6 @@ def main() -> None:
         tag_prefix=given["tag_prefix"],
         service=given["service"] or "",
         run_id=given["run_id"] or "",
-        vpc_id=given["vpc_id"] or "",
-        tasks_sg_id=given["tasks_sg_id"] or "",
         names=tuple(given["names"]),
         name_prefix=given["name_prefix"] or "",
         drill=DrillScope(**given["drill"]) if given["drill"] else None,

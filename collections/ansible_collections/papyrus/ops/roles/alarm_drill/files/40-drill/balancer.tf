@@ -31,7 +31,8 @@ module "alb" {
 resource "aws_security_group" "task" {
   count = local.with_alb ? 1 : 0
 
-  name        = "${var.name}-task"
+  # As every temporary name it ends with the suffix of the run.
+  name        = replace(var.name, "/-${local.suffix}$/", "-task-${local.suffix}")
   description = local.rule_description
   vpc_id      = var.vpc_id
 

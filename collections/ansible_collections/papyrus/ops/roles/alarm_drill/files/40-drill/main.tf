@@ -6,8 +6,8 @@
 locals {
   suffix = substr(var.run_id, -6, 6)
 
-  # Rules have no tags here (aws_security_group_rule): a sweeper finds them by this text.
-  rule_description = "${var.tag_prefix} run ${var.run_id} temporary"
+  # Rules have no tags here (aws_security_group_rule): a sweeper finds them by this text, and knows by it whose they are.
+  rule_description = "${var.tag_prefix} run ${var.run_id} until ${var.expires_at} of ${var.service}"
 
   with_alb = anytrue([for kind in keys(var.alarms) : startswith(kind, "alb-")])
 }

@@ -193,8 +193,14 @@ def test_C7_a_service_that_ecs_only_remembers_is_gone_one_that_drains_is_not() -
 
 def test_C7_a_task_of_the_run_is_found() -> None:
     world = World()
-    world.aws.answers["ecs.list_tasks"] = {"taskArns": [f"{ARN}:task/prd/0123"]}
-    assert left(find(world.aws, SCOPE, now=NOW)) == [("ecs_task", "0123")]
+    arn, name = f"{ARN}:task/prd/0123", f"papyrus/{RUN}"
+    world.aws.answers["ecs.list_tasks"] = {"taskArns": [arn]}
+    task = {"taskArn": arn, "startedBy": name, "lastStatus": "RUNNING"}
+    world.aws.answers["ecs.describe_tasks"] = {"tasks": [task]}
+    assert left(find(world.aws, SCOPE, now=NOW)) == [("ecs_task", name)]
+    assert left(find(world.aws, ALL, now=NOW)) == [("ecs_task", name)]
+    world.aws.answers["ecs.describe_tasks"] = {"tasks": [{**task, "lastStatus": "STOPPED"}]}
+    assert left(find(world.aws, SCOPE, now=NOW)) == []
     assert world.aws.sent("ecs.list_tasks")[0]["startedBy"] == f"papyrus/{RUN}"
 
 
@@ -260,7 +266,7 @@ def test_C6_a_group_that_admits_another_is_deleted_first() -> None:
                 "GroupName": name,
                 "Tags": [{"Key": key, "Value": value} for key, value in pairs(RUN).items()],
             }
-            for ident, name in (("sg-a", "papyrus-drill-abc234"), ("sg-b", "papyrus-drill-abc234-task"))
+            for ident, name in (("sg-a", "papyrus-drill-abc234"), ("sg-b", "papyrus-drill-task-abc234"))
         ]
     }
     assert [resource["id"] for resource in find(world.aws, SCOPE, now=NOW).resources] == ["sg-b", "sg-a"]

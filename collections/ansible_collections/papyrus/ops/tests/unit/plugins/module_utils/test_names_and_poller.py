@@ -67,7 +67,7 @@ def test_N1_tags_have_run_expiry_and_service() -> None:
 @pytest.mark.parametrize(
     ("description", "run_id"),
     [
-        (_names.rule_description("papyrus", RUN), RUN),
+        (_names.rule_description("papyrus", RUN, "2026-01-31T13:00:00Z", "svc"), RUN),
         (f"papyrus {RUN}", RUN),
         (f"papyrusx run {RUN}", None),
         (f"papyrus-2 run {RUN}", None),

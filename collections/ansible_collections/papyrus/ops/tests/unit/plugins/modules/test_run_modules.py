@@ -176,7 +176,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_C7_leftovers_of_a_run(call: Call, aws: AwsEndpoint) -> None:
     arn = "arn:aws:elasticloadbalancing:us-west-2:123456789012:loadbalancer/app/papyrus-smoke-abc234/50dc"
     tags = {"papyrus:run-id": RUN, "papyrus:expires-at": "2026-01-31T13:00:00Z", "papyrus:service": "svc"}
-    asked = {"run_id": RUN, "service": "svc", "tasks_sg_id": "sg-1"}
+    asked = {"run_id": RUN, "service": "svc"}
     assert call(run_leftovers_info, **asked)["gone"] is True
     aws.left[arn] = tags
     found = call(run_leftovers_info, **asked)

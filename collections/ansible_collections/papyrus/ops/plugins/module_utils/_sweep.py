@@ -1,0 +1,319 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Sweeps what runs have left: deletes in the order in which AWS lets go, waits for what it holds, proves it gone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ._aws import AwsFailure, Clients
+from ._calls import batches
+from ._leftovers import Found, Scope, find
+from ._names import rfc3339, utc_now
+from ._printable import printable
+from ._rows import listing
+from ._sweep_choice import Order, Resource, choose
+from ._sweep_delete import ORDER, Deleter
+
+__all__ = ["Order", "Swept", "choose", "sweep"]
+
+_Key = tuple[str, str]
+
+TRIES = 3
+"""Of a call that nobody answered or that was throttled, each with botocore's own retries within."""
+
+QUIET = 60.0
+"""Seconds after which a wait in which nothing changes says that it still waits."""
+
+_FILTER_VALUES = 200
+_THROTTLED = ("Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException", "SlowDown")
+
+
+@dataclass
+class Swept:
+    """What a sweep found, did and left.
+
+    `spared` have a `reason`, `failed` have `error` and `hint`, `deleted` have `how` (deleted, or gone already by
+    somebody else). `gone` is true only when the last look was answered whole and shows nothing that was to go.
+    """
+
+    before: Found
+    after: Found
+    deleted: list[Resource] = field(default_factory=list)
+    spared: list[Resource] = field(default_factory=list)
+    failed: list[Resource] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    gone: bool = False
+    calls: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def sweep(
+    clients: Clients,
+    scope: Scope,
+    order: Order,
+    *,
+    timeout: float = 2100.0,
+    interval: float = 10.0,
+    say: Callable[[str], None] = lambda text: None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    now: dt.datetime | None = None,
+) -> Swept:
+    """Deletes what `choose` allows, and looks again until nothing of it is there, or for `timeout` seconds.
+
+    One failure stops nothing else, nothing that AWS says raises. Any number of sweeps may run at once. What is expired
+    is told by AWS' clock, unless `now` is given.
+    """
+    return _Sweep(clients, scope, order, timeout, interval, say, clock, sleep, now).whole()
+
+
+class _Sweep:
+    def __init__(
+        self,
+        clients: Clients,
+        scope: Scope,
+        order: Order,
+        timeout: float,
+        interval: float,
+        say: Callable[[str], None],
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        now: dt.datetime | None,
+    ) -> None:
+        self.clients = clients
+        self.scope = scope
+        self.order = order
+        self.interval = interval
+        self.clock = clock
+        self.sleep = sleep
+        self.now = now
+        self.calls: Counter[str] = Counter()
+        self.log: list[str] = []
+        self.deleter = Deleter(clients, self._logged, self.calls)
+        self.started = clock()
+        self.deadline = self.started + timeout
+        self.tries: Counter[_Key] = Counter()
+        self.done: dict[_Key, Resource] = {}
+        self.failed: dict[_Key, Resource] = {}
+        self.protected: dict[_Key, Resource] = {}
+        self._say = say
+        self._said: tuple[str, float] = ("", clock())
+
+    def _logged(self, text: str) -> None:
+        self.log.append(printable(f"{rfc3339(utc_now(), microseconds=True)} {text}"))
+
+    def say(self, text: str) -> None:
+        """A line of progress; the same again only after a while."""
+        last, at = self._said
+        if text != last or self.clock() - at >= QUIET:
+            self._say(printable(text))
+            self._said = (text, self.clock())
+
+    def look(self) -> Found:
+        found = find(self.clients, self.scope, now=self.now)
+        self.calls.update(found.calls)
+        for failure in found.failures:
+            self._logged(failure["text"])
+        return found
+
+    # The whole
+
+    def whole(self) -> Swept:
+        before = found = self.look()
+        unknown = 0
+        asked: set[_Key] = set()
+        chosen, spared = self._choose(found)
+        self.say(
+            f"found {_counted(found.resources)}; {_counted(chosen)} to be deleted"
+            if found.resources
+            else "found nothing"
+        )
+        while True:
+            todo = [each for each in chosen if _key(each) not in self.failed and _key(each) not in self.protected]
+            unknown = unknown + 1 if found.failures else 0
+            if (not todo and not unknown) or unknown >= TRIES:
+                break
+            late = self.clock() >= self.deadline
+            if late and (asked or not todo):
+                break
+            if unknown or {_key(each) for each in todo} <= asked:
+                self.say(
+                    f"waits until AWS shows no more: {_counted(todo)}" if todo else "asks again what nobody answered"
+                )
+                self._pause()
+            self._pass(todo, wait=not found.failures)
+            asked |= {_key(each) for each in todo}
+            found = self.look()
+            chosen, spared = self._choose(found)
+        return self._swept(before, found, chosen, spared)
+
+    def _choose(self, found: Found) -> tuple[list[Resource], list[Resource]]:
+        return choose(found, self.order, self.now or found.asked_at or utc_now())
+
+    def _pause(self) -> None:
+        self.sleep(max(0.0, min(self.interval, self.deadline - self.clock())))
+
+    def _swept(self, before: Found, after: Found, chosen: list[Resource], spared: list[Resource]) -> Swept:
+        for resource in chosen:
+            if _key(resource) not in self.protected:
+                self._fail(resource, "AWS still shows it", "Sweep again later.")
+        spared = spared + [each for each in chosen if _key(each) in self.protected]
+        spared = [{**each, **self.protected.get(_key(each), {})} for each in spared]
+        there = {_key(each) for each in after.resources}
+        # Of the runs that were named everything counts, of the others what may be deleted and is not.
+        left = [each for each in after.resources if each["run_id"] in self.order.run_ids]
+        left += [each for each in chosen if _key(each) not in self.protected]
+        return Swept(
+            before=before,
+            after=after,
+            deleted=[each for key, each in self.done.items() if key not in there],
+            spared=spared,
+            failed=[each for key, each in self.failed.items() if key in there or after.failures],
+            log=self.log,
+            gone=not after.failures and not left,
+            calls=dict(sorted(self.calls.items())),
+            seconds=round(self.clock() - self.started, 3),
+        )
+
+    # One pass
+
+    def _pass(self, todo: Iterable[Resource], *, wait: bool) -> None:
+        """Tries each in order, then waits for what is held, and for interfaces that AWS takes away itself."""
+        todo = list(todo)
+        held: list[Resource] = []
+        for kind in ORDER:
+            of_kind = [each for each in todo if each["kind"] == kind]
+            held += [each for each in of_kind if self._try(each) == "held"]
+            gone = [each for each in of_kind if _key(each) in self.done]
+            if gone:
+                self.say(f"{_counted(gone)} deleted: {_names(gone)}")
+        for listener in (each for each in todo if each["kind"] == "listener"):
+            if ("load_balancer", listener["detail"]["load_balancer"]) in self.done:
+                self.done.setdefault(_key(listener), {**listener, "how": "deleted"})
+        interfaces = [each for each in todo if each["kind"] == "network_interface"]
+        if wait:
+            self._wait(held, interfaces)
+
+    def _try(self, resource: Resource) -> str:
+        key = _key(resource)
+        if key in self.done and resource["kind"] in ("ecs_service", "ecs_task"):
+            return "deleted"  # asked for already; ECS takes its time, and asking again changes nothing
+        blocker = self._blocker(resource)
+        if blocker:
+            self._fail(resource, f"it is kept, as {blocker} could not be deleted", "Mend that and sweep again.")
+            return "failed"
+        self.tries[key] += 1
+        try:
+            step = self.deleter.delete(resource)
+        except AwsFailure as failure:
+            again = failure.unanswered or failure.code in _THROTTLED
+            if not again or self.tries[key] >= TRIES:
+                self._fail(resource, str(failure), failure.hint)
+            return "failed"
+        if step.state == "spared":
+            self.protected[key] = {**resource, "reason": step.text}
+        elif step.state in ("deleted", "gone"):
+            self.done.setdefault(key, {**resource, "how": "deleted" if step.state == "deleted" else "was gone already"})
+        return step.state
+
+    def _blocker(self, resource: Resource) -> str:
+        """What keeps this one from going, for good: of the same run, failed or protected."""
+        kinds = _HOLDERS.get(resource["kind"], ())
+        stuck = [*self.failed.values(), *self.protected.values()]
+        names = (
+            f"{e['kind'].replace('_', ' ')} {e['name'] or e['id']}"
+            for e in stuck
+            if e["kind"] in kinds and e["run_id"] == resource["run_id"]
+        )
+        return next(names, "")
+
+    def _fail(self, resource: Resource, error: str, hint: str = "") -> None:
+        self.failed.setdefault(_key(resource), {**resource, "error": error, "hint": hint})
+
+    # Waiting
+
+    def _wait(self, held: list[Resource], interfaces: list[Resource]) -> None:
+        while held or interfaces:
+            holders = self._interfaces(held, interfaces)
+            if holders is None:
+                return  # not known: the next look tells
+            there = {each["NetworkInterfaceId"] for each in holders}
+            interfaces = [each for each in interfaces if each["id"] in there]
+            by_group: dict[str, list[str]] = {}
+            for each in holders:
+                for group in each.get("Groups", []):
+                    by_group.setdefault(group["GroupId"], []).append(each["NetworkInterfaceId"])
+            held = [each for each in held if each["id"] in by_group or self._try(each) == "held"]
+            if not held and not interfaces:
+                return
+            if self.clock() >= self.deadline:
+                self._out_of_time(held, interfaces, by_group)
+                return
+            self.say(_waiting(held, interfaces, by_group))
+            self._pause()
+
+    def _interfaces(self, held: list[Resource], interfaces: list[Resource]) -> list[Mapping[str, Any]] | None:
+        groups = [each["id"] for each in held if each["kind"] == "security_group"]
+        found: dict[str, Mapping[str, Any]] = {}
+        for name, values in (("group-id", groups), ("network-interface-id", [each["id"] for each in interfaces])):
+            for batch in batches(values, _FILTER_VALUES):
+                filters = [{"Name": name, "Values": list(batch)}]
+                try:
+                    answer = self.deleter.call(
+                        "ec2", "describe_network_interfaces", "interfaces of the runs", Filters=filters
+                    )
+                except AwsFailure as failure:
+                    self._logged(str(failure))
+                    return None
+                found |= {each["NetworkInterfaceId"]: each for each in answer.get("NetworkInterfaces", [])}
+        return list(found.values())
+
+    def _out_of_time(self, held: list[Resource], interfaces: list[Resource], by_group: Mapping[str, list[str]]) -> None:
+        for each in held:
+            by = (
+                f"by {listing(by_group[each['id']], 3)}"
+                if each["id"] in by_group
+                else "by none of its network interfaces"
+            )
+            hint = "" if each["id"] in by_group else "Another group's rule may name it, or a load balancer use it."
+            self._fail(each, f"AWS still holds it, {by}, and the time is over", hint or "Sweep again later.")
+        for each in interfaces:
+            self._fail(each, "AWS has not taken it away, and the time is over", "Sweep again later.")
+
+
+# What goes only when these of the same run are gone.
+_HOLDERS = {
+    "queue": ("subscription",),
+    "target_group": ("load_balancer",),
+    "security_group": ("load_balancer", "ecs_service", "security_group_rule"),
+    "network_interface": ("load_balancer", "ecs_service"),
+}
+
+
+def _key(resource: Mapping[str, Any]) -> _Key:
+    return str(resource["kind"]), str(resource["id"])
+
+
+def _counted(resources: Iterable[Mapping[str, Any]]) -> str:
+    counts = Counter(str(each["kind"]).replace("_", " ") for each in resources)
+    return ", ".join(f"{number} {kind}{'s' if number > 1 else ''}" for kind, number in counts.items()) or "nothing"
+
+
+def _names(resources: Iterable[Mapping[str, Any]]) -> str:
+    return listing((each["name"] or each["id"] for each in resources), 3)
+
+
+def _waiting(held: list[Resource], interfaces: list[Resource], by_group: Mapping[str, list[str]]) -> str:
+    ids = sorted({ident for values in by_group.values() for ident in values} | {each["id"] for each in interfaces})
+    if ids:
+        them = f"{len(ids)} network interface{'s' if len(ids) > 1 else ''} ({listing(ids, 3)})"
+        return f"waits until AWS takes {them} away; held by them: {_names(held) or 'nothing'}"
+    return f"waits until AWS lets go of {_names(held)}"
