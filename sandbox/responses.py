@@ -30,7 +30,7 @@ def error_response(protocol: str, status: int, code: str, message: str, query_co
     headers = [("x-amzn-requestid", request_id)]
     if protocol == CBOR or query_compatible:
         # https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait
-        headers.append(("x-amzn-query-error", f"{code};{'Sender' if status < 500 else 'Receiver'}"))
+        headers.append(("x-amzn-query-error", f"{code.rpartition('#')[2]};{'Sender' if status < 500 else 'Receiver'}"))
     if protocol == CBOR:
         headers += [
             ("content-type", "application/cbor"),

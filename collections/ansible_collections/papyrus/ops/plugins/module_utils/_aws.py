@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
+
+from ._answers import only_whole_answers
 
 Clients = Callable[[str], Any]
 """Service name as botocore spells it (`elbv2`, `ec2`, …) → client."""
@@ -104,33 +105,6 @@ def retry_config(**overrides: Any) -> Any:
     from botocore.config import Config
 
     return Config(**settings)
-
-
-def only_whole_answers(client: Any) -> Any:
-    """The client, which from now on takes no answer whose body is shorter than it says: ConnectionClosedError.
-
-    botocore 1.44 reads the body without comparing it with its Content-Length (`enforce_content_length=False` in
-    httpsession.py), and takes JSON that was cut off for an answer without any member: nothing found, no next page. As
-    other lost connections it is tried again, as often as the client's settings say.
-    """
-    most = int((client.meta.config.retries or {}).get("total_max_attempts", 1))
-
-    def look(response: Any, operation: Any, attempts: int, request_dict: Mapping[str, Any], **more: Any) -> Any:
-        streams = operation.has_streaming_output or operation.has_event_stream_output
-        if response is None or streams or operation.http.get("method") == "HEAD":
-            return None
-        http = response[0]
-        told, came = http.headers.get("content-length", ""), len(http.content)
-        if not told.isdigit() or came >= int(told):
-            return None
-        if attempts < most:
-            return min(2.0 ** (attempts - 1), 20.0) * random.random()
-        from botocore.exceptions import ConnectionClosedError
-
-        raise ConnectionClosedError(endpoint_url=request_dict["url"])
-
-    client.meta.events.register("needs-retry", look)
-    return client
 
 
 def client_factory(session_kwargs: Mapping[str, Any] | None = None, **config: Any) -> Clients:

@@ -14,7 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
-from ansible_collections.papyrus.ops.plugins.module_utils import _aws
+from ansible_collections.papyrus.ops.plugins.module_utils import _answers, _aws
 from aws_fake import FakeAws, Refusal
 from botocore.exceptions import EndpointConnectionError
 
@@ -129,7 +129,7 @@ def cutting(bodies: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:
 
 def ecs_at(url: str, monkeypatch: pytest.MonkeyPatch, **config: Any) -> Any:
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    monkeypatch.setattr(_aws.random, "random", float)
+    monkeypatch.setattr(_answers.random, "random", float)
     anybody = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-west-2"}
     return _aws.client_factory(anybody, **config)("ecs")
 
