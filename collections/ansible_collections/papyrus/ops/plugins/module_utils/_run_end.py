@@ -12,6 +12,7 @@ import json
 import os
 import shlex
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,13 @@ def private_folders(root: str | Path) -> Iterator[Settings]:
 def alive(settings: Settings) -> list[Process]:
     """Guard and controller of a run, as far as they live."""
     return [each for each in (guard_process(settings.private), settings.controller) if each and each.alive()]
+
+
+def alive_runs(environ: Mapping[str, str]) -> dict[str, str]:
+    """Runs of this user that live on this machine: what of each lives, by its id. Nobody may sweep them."""
+    roots = {tempfile.gettempdir(), environ.get("XDG_RUNTIME_DIR", "")} - {""}
+    found = {settings.run_id: alive(settings) for root in sorted(roots) for settings in private_folders(root)}
+    return {run_id: ", ".join(f"process {each.pid}" for each in living) for run_id, living in found.items() if living}
 
 
 def purge_stale(root: str | Path, now: dt.datetime) -> list[str]:

@@ -22,7 +22,7 @@ from ._rows import listing
 from ._sweep_choice import Order, Resource, choose
 from ._sweep_delete import ORDER, Deleter
 
-__all__ = ["Order", "Swept", "choose", "sweep"]
+__all__ = ["Order", "Resource", "Swept", "choose", "counted", "sweep"]
 
 _Key = tuple[str, str]
 
@@ -40,8 +40,9 @@ _THROTTLED = ("Throttling", "ThrottlingException", "RequestLimitExceeded", "TooM
 class Swept:
     """What a sweep found, did and left.
 
-    `spared` have a `reason`, `failed` have `error` and `hint`, `deleted` have `how` (deleted, or gone already by
-    somebody else). `gone` is true only when the last look was answered whole and shows nothing that was to go.
+    `spared` have a `reason`, `failed` have `error`, `hint` and `held` (AWS only had no time to let go), `deleted` have
+    `how` (deleted, taken away by AWS, or gone already by somebody else). `gone` is true only when the last look was
+    answered whole and shows nothing that was to go.
     """
 
     before: Found
@@ -66,13 +67,15 @@ def sweep(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     now: dt.datetime | None = None,
+    dry: bool = False,
 ) -> Swept:
     """Deletes what `choose` allows, and looks again until nothing of it is there, or for `timeout` seconds.
 
-    One failure stops nothing else, nothing that AWS says raises. Any number of sweeps may run at once. What is expired
-    is told by AWS' clock, unless `now` is given.
+    `dry` only looks, and has as `deleted` what would be. One failure stops nothing else, nothing that AWS says raises.
+    Any number of sweeps may run at once. What is expired is told by AWS' clock, unless `now` is given.
     """
-    return _Sweep(clients, scope, order, timeout, interval, say, clock, sleep, now).whole()
+    swept = _Sweep(clients, scope, order, timeout, interval, say, clock, sleep, now)
+    return swept.only_looked() if dry else swept.whole()
 
 
 class _Sweep:
@@ -126,15 +129,27 @@ class _Sweep:
 
     # The whole
 
+    def only_looked(self) -> Swept:
+        found = self.look()
+        chosen, spared = self._choose(found)
+        return Swept(
+            before=found,
+            after=found,
+            deleted=[{**each, "how": "would be deleted"} for each in chosen],
+            spared=spared,
+            log=self.log,
+            gone=not found.failures and not self._left(found, chosen),
+            calls=dict(sorted(self.calls.items())),
+            seconds=round(self.clock() - self.started, 3),
+        )
+
     def whole(self) -> Swept:
         before = found = self.look()
         unknown = 0
         asked: set[_Key] = set()
         chosen, spared = self._choose(found)
         self.say(
-            f"found {_counted(found.resources)}; {_counted(chosen)} to be deleted"
-            if found.resources
-            else "found nothing"
+            f"found {counted(found.resources)}; {counted(chosen)} to be deleted" if found.resources else "found nothing"
         )
         while True:
             todo = [each for each in chosen if _key(each) not in self.failed and _key(each) not in self.protected]
@@ -146,7 +161,7 @@ class _Sweep:
                 break
             if unknown or {_key(each) for each in todo} <= asked:
                 self.say(
-                    f"waits until AWS shows no more: {_counted(todo)}" if todo else "asks again what nobody answered"
+                    f"waits until AWS shows no more: {counted(todo)}" if todo else "asks again what nobody answered"
                 )
                 self._pause()
             self._pass(todo, wait=not found.failures)
@@ -158,19 +173,21 @@ class _Sweep:
     def _choose(self, found: Found) -> tuple[list[Resource], list[Resource]]:
         return choose(found, self.order, self.now or found.asked_at or utc_now())
 
+    def _left(self, found: Found, chosen: list[Resource]) -> list[Resource]:
+        """Of the runs that were named everything that smells of them, of the others what may be deleted."""
+        left = [each for each in found.resources if each["run_id"] in self.order.run_ids]
+        return left + [each for each in chosen if _key(each) not in self.protected]
+
     def _pause(self) -> None:
         self.sleep(max(0.0, min(self.interval, self.deadline - self.clock())))
 
     def _swept(self, before: Found, after: Found, chosen: list[Resource], spared: list[Resource]) -> Swept:
         for resource in chosen:
             if _key(resource) not in self.protected:
-                self._fail(resource, "AWS still shows it", "Sweep again later.")
+                self._fail(resource, "AWS still shows it", "Sweep again later.", held=True)
         spared = spared + [each for each in chosen if _key(each) in self.protected]
         spared = [{**each, **self.protected.get(_key(each), {})} for each in spared]
         there = {_key(each) for each in after.resources}
-        # Of the runs that were named everything counts, of the others what may be deleted and is not.
-        left = [each for each in after.resources if each["run_id"] in self.order.run_ids]
-        left += [each for each in chosen if _key(each) not in self.protected]
         return Swept(
             before=before,
             after=after,
@@ -178,7 +195,7 @@ class _Sweep:
             spared=spared,
             failed=[each for key, each in self.failed.items() if key in there or after.failures],
             log=self.log,
-            gone=not after.failures and not left,
+            gone=not after.failures and not self._left(after, chosen),
             calls=dict(sorted(self.calls.items())),
             seconds=round(self.clock() - self.started, 3),
         )
@@ -194,7 +211,7 @@ class _Sweep:
             held += [each for each in of_kind if self._try(each) == "held"]
             gone = [each for each in of_kind if _key(each) in self.done]
             if gone:
-                self.say(f"{_counted(gone)} deleted: {_names(gone)}")
+                self.say(f"{counted(gone)} deleted: {_names(gone)}")
         for listener in (each for each in todo if each["kind"] == "listener"):
             if ("load_balancer", listener["detail"]["load_balancer"]) in self.done:
                 self.done.setdefault(_key(listener), {**listener, "how": "deleted"})
@@ -235,8 +252,8 @@ class _Sweep:
         )
         return next(names, "")
 
-    def _fail(self, resource: Resource, error: str, hint: str = "") -> None:
-        self.failed.setdefault(_key(resource), {**resource, "error": error, "hint": hint})
+    def _fail(self, resource: Resource, error: str, hint: str = "", *, held: bool = False) -> None:
+        self.failed.setdefault(_key(resource), {**resource, "error": error, "hint": hint, "held": held})
 
     # Waiting
 
@@ -246,6 +263,9 @@ class _Sweep:
             if holders is None:
                 return  # not known: the next look tells
             there = {each["NetworkInterfaceId"] for each in holders}
+            for interface in interfaces:
+                if interface["id"] not in there:
+                    self.done.setdefault(_key(interface), {**interface, "how": "taken away by AWS"})
             interfaces = [each for each in interfaces if each["id"] in there]
             by_group: dict[str, list[str]] = {}
             for each in holders:
@@ -284,9 +304,9 @@ class _Sweep:
                 else "by none of its network interfaces"
             )
             hint = "" if each["id"] in by_group else "Another group's rule may name it, or a load balancer use it."
-            self._fail(each, f"AWS still holds it, {by}, and the time is over", hint or "Sweep again later.")
+            self._fail(each, f"AWS still holds it, {by}, and the time is over", hint or "Sweep again later.", held=True)
         for each in interfaces:
-            self._fail(each, "AWS has not taken it away, and the time is over", "Sweep again later.")
+            self._fail(each, "AWS has not taken it away, and the time is over", "Sweep again later.", held=True)
 
 
 # What goes only when these of the same run are gone.
@@ -302,7 +322,8 @@ def _key(resource: Mapping[str, Any]) -> _Key:
     return str(resource["kind"]), str(resource["id"])
 
 
-def _counted(resources: Iterable[Mapping[str, Any]]) -> str:
+def counted(resources: Iterable[Mapping[str, Any]]) -> str:
+    """`2 load balancers, 1 queue`."""
     counts = Counter(str(each["kind"]).replace("_", " ") for each in resources)
     return ", ".join(f"{number} {kind}{'s' if number > 1 else ''}" for kind, number in counts.items()) or "nothing"
 
