@@ -144,7 +144,8 @@ text:
   description: The sweep in one sentence.
   returned: always
   type: str
-  sample: 1 load balancer, 1 target group, 1 security group rule, 1 security group deleted of 20260131T120000Z-abc234;
+  sample: >-
+    1 load balancer, 1 target group, 1 security group rule, 1 security group deleted of 20260131T120000Z-abc234;
     34 calls, the last look was answered whole and shows nothing that was to go
 leftovers:
   description: What was found before anything was deleted.
@@ -209,9 +210,9 @@ spared:
       id: arn:aws:elasticloadbalancing:us-west-2:123456789012:loadbalancer/app/papyrus-smoke-zzz777/50dc6c495c0c9188
       name: papyrus-smoke-zzz777
       reason: it bears our name and none of our tags
-failed:
-  description: What was to be deleted and is still there, each with RV(failed[].error) and RV(failed[].hint).
-    RV(failed[].held) is true for what AWS only has not let go of yet.
+not_deleted:
+  description: What was to be deleted and is still there, each with RV(not_deleted[].error) and RV(not_deleted[].hint).
+    RV(not_deleted[].held) is true for what AWS only has not let go of yet.
   returned: always
   type: list
   elements: dict
@@ -227,8 +228,9 @@ log:
   type: list
   elements: str
   sample:
-    - 2026-01-31T14:00:03.120000Z DeleteTargetGroup papyrus-smoke-abc234 (arn:aws:elasticloadbalancing:…):
-      done (request id 7a1b2c3d-0000-4000-8000-9e8d7c6b5a40)
+    - >-
+      2026-01-31T14:00:03.120000Z DeleteSecurityGroup papyrus-smoke-abc234 (sg-0123456789abcdef0): done (request id
+      7a1b2c3d-0000-4000-8000-9e8d7c6b5a40)
 calls:
   description: Number of calls by operation.
   returned: always
@@ -337,7 +339,8 @@ def main() -> None:
         "diff": {"before": "".join(f"{each['kind']} {each['id']}\n" for each in swept.deleted), "after": ""},
         "by_hand": hand,
         "evidence": evidence(swept, order, step=given["step"], hand=hand, tolerate_held=given["tolerate_held"]),
-        **{name: getattr(swept, name) for name in ("deleted", "spared", "failed", "gone", "log", "calls", "seconds")},
+        "not_deleted": swept.failed,  # `failed` is Ansible's
+        **{name: getattr(swept, name) for name in ("deleted", "spared", "gone", "log", "calls", "seconds")},
     }
     if module.check_mode and not swept.after.failures:
         module.exit_json(**result)
