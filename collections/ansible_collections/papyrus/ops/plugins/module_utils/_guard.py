@@ -11,12 +11,12 @@ folder as the package `module_utils`: nothing of Ansible is needed, or loaded.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from . import _rollout_after
@@ -25,9 +25,10 @@ from ._calls import Calls
 from ._evidence import VERDICT, content_bytes
 from ._guard_processes import Family, Process, Terminal, Watch, describe_process, process
 from ._guard_socket import Server
-from ._names import rfc3339, utc_now
+from ._names import parse_rfc3339, rfc3339, utc_now
 from ._results import run_redactor
 from ._run_end import finish, last_phase, remove_private, short_values
+from ._run_gone import left_behind
 from ._run_settings import GUARD_LOG, Settings, write_guard_process
 from ._run_stack import StackRun
 from ._verdict import release_line
@@ -39,19 +40,20 @@ LOOK_EVERY = 1.0
 
 
 class Job:
-    """One apply or destroy in a thread; its result is there when it ended."""
+    """One apply or destroy in a thread; its result is there when it ended, `otherwise` with the error of a fault."""
 
-    def __init__(self, work: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, work: Callable[[], dict[str, Any]], otherwise: Mapping[str, Any]) -> None:
         self.result: dict[str, Any] | None = None
         self.ended = threading.Event()
         self._work = work
+        self._otherwise = otherwise
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
         try:
             self.result = self._work()
         except Exception as exc:  # a fault of ours: the job has failed, the guard goes on to destroy
-            self.result = {"ok": False, "error": f"{type(exc).__name__}: {exc}"}
+            self.result = {**self._otherwise, "ok": False, "error": f"{type(exc).__name__}: {exc}"}
         finally:
             self.ended.set()
 
@@ -66,12 +68,15 @@ class Guard:
         clients: Callable[[], Clients] | None = None,
         terminal: Terminal | None = None,
         log: Callable[[str], None] | None = None,
+        now: Callable[[], dt.datetime] = utc_now,
     ) -> None:
         self.settings = settings
         self._log = log or _log
+        self._now = now
         self._clients = clients or self._own_clients
         self._terminal = terminal
         self._redactor = run_redactor({"private": settings.private})
+        self._expires = parse_rfc3339(settings.expires_at)
         self.stack = None
         if settings.stack is not None:
             self.stack = StackRun(settings, self._clients, log=self._log)
@@ -123,15 +128,15 @@ class Guard:
             return {"ok": False, "error": "the run is closed"}
         started = "apply" not in self._jobs
         if started:
-            self._jobs["apply"] = Job(self.stack.apply)
+            self._jobs["apply"] = Job(self.stack.apply, otherwise={"outputs": {}, "seconds": 0.0})
         return {"ok": True, "started": started}
 
-    def _start_destroy(self, again: bool = False) -> dict[str, Any]:
+    def _start_destroy(self, again: bool = False, patience: float | None = None) -> dict[str, Any]:
         stack = self.stack
         if stack is None:
             return {"ok": False, "error": "the run was opened without a stack"}
         job = self._jobs.get("destroy")
-        if job is not None and not (again and job.ended.is_set() and not (job.result or {}).get("ok")):
+        if job is not None and not (again and _left(job)):
             return {"ok": True, "started": False}
         apply = self._jobs.get("apply")
 
@@ -140,9 +145,9 @@ class Guard:
             while apply is not None and not apply.ended.is_set() and time.monotonic() < deadline:
                 stack.interrupt()  # again and again: each command gets it once, also one that has only just begun
                 apply.ended.wait(0.5)
-            return stack.destroy()
+            return stack.destroy(patience)
 
-        self._jobs["destroy"] = Job(work)
+        self._jobs["destroy"] = Job(work, otherwise={"gone": False, "left": [], "by_hand": []})
         return {"ok": True, "started": True}
 
     def _apply_bound(self) -> float:
@@ -169,7 +174,7 @@ class Guard:
         self._log(f"guarding run {self.settings.run_id}, controller {controller.pid}")
         while not self._closed.is_set():
             watch.wait(self._wakeup_read, LOOK_EVERY)
-            if watch.ended() or self._terminated.is_set():
+            if watch.ended() or self._terminated.is_set() or self._lease_over():
                 break
             family.look()
         try:
@@ -177,11 +182,25 @@ class Guard:
                 server.close()
             elif watch.ended():
                 self._tear_down(server, family, "the controller (ansible-playbook) ended without closing the run")
-            else:
+            elif self._terminated.is_set():
                 self._tear_down(server, None, "the guard was told to stop (SIGTERM)")
+            else:
+                self._tear_down(server, None, f"the lease ended at {self.settings.expires_at}")
         finally:
             remove_private(self.settings.private)
         return 0
+
+    def _lease_over(self) -> bool:
+        """Whether the lease is over while something that it is for may be there: from then on any sweeper may take it.
+
+        Of a run that has nothing temporary, or nothing any more, it ends nothing; no further apply begins. A destroy
+        under way is let end.
+        """
+        if self._now() < self._expires:
+            return False
+        with self._lock:
+            apply, destroy = self._jobs.get("apply"), self._jobs.get("destroy")
+            return apply is not None and (destroy is None or _left(destroy))
 
     def _tear_down(self, server: Server, family: Family | None, cause: str) -> None:
         """Everything of C6 and C7, bounded: each wait in it has its limit."""
@@ -206,12 +225,19 @@ class Guard:
             nobody: list[Process] = []
             ended = _attempt(family.end, nobody, self._log)
             self._log(f"ended left-over processes: {[describe_process(member) for member in ended]}")
-        result = self._destroy_everything()
-        left = ""
-        if not result.get("gone"):
-            left = f" LEFT BEHIND: {result.get('error')}."
-            if result.get("by_hand"):
-                left += " Delete by hand: " + " && ".join(result["by_hand"])
+        nothing_known = {"gone": False, "error": "the destroy could not be begun"}
+        result = _attempt(self._destroy_everything, nothing_known, self._log)
+        left = (
+            ""
+            if result.get("gone")
+            else " "
+            + left_behind(
+                result,
+                run_id=settings.run_id,
+                expires_at=settings.expires_at,
+                name=settings.stack.name if settings.stack else "",
+            )
+        )
         if not closed:
             _attempt(lambda: self._keep_what_serves(lines), None, self._log)
             _attempt(lambda: self._keep_guard_log(cause), None, self._log)
@@ -243,6 +269,8 @@ class Guard:
             if end["problem"]:
                 left += f" {end['problem']}."
         gone = "everything it created is gone." if result.get("gone") else ""
+        if result.get("gone") and not result.get("ok", True):
+            gone += f" Its destroy failed: {str(result.get('error')).rstrip('.')}."
         if result.get("nothing"):
             gone = "it had made nothing that would go away with it."
         said = f"papyrus.ops: run {settings.run_id} {outcome} {gone}{left} Evidence: {settings.folder}"
@@ -251,22 +279,27 @@ class Guard:
         self._say(said)
 
     def _destroy_everything(self) -> dict[str, Any]:
+        """The result of a destroy under way, or of one begun here; of one more where that has left something."""
+        stack, limits = self.stack, self.settings.limits
         with self._lock:
             apply, destroy = self._jobs.get("apply"), self._jobs.get("destroy")
-        if self.stack is None or (apply is None and destroy is None):
+        if stack is None or (apply is None and destroy is None):
             return {"gone": True, "nothing": True}
-        limits = self.settings.limits
-        if destroy is None or (destroy.ended.is_set() and not (destroy.result or {}).get("ok")):
-            with self._lock:
-                self._start_destroy(again=True)
-                destroy = self._jobs["destroy"]
-        bound = (
-            self._apply_bound() + limits.attempts * (limits.destroy + limits.interrupt_grace + 60) + limits.gone + 120
-        )
+        # Nobody waits for it: while the lease lasts it can wait for a network that is away.
+        leased = (self._expires - self._now()).total_seconds()
+        patience = min(max(limits.gone, leased), limits.sweep)
+        terraform = limits.attempts * (limits.destroy + limits.interrupt_grace + 2 * limits.lock + 60)
+        bound = self._apply_bound() + terraform + 2 * (limits.sweep + limits.gone) + 600
+        if destroy is not None and destroy.ended.wait(bound) and not _left(destroy):
+            return dict(destroy.result or {})
+        with self._lock:
+            self._start_destroy(again=True, patience=patience)
+            destroy = self._jobs["destroy"]
         if not destroy.ended.wait(bound):
-            self.stack.interrupt()
+            stack.interrupt()
+            destroy.ended.wait(limits.interrupt_grace + 30)  # its Terraform is killed then
             return {"gone": False, "error": f"the destroy did not end within {bound:g} s"}
-        return destroy.result or {"gone": False, "error": "the destroy ended without a result"}
+        return dict(destroy.result or {})
 
     def _keep_what_serves(self, lines: list[dict[str, Any]]) -> None:
         """After a rollout that was interrupted the verdict says what the service runs, as ECS has gone on."""
@@ -299,14 +332,19 @@ def _attempt(work: Callable[[], T], otherwise: T, log: Callable[[str], None]) ->
         return otherwise
 
 
+def _left(destroy: Job) -> bool:
+    """Whether a destroy ended and may have left something."""
+    return destroy.ended.is_set() and not (destroy.result or {}).get("gone")
+
+
 def _self() -> Process:
     own = process(os.getpid())
     return own or Process(os.getpid(), "")
 
 
 def _log(text: str) -> None:
-    sys.stderr.write(f"{rfc3339(utc_now(), microseconds=True)} {text}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # it is a file: a disk without room must not stop a teardown
+        os.write(2, f"{rfc3339(utc_now(), microseconds=True)} {text}\n".encode("utf-8", "replace"))
 
 
 def main(argv: list[str]) -> int:

@@ -108,6 +108,19 @@ def descendants(roots: Iterable[int], without: Iterable[int] = ()) -> set[Proces
     return found
 
 
+def working_in(folder: str | Path) -> list[Process]:
+    """What has its working directory in `folder` or below: a Terraform and the providers that it started."""
+    place, found = os.path.realpath(folder), []
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                where = os.readlink(entry / "cwd").removesuffix(" (deleted)")
+                member = process(int(entry.name)) if f"{where}/".startswith(f"{place}/") else None
+                if member is not None and member.alive():
+                    found.append(member)
+    return sorted(found, key=lambda member: member.pid)
+
+
 def _pipes(pid: int, first_fd: int = 0) -> set[str]:
     """Pipes and sockets that a process holds, as the kernel names them (`pipe:[123]`)."""
     found: set[str] = set()

@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import _leftovers
-from ._aws import AwsFailure, Clients, client_factory
+from ._aws import Clients, client_factory
 from ._guard_socket import Client, GuardError, GuardGone
-from ._leftovers_drill import drill_scope
 from ._redaction import Redactor
+from ._run_gone import left_behind
 from ._run_plan import planned
 from ._run_settings import Settings
-from ._run_unguarded import destroy_without_guard
+from ._run_unguarded import destroy_without_guard, sweep_without_state
 from ._terraform import TerraformError
 
 _LOG_LINES = 40
@@ -86,58 +85,36 @@ def remove(run: Mapping[str, Any], timeout: float, *, clients: Callable[[], Clie
         raise AlbFailure("C6", str(exc), guard=guard) from exc
     except GuardGone:
         guard = "dead"
-        result = _remove_here(run, clients)
+        result = _remove_here(run, clients, timeout)
     if result is None:
         cause = f"terraform destroy has not ended after {timeout:g} s; its guard goes on"
         raise AlbFailure("C6", cause, guard=guard, log=_log(run, "destroy"))
-    keys = ("attempts", "gone", "left", "by_hand", "seconds")
+    keys = ("attempts", "gone", "swept", "left", "by_hand", "seconds")
     answer = {**{key: result.get(key) for key in keys}, "guard": guard, "log": _log(run, "destroy")}
     if not result.get("ok"):
-        raise AlbFailure("C6", _cause(result), **{**answer, "changed": True})
+        raise AlbFailure("C6", _cause(run, result), **{**answer, "changed": True})
     created = bool(result.get("created"))
     before = f"load balancer, target group, security group: {run.get('name')}\n" if created else ""
     return {"changed": created, **answer, "diff": {"before": before, "after": ""}}
 
 
-def _cause(result: Mapping[str, Any]) -> str:
-    text = f"the temporary ALB could not be removed: {result.get('error')}"
-    if result.get("by_hand"):
-        text += ". Delete what is left by hand: " + " && ".join(result["by_hand"])
-    return text
+def _cause(run: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    text = f"the temporary ALB could not be removed as it should: {str(result.get('error')).rstrip('.')}"
+    return (
+        text
+        if result.get("gone")
+        else f"{text}. "
+        + left_behind(result, run_id=str(run["id"]), expires_at=str(run["expires_at"]), name=str(run.get("name") or ""))
+    )
 
 
-def _remove_here(run: Mapping[str, Any], clients: Callable[[], Clients]) -> dict[str, Any]:
+def _remove_here(run: Mapping[str, Any], clients: Callable[[], Clients], timeout: float) -> dict[str, Any]:
+    """What the guard would do. Where the private folder is gone, and with it the state: what the tags lead to."""
     if run.get("private") and Path(str(run["private"])).is_dir():
         settings = Settings.load(run["private"])
         if settings.stack is not None:
             return destroy_without_guard(settings, clients)
-    # State and variables went with the private folder: what is left can only be found, and said.
-    try:
-        scope = _leftovers.Scope(
-            tag_prefix=str(run["tag_prefix"]),
-            service=str(run["service"]),
-            run_id=str(run["id"]),
-            names=(str(run["name"]),) if run.get("name") else (),
-            drill=drill_scope(run.get("drill") or {}),
-        )
-        found = _leftovers.find(clients(), scope)
-    except AwsFailure as exc:
-        return {
-            "ok": False,
-            "gone": False,
-            "error": f"guard and private folder are gone, and AWS cannot be asked: {exc}",
-        }
-    by_hand = _leftovers.by_hand(found.resources, str(run.get("region") or ""))
-    return {
-        "ok": found.gone,
-        "created": False,
-        "gone": found.gone,
-        "error": "" if found.gone else f"guard and private folder of the run are gone; {_leftovers.describe(found)}",
-        "left": found.resources,
-        "by_hand": by_hand,
-        "attempts": [],
-        "seconds": 0.0,
-    }
+    return sweep_without_state(run, clients, timeout)
 
 
 def _client(run: Mapping[str, Any]) -> Client:

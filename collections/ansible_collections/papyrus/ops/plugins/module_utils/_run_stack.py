@@ -11,28 +11,29 @@ import json
 import os
 import re
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import _leftovers
-from ._aws import AwsFailure, Clients, aws_call
+from ._aws import AwsFailure, Clients
 from ._evidence import Bundle, BundleError, content_bytes
-from ._guard_processes import process
+from ._guard_processes import process, working_in
 from ._lease import NoLease, require_lease
-from ._locks import LockTimeout
-from ._names import rfc3339, utc_now
 from ._redaction import Redactor
+from ._run_gone import SWEPT, Keeper, Rest, group_lines
 from ._run_settings import ChildFile, Settings, Stack, StateFile
 from ._terraform import (
     ProcessRunner,
     Ran,
+    StateLock,
     Terraform,
     TerraformError,
     complete_line,
     environment,
+    held_lock,
     outputs_of,
     why_failed,
 )
@@ -161,16 +162,11 @@ class StackRun:
         self._sleep = sleep
         self._stop = threading.Event()
         self._environ = dict(os.environ if environ is None else environ)
-        self.evidence_errors: list[str] = []
+        self._memory: dict[str, Any] = {}
+        self.keep = Keeper(self.bundle, log).keep
+        self._rest = Rest(settings, clients, self.keep, log=log, clock=clock, sleep=sleep)
 
     # Evidence
-
-    def keep(self, name: str, content: Any, *, status: str, step: str, **meta: Any) -> None:
-        try:
-            self.bundle.append(name, content_bytes(content), status=status, step=step, meta=meta)
-        except (OSError, ValueError, BundleError, LockTimeout) as exc:
-            self.evidence_errors.append(f"{name}: {exc}")
-            self._log(f"{name} could not be written: {exc}")
 
     def phase(self, name: str, event: str) -> None:
         self.keep("phase.json", {"phase": name, "event": event}, status="info", step="all", phase=name, event=event)
@@ -208,11 +204,11 @@ class StackRun:
         try:
             self._require_may_create()
             self.prepare()
+            # Before the first create call: whoever comes after a crash knows that there is something to destroy.
+            self._note(apply="running")
         except (NoLease, TerraformError, OSError, ValueError) as exc:
             self._keep_log("terraform_apply.log", "C1", log, False, str(exc))
             return self._applied({"ok": False, "error": str(exc), "outputs": {}, "seconds": 0.0})
-        # Before the first create call, so that whoever comes after a crash knows that there is something to destroy.
-        self.state.update(apply="running")
         self.phase(APPLY_PHASE, "start")
         terraform = self.terraform(log)
         versions: dict[str, Any] = {}
@@ -221,12 +217,12 @@ class StackRun:
             ran = terraform.init(self.limits.init)
             if ran.ok and not self._stop.is_set():
                 versions = {"providers": terraform.providers()}
-                self.state.update(may_exist=True)
+                self._note(may_exist=True)
                 ran = terraform.apply(self.limits.apply, self.limits.lock)
             ok, error = ran.ok and not self._stop.is_set(), "" if ran.ok else why_failed(ran)
             if ran.ok and self._stop.is_set():
                 error = "interrupted"
-        except TerraformError as exc:
+        except (TerraformError, OSError) as exc:
             ok, error = False, str(exc)
         self._keep_log("terraform_apply.log", "C1", log, ok, error, **versions)
         outputs = self._keep_state(terraform)
@@ -240,7 +236,7 @@ class StackRun:
         require_lease(self.bundle, self.settings.open_ledger(), self.settings.run_id, self.settings.expires_at)
 
     def _applied(self, result: dict[str, Any]) -> dict[str, Any]:
-        self.state.update(apply="ok" if result["ok"] else "failed", outputs=result["outputs"], applied=result)
+        self._remember(apply="ok" if result["ok"] else "failed", outputs=result["outputs"], applied=result)
         self._log(f"apply: {'ok' if result['ok'] else result['error']}")
         return result
 
@@ -248,77 +244,126 @@ class StackRun:
         """State and outputs as evidence (D2), as far as they go."""
         try:
             state = terraform.state()
-        except TerraformError as exc:
+            clean = Redactor(self.private).redact_object(state)
+        except (TerraformError, OSError) as exc:
             self._log(str(exc))
             return {}
         outputs = outputs_of(state)
         self.keep("terraform_outputs.json", outputs, status="ok" if outputs else "info", step="D2")
         if state:
-            clean = Redactor(self.private).redact_object(state)
             self.keep("terraform.tfstate", clean, status="info", step="D2", terraform=state.get("terraform_version"))
         return outputs
 
     # Destroy
 
-    def destroy(self) -> dict[str, Any]:
-        """Destroys with bounded retries, then asks AWS what is left.
+    def destroy(self, patience: float | None = None) -> dict[str, Any]:
+        """Destroys with bounded retries, sweeps by tags what Terraform did not take, then proves absence (C6, C7).
 
-        Returns `ok`, `error`, `attempts`, `gone`, `left`, `by_hand`, `seconds`; nothing of it raises.
+        For so many seconds (`limits.gone`) the sweep is tried again while nothing of it succeeds, as the network may
+        come back.
+
+        Returns `ok` (Terraform took everything), `error`, `attempts`, `gone` (nothing is there, whoever took it),
+        `swept`, `left`, `by_hand`, `seconds`; nothing of it raises. What fails in it never stops the rest: neither a
+        full disk nor a private folder that somebody removed keeps the resources alive.
         """
         start = self._clock()
-        known = self.state.read()
+        known = self._known()
         if known.get("apply") is None:
-            return {"ok": True, "created": False, "error": "", "attempts": [], "gone": True, "left": [], "by_hand": [],
-                    "seconds": 0.0}  # fmt: skip
-        self.state.update(destroy="running")
+            return {"ok": True, "created": False, "error": "", "attempts": [], "gone": True, "swept": False,
+                    "left": [], "by_hand": [], "seconds": 0.0}  # fmt: skip
+        self._remember(destroy="running")
         self.phase("terraform destroy", "start")
         log = self.private / "destroy.log"
-        terraform = self.terraform(log)
-        if known.get("apply") != "ok":
-            self._delete_lost(terraform)
-        nothing = self._nothing_to_destroy(terraform, known)
-        attempts = [] if nothing else self._attempts(terraform)
+        attempts, swept = self._destroy_by_terraform(known, log)
         ok = not attempts or attempts[-1]["ok"]
         error = "" if ok else f"{attempts[-1]['error']} (after {len(attempts)} attempts)"
-        if nothing:
-            with contextlib.suppress(OSError):
-                log.write_text(f"{nothing}\n", "utf-8")
         self._keep_log("terraform_destroy.log", "C6", log, ok, error, attempts=attempts)
-        gone = self._prove_gone(known.get("outputs") or {}, log, wait=ok)
+        outputs = known.get("outputs") or {}
+        gone = self._rest.prove(outputs, group_lines(log), timeout=self.limits.gone if ok else 0)
+        if not gone["gone"]:
+            cause = f"Terraform's destroy {'left something: ' + gone['error'] if ok else 'failed: ' + error}"
+            ok, error = False, error or cause
+            swept = True
+            by_tags = self._rest.sweep(cause, self.limits.gone if patience is None else patience)
+            gone = self._rest.prove(outputs, by_tags.log if by_tags else [], timeout=0)
         self.phase("terraform destroy", "end")
+        if gone["gone"] and not ok:
+            error += SWEPT
+        elif not gone["gone"]:
+            error = f"{error}; {gone['error']}" if error and gone["error"] not in error else error or gone["error"]
         result = {
             "ok": ok and gone["gone"],
             "created": True,
-            "error": error or gone["error"],
+            "error": error,
             "attempts": attempts,
+            "swept": swept,
             **{key: gone[key] for key in ("gone", "left", "by_hand")},
             "seconds": round(self._clock() - start, 1),
         }
-        self.state.update(destroy="ok" if result["ok"] else "failed", destroyed=result)
+        self._remember(destroy="ok" if result["ok"] else "failed", destroyed=result)
         self._log(f"destroy: {'ok' if result['ok'] else result['error']}")
         return result
 
-    def _delete_lost(self, terraform: Terraform) -> None:
-        """Deletes a load balancer that bears this run's tags and is not in Terraform's state.
+    def _known(self) -> dict[str, Any]:
+        """What has been done with the stack: by this process, by the file of whoever was here before, and where that
+        is gone by the bundle, which has the phase of an apply before the apply begins."""
+        try:
+            known = {**self.state.read(), **self._memory}
+        except (OSError, ValueError) as exc:
+            self._log(f"what was done with the stack cannot be read: {exc}")
+            known = dict(self._memory)
+        if known.get("apply") is None:
+            try:
+                begun = any((line.get("meta") or {}).get("phase") == APPLY_PHASE for line in self.bundle.lines())
+            except (OSError, ValueError, BundleError) as exc:
+                self._log(f"the bundle cannot be read: {exc}")
+                begun = True  # nobody knows: looking costs little
+            if begun:
+                known |= {"apply": "lost", "may_exist": True}
+        return known
 
-        Terraform was killed while AWS made it, which takes minutes. Left alone it would hold the security group, and
-        each attempt to destroy that would wait for it in vain. Whatever else is lost, the gone-check names.
+    def _note(self, **changes: Any) -> None:
+        self._memory |= changes
+        self.state.update(**changes)
+
+    def _remember(self, **changes: Any) -> None:
+        try:
+            self._note(**changes)
+        except (OSError, ValueError) as exc:
+            self._log(f"{', '.join(changes)} could not be written down: {exc}")
+
+    def _destroy_by_terraform(self, known: Mapping[str, Any], log: Path) -> tuple[list[dict[str, Any]], bool]:
+        """Its attempts, none when it has nothing to do; and whether something was swept before."""
+        swept = False
+        try:
+            terraform = self.terraform(log)
+            if known.get("apply") != "ok":
+                swept = self._sweep_lost(terraform)
+            nothing = self._nothing_to_destroy(terraform, known)
+            if not nothing:
+                return self._attempts(terraform), swept
+            with contextlib.suppress(OSError):
+                log.write_text(f"{nothing}\n", "utf-8")
+            return [], swept
+        except OSError as exc:  # of the private folder: a full disk, or nothing of it is there
+            error = f"Terraform cannot work in {self.private}: {exc}"
+            return [{"number": 1, "ok": False, "error": error, "seconds": 0.0, "exit_code": None}], swept
+
+    def _sweep_lost(self, terraform: Terraform) -> bool:
+        """Sweeps the run when a load balancer of it is not in Terraform's state, as Terraform was killed meanwhile.
+
+        AWS takes minutes to make one. Left alone it would hold the security group, and each attempt to destroy that
+        would wait for it in vain.
         """
         try:
-            known = json.dumps(terraform.state())
-            clients = self._clients()
-            found = _leftovers.find(clients, self.settings.scope())
-            lost = [r for r in found.resources if r["kind"] == "load_balancer" and r["id"] not in known]
-            for resource in lost:
-                with aws_call("DeleteLoadBalancer", resource["id"]):
-                    clients("elbv2").delete_load_balancer(LoadBalancerArn=resource["id"])
+            lost = self._rest.lost(json.dumps(terraform.state()))
         except (TerraformError, AwsFailure) as exc:
             self._log(f"before the destroy: {exc}")
-            return
+            return False
         if lost:
-            reason = f"deleted, as Terraform had lost it: {', '.join(str(resource['name']) for resource in lost)}"
-            self._log(reason)
-            self.keep("terraform_lost.json", lost, status="info", step="C6", reason=reason)
+            names = ", ".join(str(resource["name"]) for resource in lost)
+            self._rest.sweep(f"Terraform has lost {names}", 0)
+        return bool(lost)
 
     def _nothing_to_destroy(self, terraform: Terraform, known: Mapping[str, Any]) -> str:
         """Why a destroy has nothing to do, or "". It would fail where already the plan did (a missing variable)."""
@@ -333,54 +378,49 @@ class StackRun:
 
     def _attempts(self, terraform: Terraform) -> list[dict[str, Any]]:
         attempts: list[dict[str, Any]] = []
+        unlocked = False
         for number in range(1, self.limits.attempts + 1):
+            output = ""
             try:
                 ran = terraform.destroy(self.limits.destroy, self.limits.lock)
                 attempts.append(_attempt(number, ran))
-            except TerraformError as exc:
+                output = ran.output
+            except (TerraformError, OSError) as exc:
                 attempts.append({"number": number, "ok": False, "error": str(exc), "seconds": 0.0, "exit_code": None})
             if attempts[-1]["ok"] or number == self.limits.attempts:
                 break
             self._log(f"destroy, attempt {number}: {attempts[-1]['error']}")
+            if not unlocked and (lock := held_lock(output)) is not None:
+                unlocked = True
+                attempts[-1]["unlocked"] = self._unlock(terraform, lock)
             self._sleep(self.limits.backoff * number)
         return attempts
 
-    def _prove_gone(self, outputs: Mapping[str, Any], log: Path, *, wait: bool) -> dict[str, Any]:
-        """C7: what is left after the destroy, what deleted the group, and the Describe answers that show absence."""
-        limits = self.limits
-        scope = self.settings.scope()
-        try:
-            clients = self._clients()
-            first = _leftovers.find(clients, scope)
-            self.keep("alb_sg_leftover.json", first.as_dict(), status="info", step="C7")
-            self.keep("alb_sg_delete.log", _delete_log(log, first), status="info", step="C7")
-            timeout = limits.gone if wait else 0
-            last = _leftovers.wait_gone(
-                clients,
-                scope,
-                outputs,
-                timeout=timeout,
-                interval=limits.gone_interval,
-                clock=self._clock,
-                sleep=self._sleep,
-            )
-        except Exception as exc:  # no client at all (no credentials, no SDK): that is not "gone", and has to be said
-            reason = f"AWS could not be asked what is left: {exc}"
-            self.keep(
-                "alb_sg_verify_gone.json", {"gone": False, "reason": reason}, status="ng", step="C7", reason=reason
-            )
-            return {"gone": False, "left": [], "by_hand": [], "error": reason}
-        answered = f"{len(last.described)} Describe calls answered, nothing of the run is there"
-        reason = answered if last.gone else _leftovers.describe(last)
-        content = {"at": rfc3339(utc_now(), microseconds=True), "reason": reason, **last.as_dict()}
-        by_hand = _leftovers.by_hand(last.resources, self.settings.region)
-        if by_hand:
-            content["delete_by_hand"] = by_hand
-        self.keep(
-            "alb_sg_verify_gone.json", content, status="ok" if last.gone else "ng", step="C7",
-            reason=reason, request_ids=last.request_ids()[:50],
-        )  # fmt: skip
-        return {"gone": last.gone, "left": last.resources, "by_hand": by_hand, "error": "" if last.gone else reason}
+    def _unlock(self, terraform: Terraform, lock: StateLock) -> str:
+        """Frees a lock that a Terraform of this run left when it was killed; says what was done, or why not.
+
+        Only on this run's own state (its id is in the path), only a lock taken on this machine, and never while
+        anything still works in the run's copy of the stack.
+        """
+        living = working_in(self.folder)
+        if not self.stack.backend:
+            why = "it is on a local state, where it ends with its process"
+        elif self.settings.run_id not in lock.path:
+            why = "it is not on the state of this run"
+        elif lock.who.rpartition("@")[2] != socket.gethostname():
+            why = "it was not taken on this machine"
+        elif living:
+            why = f"processes {', '.join(str(member.pid) for member in living)} work in this run's copy of the stack"
+        else:
+            try:
+                ran = terraform.force_unlock(lock.id)
+            except (TerraformError, OSError) as exc:
+                why = str(exc)
+            else:
+                why = "" if ran.ok else why_failed(ran)
+        said = f"{lock} was left as it is: {why}" if why else f"{lock} was freed: whoever held it is dead"
+        self._log(said)
+        return said
 
 
 def _attempt(number: int, ran: Ran) -> dict[str, Any]:
@@ -391,10 +431,3 @@ def _attempt(number: int, ran: Ran) -> dict[str, Any]:
         "seconds": round(ran.seconds, 1),
         "exit_code": ran.returncode,
     }
-
-
-def _delete_log(log: Path, first: _leftovers.Found) -> str:
-    """What Terraform said about security groups and their rules, and what was seen right after it."""
-    lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
-    about = [line for line in lines if "aws_security_group" in line and ": " in line and not line.startswith(" ")]
-    return "\n".join([*about, f"# after the destroy: {_leftovers.describe(first)}"]) + "\n"

@@ -194,6 +194,10 @@ class Terraform:
             "destroy", "-auto-approve", "-input=false", "-no-color", f"-lock-timeout={lock_timeout}s", timeout=timeout
         )
 
+    def force_unlock(self, lock_id: str, timeout: float = 120) -> Ran:
+        """Frees a lock whose holder is known to be dead; whoever calls knows that."""
+        return self._run("force-unlock", "-force", lock_id, timeout=timeout)
+
     def state(self, timeout: float = 60) -> dict[str, Any]:
         """The state, empty when there is none yet. TerraformError when it cannot be read."""
         local = self.folder / "terraform.tfstate"
@@ -325,6 +329,36 @@ def _problem(block: list[str]) -> TerraformProblem:
     code = next((m.group("code") for m in (pattern.search(whole) for pattern in _CODES) if m), "")
     request = _REQUEST_ID.search(whole)
     return TerraformProblem(one_line(whole), resource, code, request.group("id") if request else "")
+
+
+@dataclass(frozen=True)
+class StateLock:
+    """The lock that kept a command from its state: `path` is where the state lies, `who` is user@host."""
+
+    id: str
+    path: str
+    who: str
+    operation: str
+    created: str
+
+    def __str__(self) -> str:
+        return f"lock {self.id} on {self.path}, taken for {self.operation} at {self.created} by {self.who}"
+
+
+_LOCKED = re.compile(r"Error acquiring the state lock")
+_LOCK_FIELD = re.compile(r"^[│|\s]*(ID|Path|Operation|Who|Created):[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_LOCK_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def held_lock(output: str) -> StateLock | None:
+    """The lock that a command complained of, as Terraform and OpenTofu word it; None for any other complaint."""
+    complaint = _LOCKED.search(output)
+    if complaint is None:
+        return None
+    said = dict(reversed(_LOCK_FIELD.findall(output[complaint.end() :])))  # the first of each counts
+    if not _LOCK_ID.fullmatch(said.get("ID", "")):
+        return None  # a lock without a readable id cannot be freed by it
+    return StateLock(*(said.get(field, "") for field in ("ID", "Path", "Who", "Operation", "Created")))
 
 
 def complete_line(output: str) -> str:

@@ -107,6 +107,13 @@ gone:
   returned: when O(state=absent)
   type: bool
   sample: true
+swept:
+  description:
+    - Whether Terraform did not take everything, so that the rest was deleted by its tags. Then the module fails, also
+      when everything is gone.
+  returned: when O(state=absent)
+  type: bool
+  sample: false
 left:
   description: What is left in AWS.
   returned: when O(state=absent)

@@ -19,11 +19,15 @@ _LISTS = {
 
 
 class AwsEndpoint:
-    """Answers the Describe calls of a gone-check; `left` are load balancers (ARN, name, tags) that are still there."""
+    """Answers the Describe calls of a gone-check; `left` are load balancers (ARN, name, tags) that are still there.
+
+    `refuse` are actions that are denied; when `expired`, the credentials are.
+    """
 
     def __init__(self) -> None:
         self.actions: list[str] = []
         self.refuse: set[str] = set()
+        self.expired = False
         self.left: dict[str, dict[str, str]] = {}
         endpoint = self
 
@@ -53,6 +57,8 @@ class AwsEndpoint:
     def answer(self, form: dict[str, str]) -> tuple[int, str]:
         action = form["Action"]
         self.actions.append(action)
+        if self.expired:
+            return 403, _error("ExpiredToken", "The security token included in the request is expired")
         if action in self.refuse:
             return 403, _error("AccessDenied", f"not allowed to {action}")
         if action in ("DescribeSecurityGroups", "DescribeNetworkInterfaces"):

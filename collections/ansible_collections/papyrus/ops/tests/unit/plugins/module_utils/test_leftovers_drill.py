@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils import _leftovers, _leftovers_drill
 from ansible_collections.papyrus.ops.plugins.module_utils._leftovers import Scope, by_hand, find
 from ansible_collections.papyrus.ops.plugins.module_utils._leftovers_drill import DrillScope
+from ansible_collections.papyrus.ops.plugins.module_utils._names import parse_run_id
 from ansible_collections.papyrus.ops.plugins.module_utils._run_alb import AlbFailure, remove
 from ansible_collections.papyrus.ops.plugins.module_utils._run_open import plan
 from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import Limits, Settings, Stack
@@ -299,13 +301,14 @@ def test_C7_the_guard_of_a_drill_looks_for_it_and_that_of_a_smoke_does_not(missi
     assert (settings.scope().drill == DRILL) is drills
 
 
-def test_C7_a_drill_without_guard_and_folder_is_still_looked_for() -> None:
+def test_C7_a_drill_without_guard_and_folder_is_still_looked_for(tmp_path: Path) -> None:
+    options = {"evidence_root": str(tmp_path), "ledger": str(tmp_path), "service": "svc", "tag_prefix": "papyrus"}
     run = {
-        **{"id": RUN, "tag_prefix": "papyrus", "service": "svc", "region": "us-west-2", "private": ""},
+        **plan({**options, "lease_minutes": 60}, run_id=parse_run_id(RUN)),
         "drill": {"cluster": "prd", "task_family": "svc-task", "alarm_name": "svc", "topic_arn": TOPIC},
     }
     with pytest.raises(AlbFailure, match="alarm svc-drill-abc234") as failure:
-        remove(run, 10, clients=lambda: World(RUN).aws)
+        remove(run, 0, clients=lambda: World(RUN).aws)
     assert failure.value.result["gone"] is False
     assert remove(run, 10, clients=lambda: World().aws)["gone"] is True
 

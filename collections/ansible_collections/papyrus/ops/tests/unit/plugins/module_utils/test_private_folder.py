@@ -96,9 +96,21 @@ def guarded(tmp_path: Path, controller: Process, said: list[str]) -> Guard:
 
 def test_J1_a_guard_that_fails_in_the_teardown(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guard = guarded(tmp_path, ended_process(), [])
-    monkeypatch.setattr(guard, "_destroy_everything", refuse)
+    monkeypatch.setattr(guard, "_tear_down", refuse)
     with pytest.raises(BundleError):
         guard.run()
+    assert not list(root.iterdir())
+
+
+def test_C6_a_fault_in_the_destroy_is_said_and_stops_neither_verdict_nor_seal(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    guard = guarded(tmp_path, ended_process(), said)
+    monkeypatch.setattr(guard, "_destroy_everything", refuse)
+    assert guard.run() == 0
+    assert "ended FAILED" in said[-1] and "LEFT BEHIND" in said[-1]
+    assert f"papyrus_sweep_run_ids={guard.settings.run_id}" in said[-1]
     assert not list(root.iterdir())
 
 
@@ -115,7 +127,11 @@ def test_C6_what_the_guard_tells_the_terminal_has_no_secret(
     monkeypatch.setattr(guard, "_destroy_everything", left)
     assert guard.run() == 0
     last = said[-1]
-    assert "LEFT BEHIND: AccessDenied for [redacted:db-password:" in last and "[redacted:aws-secret-key:" in last
+    assert (
+        "LEFT BEHIND: " in last
+        and "(AccessDenied for [redacted:db-password:" in last
+        and "[redacted:aws-secret-key:" in last
+    )
     assert not any(SECRET in text or "hunter22-of" in text for text in said)
     assert not list(root.iterdir())
 
