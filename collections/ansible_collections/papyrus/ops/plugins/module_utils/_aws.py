@@ -134,8 +134,13 @@ def client_factory(session_kwargs: Mapping[str, Any] | None = None, **config: An
 def module_clients(module: _ClientModule, *, region: str | None = None, **config: Any) -> Clients:
     """Clients through an AnsibleAWSModule (its region, profile and endpoint options), made once per service.
 
-    `region` instead of the module's own; `config` as for `retry_config`.
+    `region` instead of the module's own; `config` as for `retry_config`. AwsFailure where verification is switched off.
     """
+    if (getattr(module, "params", None) or {}).get("validate_certs") is False:
+        raise AwsFailure(
+            "validate_certs: false is refused, AWS' certificates are always verified.",
+            hint="Name your own CA bundle by aws_ca_bundle or AWS_CA_BUNDLE.",
+        )
     lock = threading.Lock()
     clients: dict[str, Any] = {}
     elsewhere = {} if region is None else {"region": region}
