@@ -26,7 +26,7 @@ def resources(call: Call, action: str) -> Sequence[str] | None:
         return [definition(call)]
     if operation in ("TagResource", "UntagResource", "ListTagsForResource") and call.text("resourceArn"):
         return [call.text("resourceArn")]
-    if operation in ("CreateService", "UpdateService", "DeleteService", "DescribeServices"):
+    if operation in ("CreateService", "UpdateService", "DeleteService", "DescribeServices", "ListServiceDeployments"):
         names = values_of(call.parameters, ("serviceName", "service", "services"))
         return [_arn(call, "service", name) for name in names]
     if operation in ("DescribeTasks", "StopTask", "ExecuteCommand", "GetTaskProtection", "UpdateTaskProtection"):
