@@ -61,8 +61,8 @@ class OpenError(Exception):
 def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.datetime | None = None) -> dict[str, Any]:
     """Names of a run and where its evidence goes; creates nothing. ValueError for a bad prefix, lease or signer.
 
-    A name or service that AWS would refuse does not stop the run from being opened (the refusal is evidence too): it is in
-    `problems`, and the guard creates nothing while there is one.
+    A name or service that AWS would refuse does not stop the run from being opened (the refusal is evidence too): it is
+    in `problems`, and the guard creates nothing while there is one.
     """
     run_id = run_id or new_run_id(now)
     check_prefix(str(options["tag_prefix"]))

@@ -64,6 +64,18 @@ def named_spared(swept: Swept, order: Order) -> list[Resource]:
     return [each for each in swept.spared if each.get("run_id") in order.run_ids]
 
 
+def untouched(swept: Swept) -> list[str]:
+    """What was left alone, a line for each run and reason."""
+    groups: dict[tuple[str, str], list[Resource]] = {}
+    for each in swept.spared:
+        groups.setdefault((str(each.get("run_id") or ""), each["reason"]), []).append(each)
+    return [
+        f"left alone: {counted(those)}{f' of {run_id}' if run_id else ''} "
+        f"({listing((each['name'] or each['id'] for each in those), 2)}): {reason}"
+        for (run_id, reason), those in groups.items()
+    ]
+
+
 def evidence(swept: Swept, order: Order, *, step: str, hand: list[str], tolerate_held: bool = False) -> list[Any]:
     """`alb_sg_leftover.json`, `alb_sg_delete.log`, `alb_sg_verify_gone.json` for papyrus.ops.evidence_capture."""
     text = text_of(swept, order)

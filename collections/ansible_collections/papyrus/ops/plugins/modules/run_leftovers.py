@@ -210,6 +210,13 @@ spared:
       id: arn:aws:elasticloadbalancing:us-west-2:123456789012:loadbalancer/app/papyrus-smoke-zzz777/50dc6c495c0c9188
       name: papyrus-smoke-zzz777
       reason: it bears our name and none of our tags
+untouched:
+  description: RV(spared) in words, a line for each run and reason.
+  returned: always
+  type: list
+  elements: str
+  sample:
+    - 'left alone: 1 load balancer (papyrus-smoke-zzz777): it bears our name and none of our tags'
 not_deleted:
   description: What was to be deleted and is still there, each with RV(not_deleted[].error) and RV(not_deleted[].hint).
     RV(not_deleted[].held) is true for what AWS only has not let go of yet.
@@ -276,6 +283,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._sweep_report import (
     text_of,
     told,
     unswept,
+    untouched,
 )
 
 ARGUMENTS = {
@@ -339,6 +347,7 @@ def main() -> None:
         "diff": {"before": "".join(f"{each['kind']} {each['id']}\n" for each in swept.deleted), "after": ""},
         "by_hand": hand,
         "evidence": evidence(swept, order, step=given["step"], hand=hand, tolerate_held=given["tolerate_held"]),
+        "untouched": untouched(swept),
         "not_deleted": swept.failed,  # `failed` is Ansible's
         **{name: getattr(swept, name) for name in ("deleted", "spared", "gone", "log", "calls", "seconds")},
     }
