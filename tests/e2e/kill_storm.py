@@ -5,7 +5,7 @@
     python -m tests.e2e.kill_storm clear RESULTS        # takes the bystanders out of the local AWS
 
 RESULTS is a folder; runs that are in its results.jsonl count, so that a storm which was ended goes on. A run is killed
-at a uniformly random moment of its expected life, which runs that nobody kills ("control") measure as the storm goes on.
+at a uniformly random moment of its expected life, measured all the while by runs that nobody kills ("control").
 What differs from the listing before is in the results, never mended: everything is evidence.
 """
 
@@ -383,7 +383,7 @@ def main(argv: list[str]) -> int:
     if options.command == "table":
         from .kill_table import table
 
-        print(table(read(options.results)))
+        print(table(read(options.results), fault))
         return 0
     harness.control("PUT", "switches", {"alb_interface_seconds": options.interfaces})
     until = float("inf")

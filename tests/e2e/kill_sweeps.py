@@ -62,6 +62,7 @@ class Sweeps:
         changes = [call for call in calls if not call["read_only"]]
         return {
             "swept_by": by,
+            "swept_at": round(time.time()),
             "sweep_of": len(run_ids),
             "sweep_seconds": seconds,
             "sweep_ok": ran.returncode == 0,

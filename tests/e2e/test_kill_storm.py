@@ -1,0 +1,111 @@
+"""N1: runs whose every process was killed at a random moment are swept by tags alone; nothing else is touched.
+
+The storm of 200 and 50 runs, and ten runs at once, carry the mark soak; docs/kills.md has their figures.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from .aws_listing import AwsListing, Listing, difference, kinds, owned
+from .kill_bystanders import Bystanders
+from .kill_storm import CONTROL, EVERYTHING, GUARD, Run, Storm, fault, of_kind, start
+from .kill_sweeps import Sweeps
+from .services import until
+
+SEED = int(os.environ.get("PAPYRUS_STORM_SEED") or time.time_ns() % 1_000_000)
+
+
+def killed_whole(run: Run) -> None:
+    """SIGKILL for everything of a run; the state of its Terraform goes too, and whatever else the machine knew."""
+    kill = run.processes.kill_everything()
+    assert run.processes.supervisor.wait(10) is not None
+    assert kill.killed["guard"] == 1, kill
+    assert list(run.private.glob("papyrus-*/stack")), "the run had not begun its stack"
+    shutil.rmtree(run.private)
+
+
+def permanent(listing: Listing) -> Listing:
+    """What the stacks made, which no other test changes; shared groups change with each run's rule."""
+    return {item: text for item, text in listing.items() if '"Key": "Stack"' in text and item[0] != "security group"}
+
+
+def test_N1_runs_killed_at_random_moments_of_their_creation_are_swept_by_tags_alone(tmp_path: Path) -> None:
+    chance, listing = random.Random(SEED), AwsListing()
+    before = listing.take()
+    runs = [start(tmp_path / str(number), number, EVERYTHING) for number in range(3)]
+    try:
+        wanted = ("security group", "load balancer", "load balancer")
+        for run, kind in zip(runs, wanted, strict=True):
+            until(lambda r=run, k=kind: r.run_id and k in kinds(owned(listing.take(), r.suffix)), kind, 240)
+            time.sleep(chance.uniform(0, 2))
+            killed_whole(run)
+        there = {run.suffix: owned(listing.take(), run.suffix) for run in runs}
+        assert all(there.values()), (SEED, there)
+        done = Sweeps(tmp_path / "sweeps").sweep([run.run_id for run in runs], sum(there.values(), []))
+    finally:
+        for run in runs:
+            run.processes.kill_everything()
+    assert done["sweep_ok"], done["sweep_said"]
+    assert done["foreign_calls"] == [], SEED
+    after = listing.take()
+    assert {suffix: owned(after, suffix) for suffix in there} == {suffix: [] for suffix in there}, SEED
+    assert difference(permanent(before), permanent(after)) == []
+
+
+@pytest.mark.soak
+def test_N1_storm(tmp_path: Path) -> None:
+    """By hand with more: python -m tests.e2e.kill_storm, which goes on where it was ended."""
+    wanted = {EVERYTHING: int(os.environ.get("PAPYRUS_STORM_RUNS", "200")), GUARD: 50}
+    if wanted[EVERYTHING] < 200:
+        wanted[GUARD] = wanted[EVERYTHING] // 4
+    storm = Storm(tmp_path, seed=SEED, at_once=6, until=float("inf"), runs=wanted)
+    try:
+        changed = storm.go()
+    finally:
+        Bystanders().remove()
+    assert changed == [], SEED
+    assert [(entry["n"], fault(entry)) for entry in storm.done if fault(entry)] == [], SEED
+    assert {kind: len(of_kind(storm.done, kind)) for kind in wanted} == wanted
+    assert sum(bool(entry.get("there")) for entry in storm.done) > wanted[EVERYTHING] / 3, "kills hit nothing"
+
+
+@pytest.mark.soak
+def test_N1_ten_runs_of_one_service_one_killed_and_swept_meanwhile(tmp_path: Path) -> None:
+    listing, bystanders = AwsListing(), Bystanders()
+    bystanders.make()
+    runs: list[Run] = []
+    try:
+        time.sleep(3)
+        before = listing.take()
+        runs = [start(tmp_path / str(number), number, CONTROL) for number in range(10)]
+        victim, others = runs[0], runs[1:]
+        until(lambda: victim.run_id and "load balancer" in kinds(owned(listing.take(), victim.suffix)), "its ALB", 400)
+        killed_whole(victim)
+        theirs = owned(listing.take(), victim.suffix)
+        by_id = Sweeps(tmp_path / "sweeps").sweep([victim.run_id], theirs)
+        assert by_id["sweep_ok"], by_id["sweep_said"]
+        assert by_id["foreign_calls"] == []
+        assert owned(listing.take(), victim.suffix) == []
+        alive = [run for run in others if not run.processes.ended()]
+        assert len(alive) == 9, "the sweep came too late to meet the others"
+        expired = Sweeps(tmp_path / "expired").by_module([])  # everything of the service that is expired: nothing is
+        assert expired.returncode == 0, expired.stdout + expired.stderr
+        until(lambda: all(run.processes.ended() for run in others), "the end of nine runs", 900)
+    finally:
+        for run in runs:
+            run.processes.kill_everything()
+            shutil.rmtree(run.private, ignore_errors=True)
+        last = listing.take()
+        bystanders.remove()
+    said = {run.run_id: run.smoke.output[-2000:] for run in others if run.processes.supervisor.returncode != 0}
+    assert said == {}
+    results = [line["meta"]["result"] for run in others for line in run.manifest() if line["name"] == "verdict.json"]
+    assert len(results) == 9 and set(results) <= {"PASSED", "WARNED"}, results
+    assert difference(before, last) == []
