@@ -79,13 +79,15 @@ def _role(pid: int, controller: int) -> str:
     for mark, role in (
         ("_guard import main", "guard"),
         ("terraform-provider", "provider"),
+        ("/terraform/cli.py", "terraform"),
         ("/terraform\0", "terraform"),
         ("ansible-playbook\0", "worker"),
         ("AnsiballZ", "module"),
     ):
         if mark in command:
             return role
-    return "other"
+    # Modules come through a pipe (pipelining), so that their interpreter has no argument.
+    return "module" if command.rstrip("\0").endswith("/python") else "other"
 
 
 class Supervised:

@@ -5,6 +5,7 @@ The storm of 200 and 50 runs, and ten runs at once, carry the mark soak; docs/ki
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import shutil
@@ -31,6 +32,11 @@ def killed_whole(run: Run) -> None:
     shutil.rmtree(run.private)
 
 
+def has(listing: AwsListing, run: Run, kind: str) -> bool:
+    """Whether something of that kind is there for the run."""
+    return bool(run.run_id) and kind in kinds(owned(listing.take(), run.suffix))
+
+
 def permanent(listing: Listing) -> Listing:
     """What the stacks made, which no other test changes; shared groups change with each run's rule."""
     return {item: text for item, text in listing.items() if '"Key": "Stack"' in text and item[0] != "security group"}
@@ -43,7 +49,7 @@ def test_N1_runs_killed_at_random_moments_of_their_creation_are_swept_by_tags_al
     try:
         wanted = ("security group", "load balancer", "load balancer")
         for run, kind in zip(runs, wanted, strict=True):
-            until(lambda r=run, k=kind: r.run_id and k in kinds(owned(listing.take(), r.suffix)), kind, 240)
+            until(functools.partial(has, listing, run, kind), f"the {kind} of a run", 240)
             time.sleep(chance.uniform(0, 2))
             killed_whole(run)
         there = {run.suffix: owned(listing.take(), run.suffix) for run in runs}
@@ -86,7 +92,7 @@ def test_N1_ten_runs_of_one_service_one_killed_and_swept_meanwhile(tmp_path: Pat
         before = listing.take()
         runs = [start(tmp_path / str(number), number, CONTROL) for number in range(10)]
         victim, others = runs[0], runs[1:]
-        until(lambda: victim.run_id and "load balancer" in kinds(owned(listing.take(), victim.suffix)), "its ALB", 400)
+        until(functools.partial(has, listing, victim, "load balancer"), "its load balancer", 400)
         killed_whole(victim)
         theirs = owned(listing.take(), victim.suffix)
         by_id = Sweeps(tmp_path / "sweeps").sweep([victim.run_id], theirs)
