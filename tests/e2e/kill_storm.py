@@ -4,7 +4,8 @@
     python -m tests.e2e.kill_storm table RESULTS        # of any number of storms: Markdown for docs/kills.md
     python -m tests.e2e.kill_storm clear RESULTS        # takes the bystanders out of the local AWS
 
-RESULTS is a folder; runs that are in its results.jsonl count, so that a storm which was ended goes on. A run is killed
+RESULTS is a folder; runs that are in its results.jsonl count, so that a storm which was ended goes on (a file `stop` in
+it ends it in good order). A run is killed
 at a uniformly random moment of its expected life, measured all the while by runs that nobody kills ("control").
 What differs from the listing before is in the results, never mended: everything is evidence.
 """
@@ -136,7 +137,7 @@ class Storm:
     def next(self) -> tuple[int, str, float] | None:
         """Number, kind and part of the expected life of the next run; None when there is none."""
         with self.lock:
-            if time.time() >= self.until or not any(self.left.values()):
+            if time.time() >= self.until or (self.results / "stop").exists() or not any(self.left.values()):
                 return None
             self.number += 1
             if len(self.lives) + sum(run.kind == CONTROL for run in self.alive.values()) < min(3, self.at_once):
