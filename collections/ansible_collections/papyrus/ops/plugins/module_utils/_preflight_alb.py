@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _leftovers, _network
+from ._names import utc_now
 from ._preflight import Ask, Check, Finding, ng, ok
 from ._preflight_ecs import some_tasks
 from ._preflight_runner import planned_name
 from ._rows import listing
+from ._sweep_choice import Order, choose
 
 INTERNET_FACING = "internet-facing"
 
@@ -87,17 +89,22 @@ def leftovers(ask: Ask) -> Finding:
     )
     found = _leftovers.find(ask.facts.clients, scope)
     ask.calls.request_ids += found.request_ids()
-    return judge_leftovers(found, settings.run_id, names, settings.vpc_id)
+    return judge_leftovers(found, settings.run_id, names, Order(settings.service), settings.vpc_id)
 
 
-def judge_leftovers(found: _leftovers.Found, run_id: str, names: Sequence[str], vpc_id: str = "") -> Finding:
+def judge_leftovers(
+    found: _leftovers.Found, run_id: str, names: Sequence[str], order: Order, vpc_id: str = ""
+) -> Finding:
     """NG when a name of this run is taken by anybody else, or when a Describe call failed; pure.
 
+    `expired` in the data is what a sweep deletes before the run goes on, `alive` what it leaves alone.
     The name of a security group is only taken in its own VPC, those of load balancers and target groups in the region.
     """
     own = [item for item in found.resources if item["run_id"] != run_id]
-    expired = [item for item in own if item.get("expired")]
-    alive = [item for item in own if not item.get("expired")]
+    chosen, _spared = choose(found, order, found.asked_at or utc_now())
+    expired = [item for item in chosen if item["run_id"] != run_id]
+    going = {(item["kind"], item["id"]) for item in expired}
+    alive = [item for item in own if (item["kind"], item["id"]) not in going]
     colliding = [item for item in found.foreign if item.get("collides")]
     colliding += [item for item in own if item["kind"] != "network_interface" and item["name"] in names]
     colliding = [
@@ -120,7 +127,7 @@ def judge_leftovers(found: _leftovers.Found, run_id: str, names: Sequence[str], 
     if expired:
         parts.append(f"{len(expired)} expired of earlier runs, to be swept: {listing((i['id'] for i in expired), 3)}")
     if alive:
-        parts.append(f"{len(alive)} of runs that are alive")
+        parts.append(f"{len(alive)} of runs whose lease is not over, or not to be believed")
     if found.foreign:
         parts.append(f"{len(found.foreign)} of like names without our tags, not in the way")
     return ok("; ".join(parts) or "none", **data)

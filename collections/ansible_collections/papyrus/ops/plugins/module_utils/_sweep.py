@@ -41,8 +41,8 @@ class Swept:
     """What a sweep found, did and left.
 
     `spared` have a `reason`, `failed` have `error`, `hint` and `held` (AWS only had no time to let go), `deleted` have
-    `how` (deleted, taken away by AWS, or gone already by somebody else). `gone` is true only when the last look was
-    answered whole and shows nothing that was to go.
+    `how` (deleted, taken away by AWS, or gone already by somebody else). `left` was to go and is there. `gone` is true
+    only when the last look was answered whole and nothing is left.
     """
 
     before: Found
@@ -50,6 +50,7 @@ class Swept:
     deleted: list[Resource] = field(default_factory=list)
     spared: list[Resource] = field(default_factory=list)
     failed: list[Resource] = field(default_factory=list)
+    left: list[Resource] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     gone: bool = False
     calls: dict[str, int] = field(default_factory=dict)
@@ -132,13 +133,15 @@ class _Sweep:
     def only_looked(self) -> Swept:
         found = self.look()
         chosen, spared = self._choose(found)
+        left = self._left(found, chosen)
         return Swept(
             before=found,
             after=found,
             deleted=[{**each, "how": "would be deleted"} for each in chosen],
             spared=spared,
+            left=left,
             log=self.log,
-            gone=not found.failures and not self._left(found, chosen),
+            gone=not found.failures and not left,
             calls=dict(sorted(self.calls.items())),
             seconds=round(self.clock() - self.started, 3),
         )
@@ -175,8 +178,9 @@ class _Sweep:
 
     def _left(self, found: Found, chosen: list[Resource]) -> list[Resource]:
         """Of the runs that were named everything that smells of them, of the others what may be deleted."""
-        left = [each for each in found.resources if each["run_id"] in self.order.run_ids]
-        return left + [each for each in chosen if _key(each) not in self.protected]
+        to_go = {_key(each) for each in chosen if _key(each) not in self.protected}
+        named = self.order.run_ids
+        return [each for each in found.resources if each["run_id"] in named or _key(each) in to_go]
 
     def _pause(self) -> None:
         self.sleep(max(0.0, min(self.interval, self.deadline - self.clock())))
@@ -188,14 +192,16 @@ class _Sweep:
         spared = spared + [each for each in chosen if _key(each) in self.protected]
         spared = [{**each, **self.protected.get(_key(each), {})} for each in spared]
         there = {_key(each) for each in after.resources}
+        left = self._left(after, chosen)
         return Swept(
             before=before,
             after=after,
             deleted=[each for key, each in self.done.items() if key not in there],
             spared=spared,
             failed=[each for key, each in self.failed.items() if key in there or after.failures],
+            left=left,
             log=self.log,
-            gone=not after.failures and not self._left(after, chosen),
+            gone=not after.failures and not left,
             calls=dict(sorted(self.calls.items())),
             seconds=round(self.clock() - self.started, 3),
         )

@@ -15,7 +15,7 @@ from ._names import parse_run_id, rfc3339, utc_now
 from ._rows import json_safe, listing
 from ._sweep import Order, Resource, Swept, choose, counted
 
-_REQUEST_IDS = 50
+_IDS = 50
 
 
 def told(found: Found, order: Order, now: dt.datetime) -> list[Resource]:
@@ -77,7 +77,11 @@ def untouched(swept: Swept) -> list[str]:
 
 
 def evidence(swept: Swept, order: Order, *, step: str, hand: list[str], tolerate_held: bool = False) -> list[Any]:
-    """`alb_sg_leftover.json`, `alb_sg_delete.log`, `alb_sg_verify_gone.json` for papyrus.ops.evidence_capture."""
+    """Items for papyrus.ops.evidence_capture.
+
+    C7: `alb_sg_leftover.json`, `alb_sg_delete.log`, `alb_sg_verify_gone.json`. B9: the same in one item,
+    `leftovers_swept.json`, as those names speak of what the run itself has made.
+    """
     text = text_of(swept, order)
     now = swept.before.asked_at or utc_now()
     asked = {
@@ -87,26 +91,21 @@ def evidence(swept: Swept, order: Order, *, step: str, hand: list[str], tolerate
         "now": rfc3339(now),
     }
     left = {"asked": asked, "leftovers": told(swept.before, order, now), **swept.before.as_dict()}
-    held = tolerate_held and held_only(swept)
-    status = "ok" if swept.gone else "info" if held else "ng"
+    status = "ok" if swept.gone else "info" if tolerate_held and held_only(swept) else "ng"
     gone: dict[str, Any] = {"at": rfc3339(utc_now(), microseconds=True), "asked": asked, "reason": text}
-    gone |= {**swept.after.as_dict(), "gone": swept.gone, "left": swept.after.resources, "calls": swept.calls}
+    gone |= {**swept.after.as_dict(), "gone": swept.gone, "resources": swept.left, "calls": swept.calls}
     gone |= {"deleted": swept.deleted, "spared": swept.spared, "failed": swept.failed, "seconds": swept.seconds}
     if hand:
         gone["delete_by_hand"] = hand
-    meta = {"request_ids": swept.after.request_ids()[:_REQUEST_IDS]}
+    proof = {"status": status, "step": step, "reason": text, "meta": {"request_ids": swept.after.request_ids()[:_IDS]}}
+    if step == "B9":
+        whole = {"leftover": left, "delete": swept.log, "verify_gone": gone}
+        return [{"name": "leftovers_swept.json", "content": json_safe(whole), **proof}]
     log = "".join(f"{line}\n" for line in swept.log) or "nothing was deleted\n"
     return [
         {"name": "alb_sg_leftover.json", "status": "info", "step": step, "content": json_safe(left)},
         {"name": "alb_sg_delete.log", "status": "info", "step": step, "content": log},
-        {
-            "name": "alb_sg_verify_gone.json",
-            "status": status,
-            "step": step,
-            "reason": text,
-            "content": json_safe(gone),
-            "meta": meta,
-        },
+        {"name": "alb_sg_verify_gone.json", "content": json_safe(gone), **proof},
     ]
 
 

@@ -25,7 +25,9 @@ from ansible_collections.papyrus.ops.plugins.module_utils import (
     _preflight_runner,
     _rows,
 )
+from ansible_collections.papyrus.ops.plugins.module_utils._names import file_stamp, rfc3339, utc_now
 from ansible_collections.papyrus.ops.plugins.module_utils._preflight import Check, Facts
+from ansible_collections.papyrus.ops.plugins.module_utils._sweep_choice import Order
 from ansible_collections.papyrus.ops.tests.unit import ecs_shapes as shapes
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import Refusal
 from ansible_collections.papyrus.ops.tests.unit.preflight_stand import (
@@ -372,7 +374,15 @@ def found(**lists: Any) -> _leftovers.Found:
     return _leftovers.Found(**lists)
 
 
-OURS = {"kind": "load_balancer", "id": "arn:lb", "name": "papyrus-smoke-zzz234", "run_id": "other", "detail": {}}
+OURS = {
+    "kind": "load_balancer",
+    "id": "arn:lb",
+    "name": "papyrus-smoke-zzz234",
+    "run_id": "20260131T000000Z-zzz234",
+    "expires_at": "2026-01-31T01:00:00Z",
+    "service": "svc",
+    "detail": {},
+}
 FOREIGN = {
     "kind": "security_group",
     "id": "sg-9",
@@ -383,15 +393,20 @@ FOREIGN = {
 
 
 def judge(leftovers: _leftovers.Found) -> _preflight.Finding:
-    return _preflight_alb.judge_leftovers(leftovers, RUN_ID, ("papyrus-smoke-abc234",), "vpc-1")
+    return _preflight_alb.judge_leftovers(leftovers, RUN_ID, ("papyrus-smoke-abc234",), Order("svc"), "vpc-1")
 
 
 def test_B9_own_leftovers_are_told_and_not_in_the_way() -> None:
     assert judge(found()).reason == "none"
-    finding = judge(found(resources=[{**OURS, "expired": True}, {**OURS, "expired": False}]))
+    later = (utc_now() + dt.timedelta(hours=1)).replace(microsecond=0)
+    run = f"{file_stamp(utc_now())}-yyy222"
+    alive = {"id": "arn:lb2", "name": "papyrus-smoke-yyy222", "run_id": run, "expires_at": rfc3339(later)}
+    copied = {"id": "arn:lb3", "name": "production"}
+    finding = judge(found(resources=[OURS, {**OURS, **alive}, {**OURS, **copied}]))
     assert finding.status == "ok"
+    assert [each["id"] for each in finding.data["expired"]] == ["arn:lb"]
     assert "1 expired of earlier runs, to be swept: arn:lb" in finding.reason
-    assert "1 of runs that are alive" in finding.reason
+    assert "2 of runs whose lease is not over, or not to be believed" in finding.reason
 
 
 def test_B9_a_foreign_group_of_the_same_name_is_ng_in_the_same_vpc_only() -> None:
