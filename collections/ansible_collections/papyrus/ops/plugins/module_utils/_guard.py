@@ -126,6 +126,8 @@ class Guard:
             return {"ok": False, "error": "the run has been destroyed, nothing is created any more"}
         if self._closed.is_set():
             return {"ok": False, "error": "the run is closed"}
+        if self._now() >= self._expires:
+            return {"ok": False, "error": f"the lease ended at {self.settings.expires_at}, nothing is created any more"}
         started = "apply" not in self._jobs
         if started:
             self._jobs["apply"] = Job(self.stack.apply, otherwise={"outputs": {}, "seconds": 0.0})
@@ -193,8 +195,7 @@ class Guard:
     def _lease_over(self) -> bool:
         """Whether the lease is over while something that it is for may be there: from then on any sweeper may take it.
 
-        Of a run that has nothing temporary, or nothing any more, it ends nothing; no further apply begins. A destroy
-        under way is let end.
+        A run that has nothing temporary, or nothing any more, goes on. A destroy under way is let end.
         """
         if self._now() < self._expires:
             return False

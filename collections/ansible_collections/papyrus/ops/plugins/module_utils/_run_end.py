@@ -23,7 +23,7 @@ from ._ledger import Ledger, LedgerError
 from ._locks import LockTimeout
 from ._names import parse_rfc3339
 from ._redaction import Redactor
-from ._run_settings import Settings, Signing, guard_process
+from ._run_settings import ChildFile, Settings, Signing, guard_process
 from ._seal import AlreadySealed, Sealed, SealError, seal, sealed_before, summarise
 from ._signers import SignerError, open_signer
 from ._verdict import verdict, verdict_text
@@ -209,8 +209,10 @@ def private_folders(root: str | Path) -> Iterator[Settings]:
 
 
 def alive(settings: Settings) -> list[Process]:
-    """Guard and controller of a run, as far as they live."""
-    return [each for each in (guard_process(settings.private), settings.controller) if each and each.alive()]
+    """Guard, controller and Terraform of a run, as far as they live: one of them may still create something."""
+    child = ChildFile(settings.private).read()
+    members = (guard_process(settings.private), settings.controller, child[0] if child else None)
+    return [member for member in members if member is not None and member.alive()]
 
 
 def alive_runs(environ: Mapping[str, str]) -> dict[str, str]:

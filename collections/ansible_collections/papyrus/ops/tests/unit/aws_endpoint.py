@@ -22,17 +22,24 @@ class AwsEndpoint:
     """Answers the Describe calls of a gone-check; `left` are load balancers (ARN, name, tags) that are still there.
 
     `refuse` are actions that are denied; when `expired`, the credentials are.
+    While it is `away` connections are cut unanswered, and counted.
     """
 
     def __init__(self) -> None:
         self.actions: list[str] = []
         self.refuse: set[str] = set()
         self.expired = False
+        self.away = False
+        self.cut = 0
         self.left: dict[str, dict[str, str]] = {}
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                if endpoint.away:
+                    endpoint.cut += 1
+                    self.close_connection = True
+                    return
                 body = self.rfile.read(int(self.headers["Content-Length"])).decode()
                 form = dict(urllib.parse.parse_qsl(body))
                 status, text = endpoint.answer(form)

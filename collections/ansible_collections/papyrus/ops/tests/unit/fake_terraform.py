@@ -5,7 +5,8 @@
 """Stands in for the terraform binary: records what it is told and every signal, keeps a state, takes its time.
 
 Environment: FAKE_TF_RECORD (file, one line per event), FAKE_TF_APPLY_SECONDS, FAKE_TF_DESTROY_SECONDS,
-FAKE_TF_DESTROY_FAILURES (how many destroys fail), FAKE_TF_APPLY_ERROR (text of an error after the first resource).
+FAKE_TF_DESTROY_FAILURES (how many destroys fail), FAKE_TF_APPLY_ERROR (text of an error after the first resource),
+FAKE_TF_LINGER_SECONDS (how long an apply goes on after its signal).
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def apply() -> int:
     while time.monotonic() < end:
         time.sleep(0.02)
         if signals:
+            time.sleep(float(os.environ.get("FAKE_TF_LINGER_SECONDS", "0")))
             save(["aws_security_group.alb", "aws_lb.this"])
             print("\nError: execution halted\n", flush=True)
             return 1
