@@ -199,13 +199,25 @@ class _Search:
     # The parts
 
     def elbv2_tags(self, arns: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Tags by ARN. What has gone away since it was listed is not in it: it has been told of as missing."""
         result: dict[str, dict[str, str]] = {}
-        for batch in batches(arns, _TAG_BATCH):
-            with aws_call("DescribeTags", f"{len(batch)} load balancers or target groups"):
-                answer = self.clients("elbv2").describe_tags(ResourceArns=list(batch))
+        todo = [list(batch) for batch in batches(arns, _TAG_BATCH)]
+        while todo:
+            batch = todo.pop(0)
+            try:
+                with aws_call("DescribeTags", f"{len(batch)} load balancers or target groups"):
+                    answer = self.clients("elbv2").describe_tags(ResourceArns=batch)
+            except AwsFailure as failure:
+                if not failure.missing:
+                    raise
+                # AWS refuses the whole batch for one that another run has just deleted: halves find it.
+                self.found.calls["DescribeTags"] += 1
+                half = len(batch) // 2
+                todo[:0] = [part for part in (batch[:half], batch[half:]) if part] if half else []
+                continue
             descriptions = answer["TagDescriptions"]
             ids = [self.came("describe_tags", answer)]
-            self.answered("describe_tags", {"ResourceArns": list(batch)}, len(descriptions), ids)
+            self.answered("describe_tags", {"ResourceArns": batch}, len(descriptions), ids)
             for entry in descriptions:
                 result[entry["ResourceArn"]] = _tag_dict(entry.get("Tags"))
         return result
@@ -215,8 +227,10 @@ class _Search:
         tags = self.elbv2_tags([balancer["LoadBalancerArn"] for balancer in balancers])
         for balancer in balancers:
             arn, name = balancer["LoadBalancerArn"], balancer["LoadBalancerName"]
+            if arn not in tags:
+                continue
             detail = {"state": balancer.get("State", {}).get("Code", ""), "dns_name": balancer.get("DNSName", "")}
-            if self.add("load_balancer", arn, name, tags.get(arn, {}), {**detail, "vpc_id": balancer.get("VpcId", "")}):
+            if self.add("load_balancer", arn, name, tags[arn], {**detail, "vpc_id": balancer.get("VpcId", "")}):
                 self._listeners(self.found.resources[-1])
 
     def _listeners(self, balancer: Mapping[str, Any]) -> None:
@@ -235,9 +249,8 @@ class _Search:
         tags = self.elbv2_tags([group["TargetGroupArn"] for group in groups])
         for group in groups:
             arn = group["TargetGroupArn"]
-            self.add(
-                "target_group", arn, group["TargetGroupName"], tags.get(arn, {}), {"vpc_id": group.get("VpcId", "")}
-            )
+            if arn in tags:
+                self.add("target_group", arn, group["TargetGroupName"], tags[arn], {"vpc_id": group.get("VpcId", "")})
 
     def security_groups(self) -> None:
         """Groups by tags or description, and rules on other groups by description, from one list of all groups."""

@@ -43,6 +43,7 @@ class World:
     def __init__(self) -> None:
         self.balancers: dict[str, list[Any]] = {}
         self.target_groups: dict[str, list[Any]] = {}
+        self.just_deleted: set[str] = set()  # names that are still listed
         self.groups: list[dict[str, Any]] = [{"GroupId": "sg-tasks", "GroupName": "tasks", "VpcId": "vpc-1"}]
         self.interfaces: list[dict[str, Any]] = []
         self.aws = FakeAws(
@@ -85,6 +86,8 @@ class World:
     def _tags(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         known = {arn("loadbalancer/app", n): t for n, t in self.balancers.items()}
         known |= {arn("targetgroup", n): t for n, t in self.target_groups.items()}
+        if any(a.split("/")[-2] in self.just_deleted for a in params["ResourceArns"]):
+            raise Refusal("LoadBalancerNotFound")
         return {"TagDescriptions": [{"ResourceArn": a, "Tags": known[a]} for a in params["ResourceArns"]]}
 
     def _groups(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -208,6 +211,25 @@ def test_N1_calls_grow_by_pages_and_batches(world: World) -> None:
     assert len(world.aws.sent("elbv2.describe_load_balancers")) == 4
     batches = [len(params["ResourceArns"]) for params in world.aws.sent("elbv2.describe_tags")]
     assert batches == [20, 20, 20, 20, 20, 1]
+
+
+@pytest.mark.parametrize("position", [0, 9, 19, 24])
+def test_N1_what_others_delete_while_it_is_listed_is_no_failure(world: World, position: int) -> None:
+    """Found by the storm: DescribeTags refuses all of its load balancers when one of them has just gone."""
+    for number in range(25):
+        world.balancers[f"lb-{number:03}"] = []
+    world.balancers["zz-last"] = tags()
+    world.just_deleted = {f"lb-{position:03}"}
+    found = find(world.aws, SCOPE, now=NOW)
+    assert found.failures == [] and kinds(found) == ["listener", "load_balancer"]
+    assert len(world.aws.sent("elbv2.describe_tags")) <= 2 + 2 * 5
+
+
+def test_N1_what_of_ours_is_deleted_while_it_is_listed_is_gone_and_not_foreign(world: World) -> None:
+    world.balancers[NAME] = tags()
+    world.just_deleted = {NAME}
+    found = find(world.aws, Scope(tag_prefix="papyrus", service="svc", name_prefix="papyrus-smoke"), now=NOW)
+    assert found.gone and found.foreign == []
 
 
 @pytest.mark.parametrize(
