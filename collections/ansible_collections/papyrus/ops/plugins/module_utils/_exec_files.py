@@ -32,7 +32,7 @@ def write(files: Files, command: str, result: ExecResult, final: Final, redactor
         if path is None:
             continue
         try:
-            write_durable(Path(path), make(shown, result, final), replace=True)
+            write_durable(Path(path), make(shown, result, final), mode=0o600, replace=True)
         except OSError as exc:
             raise OSError(f"{path} cannot be written: {exc}. The command: {result.outcome}, {result.reason}") from exc
 

@@ -76,9 +76,8 @@ def terraform(ask: Ask) -> Finding:
     binary = shutil.which(ask.settings.terraform_binary)
     if binary is None:
         return ng(f"{ask.settings.terraform_binary} is not found: install Terraform or set papyrus_terraform_binary")
-    environment = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+    environment = {**_processes.bare_environment(os.environ), "CHECKPOINT_DISABLE": "1"}
     try:
-        environment["CHECKPOINT_DISABLE"] = "1"
         answer = _processes.ask([binary, "version", "-json"], env=environment, timeout=20)
     except OSError as exc:
         return ng(f"{binary} version does not answer: {exc}", binary=binary)

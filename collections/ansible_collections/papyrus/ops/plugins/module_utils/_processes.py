@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -27,11 +28,26 @@ KILL_SECONDS = 10.0
 """How long a killed process may take to end: it may be inside an uninterruptible read of a disk."""
 
 
+PRIVATE_UMASK = 0o077
+"""Of a child whose files nobody else may read."""
+
+_BARE = r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH"
+
+
+def bare_environment(environ: Mapping[str, str], more: str = "") -> dict[str, str]:
+    """What every program needs of `environ`: where programs and files are, and the language. No credentials.
+
+    `more` is a regular expression for the names of what one program needs besides.
+    """
+    wanted = re.compile(f"{_BARE}|{more}" if more else _BARE)
+    return {name: value for name, value in environ.items() if wanted.fullmatch(name)}
+
+
 class Child(subprocess.Popen[bytes]):
     """A process at the head of a process group of its own, so that a Ctrl-C in the terminal never reaches it.
 
     With `session` it has a session too: no terminal at all, and it outlives the one who started it. `env` is its whole
-    environment. OSError when it cannot be started.
+    environment, `umask` what the files lack that it makes (-1: as here). OSError when it cannot be started.
     """
 
     def __init__(
@@ -43,6 +59,7 @@ class Child(subprocess.Popen[bytes]):
         errors: int | IO[bytes] = TOGETHER,
         cwd: str | Path | None = None,
         session: bool = False,
+        umask: int = -1,
     ) -> None:
         super().__init__(
             list(argv),
@@ -53,6 +70,7 @@ class Child(subprocess.Popen[bytes]):
             stderr=errors,
             start_new_session=session,
             process_group=None if session else 0,
+            umask=umask,
         )
 
     def ended(self, seconds: float) -> bool:

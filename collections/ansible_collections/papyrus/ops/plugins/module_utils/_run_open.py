@@ -25,7 +25,7 @@ from ._lease import planned_names, write_lease
 from ._ledger import Ledger, ledger_place, open_ledger
 from ._leftovers_drill import drill_scope
 from ._names import MAX_LEASE, RunId, check_prefix, new_run_id, rfc3339, rule_description, tags, utc_now
-from ._processes import Child, ask
+from ._processes import Child, ask, bare_environment
 from ._redaction import Redactor
 from ._results import run_redactor
 from ._run_end import PRIVATE_PREFIX, finish, purge_stale, remove_private
@@ -286,18 +286,23 @@ def terraform_versions(stack: Stack | None, environ: Mapping[str, str]) -> dict[
     if stack is None:
         return {"terraform": None, "provider": None}
     try:
-        env = environment(environ, stack.environment)
+        env = environment(bare_environment(environ), stack.environment)  # a version needs nobody's credentials
         said = parse_version(capture([stack.binary, "version", "-json"], cwd=None, env=env, timeout=20))
     except TerraformError:
         return {"terraform": None, "provider": None}
     return {"terraform": said["terraform"], "provider": None}
 
 
+# Where git's own settings are, and by whom sudo was called: a checkout of somebody else's is refused otherwise.
+_GIT = r"XDG_CONFIG_HOME|GIT_CONFIG_[A-Z0-9_]+|GIT_CEILING_DIRECTORIES|SUDO_UID"
+
+
 def git_facts(folder: str) -> dict[str, Any]:
     """Commit of the checkout at `folder` and whether the tree differs from it; null for both outside of a checkout."""
 
     def git(*arguments: str) -> str:
-        answer = ask(["git", "-C", folder, *arguments], env=os.environ, timeout=20)
+        env = bare_environment(os.environ, _GIT)
+        answer = ask(["git", "-C", folder, *arguments], env=env, timeout=20)
         if answer.returncode != 0:
             raise OSError(answer.complaint)
         return answer.text.strip()

@@ -85,6 +85,7 @@ def stage(stack: Stack, folder: Path, run_id: str, expires_at: str) -> None:
         _write_private(folder / "run_backend_override.tf.json", {"terraform": {"backend": _backend(stack, run_id)}})
     variables = {**stack.variables, "name": stack.name, "run_id": run_id, "expires_at": expires_at}
     _write_private(folder / "run.auto.tfvars.json", variables)
+    _keep_private(folder)
 
 
 def _stage_module(name: str, source: Path, folder: Path) -> None:
@@ -103,6 +104,13 @@ def _backend(stack: Stack, run_id: str) -> dict[str, Any]:
     if "{run_id}" not in text:
         raise TerraformError("the backend of a temporary stack must have {run_id} in its key: each run has a state")
     return dict(json.loads(text.replace("{run_id}", run_id)))
+
+
+def _keep_private(folder: Path) -> None:
+    """The copy is for the run alone, whoever may read the stack itself."""
+    for path in [folder, *folder.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def _write_private(path: Path, content: Any) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ._processes import Child, ask
+from ._processes import PRIVATE_UMASK, Child, ask
 
 # What a child needs of the surrounding environment. TF_VAR_*, TF_CLI_ARGS*, TF_WORKSPACE and TF_LOG of the operator's
 # shell would change what a run does, and secrets of other programs are none of Terraform's business.
@@ -105,7 +105,7 @@ class ProcessRunner:
                 with self._lock:
                     self._interrupted_at = None
                     # Straight into the file: what Terraform said is there even when this process is killed.
-                    self._child = child = Child(argv, cwd=cwd, env=env, output=file)
+                    self._child = child = Child(argv, cwd=cwd, env=env, output=file, umask=PRIVATE_UMASK)
             except OSError as exc:
                 raise TerraformError(
                     f"{argv[0]} cannot be started: {exc.strerror or exc}. Install Terraform or OpenTofu, "

@@ -26,7 +26,7 @@ except ImportError as exc:  # modules report it with missing_required_lib
     PACKAGING_IMPORT_ERROR = exc
 
 Runner = Callable[[Sequence[str]], tuple[int, str, str]]
-"""Runs a command: exit code, stdout, stderr (as AnsibleModule.run_command). OSError when it cannot be started."""
+"""Runs a command: exit code, stdout, stderr as text. OSError when it cannot be started."""
 
 # Oldest glibc first: https://packaging.python.org/en/latest/specifications/platform-compatibility-tags/
 # 2.28 is Debian 10's; slim Python images are newer.
@@ -214,6 +214,13 @@ def unpack(wheels: Iterable[Path], prefix: str) -> dict[str, Entry]:
                     raise ImageError(f"two wheels bring a different {destination}; the second is {wheel.name}")
                 entries[name] = entry
     return entries
+
+
+PIP = (
+    r"PIP_[A-Z_]+|XDG_[A-Z_]+|NETRC|PYTHON[A-Z]+|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+    r"|(?i:https?_proxy|no_proxy|all_proxy)"
+)
+"""Names of what pip needs of the environment, beside what every program does."""
 
 
 def default_cache() -> Path:

@@ -205,6 +205,7 @@ base:
     digest: sha256:baa5a0964d3320fbc0c6a922140453c8513ea24ab8fd0577034804a967248096
 """
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -218,10 +219,13 @@ from ansible_collections.papyrus.ops.plugins.module_utils import (
     _ecr_image,
     _ecr_lookup,
     _oci_image,
+    _processes,
     _registry,
     _wheels,
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
+
+_PIP_SECONDS = 1800.0
 
 
 def _inputs(asked: dict[str, Any]) -> _ecr_image.Inputs:
@@ -334,8 +338,9 @@ def main() -> None:
             module.fail_json(msg=missing_required_lib(library), exception=trace)
 
     def run(command: Sequence[str]) -> tuple[int, str, str]:
-        code, stdout, stderr = module.run_command(list(command), handle_exceptions=False)
-        return code, stdout, stderr
+        # pip is of others, and asks others: it gets its own settings and the network's, and no credentials of AWS.
+        answer = _processes.ask(command, env=_processes.bare_environment(os.environ, _wheels.PIP), timeout=_PIP_SECONDS)
+        return answer.returncode, answer.text, answer.errors.decode("utf-8", "replace")
 
     try:
         result = _ensure(module.params, _aws.module_clients(module), run, module.check_mode)

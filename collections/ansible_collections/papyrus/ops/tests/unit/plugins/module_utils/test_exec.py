@@ -219,6 +219,7 @@ def test_N3_log_and_recording_are_written_and_known_secrets_redacted_everywhere(
     for text in (json.dumps(result.as_dict()), log.read_text(), cast.read_text()):
         assert secret not in text
         assert "[redacted:password:" in text
+    assert {oct(path.stat().st_mode & 0o777) for path in (log, cast)} == {"0o600"}
 
 
 def test_N3_the_token_is_nowhere(

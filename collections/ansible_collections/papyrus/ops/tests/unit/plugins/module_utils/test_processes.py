@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.papyrus.ops.plugins.module_utils._processes import Child, ask
+from ansible_collections.papyrus.ops.plugins.module_utils._processes import PRIVATE_UMASK, Child, ask, bare_environment
 
 SELF = """
 import json, os, sys
@@ -90,3 +90,26 @@ def test_a_complaint_is_standard_error_or_else_the_output() -> None:
     quiet = ask([sys.executable, "-I", "-c", code, ""], env={}, timeout=20)
     assert (loud.returncode, loud.complaint, loud.text) == (3, "bad", "out\n")
     assert quiet.complaint == "out"
+
+
+def test_H2_a_bare_environment_has_no_credentials() -> None:
+    environ = {
+        "PATH": "/bin",
+        "HOME": "/h",
+        "LC_ALL": "C",
+        "AWS_PROFILE": "p",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "LESS": "x",
+    }
+    assert bare_environment(environ) == {"PATH": "/bin", "HOME": "/h", "LC_ALL": "C"}
+    assert bare_environment(environ, "LE.+|X") == {"PATH": "/bin", "HOME": "/h", "LC_ALL": "C", "LESS": "x"}
+
+
+@pytest.mark.parametrize(("umask", "expected"), [(PRIVATE_UMASK, ("0o600", "0o700")), (0o022, ("0o644", "0o755"))])
+def test_H2_files_of_a_child_are_for_their_owner_alone(tmp_path: Path, umask: int, expected: tuple[str, str]) -> None:
+    with Child(
+        ["sh", "-c", ">file; mkdir folder"], env=dict(os.environ), output=-3, cwd=tmp_path, umask=umask
+    ) as child:
+        assert child.ended(20)
+    modes = tuple(oct((tmp_path / name).stat().st_mode & 0o777) for name in ("file", "folder"))
+    assert modes == expected

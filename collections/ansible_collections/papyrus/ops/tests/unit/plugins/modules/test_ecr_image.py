@@ -34,8 +34,9 @@ from ansible_collections.papyrus.ops.tests.unit.plugins.module_utils.registry_se
 
 # Stands in for pip: puts the wheels which lie beside it where --dest says, and keeps how it was called.
 FAKE_PIP = """
-import json, pathlib, shutil, sys
+import json, os, pathlib, shutil, sys
 here = pathlib.Path(__file__).parent
+(here / "environment").write_text(json.dumps(dict(os.environ)))
 with (here / "calls").open("a") as calls:
     calls.write(json.dumps(sys.argv[1:]) + "\\n")
 destination = pathlib.Path(sys.argv[sys.argv.index("--dest") + 1])
@@ -243,6 +244,24 @@ def test_f1_wheels_are_asked_for_the_target_with_hashes(server: RegistryServer, 
     options = list(zip(call, call[1:], strict=False))
     for wanted in (("--python-version", "3.14"), ("--abi", "cp314"), ("--platform", "manylinux2014_x86_64")):
         assert wanted in options
+
+
+def test_H2_pip_gets_its_own_settings_and_no_credentials(
+    server: RegistryServer, inputs: Inputs, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = {
+        "AWS_SECRET_ACCESS_KEY": "s3cret",
+        "AWS_SESSION_TOKEN": "t0ken",
+        "GITHUB_TOKEN": "ghp",
+        "DB_PASSWORD": "pw",
+    }
+    own = {"PIP_INDEX_URL": "https://mirror.example/simple", "https_proxy": "http://proxy.example:3128", "LC_ALL": "C"}
+    for name, value in {**secret, **own}.items():
+        monkeypatch.setenv(name, value)
+    run(inputs.arguments(base_image(server)), check_mode=True)
+    told = json.loads((inputs.folder / "pip" / "environment").read_text())
+    assert told.items() >= own.items() and "PATH" in told
+    assert not {name for name in told if name.startswith("AWS_")} | (told.keys() & secret)
 
 
 @pytest.mark.parametrize(
