@@ -50,7 +50,8 @@ class Scope:
 
     `names` are exact AWS names. Those that a run is about to take: what bears one without our tags is `foreign`. With
     `run_id` those that it has taken: what bears one is left, whatever its tags. `name_prefix` is that of all runs.
-    `drill` says where a drill of alarms makes things.
+    `drill` says where a drill of alarms makes things. `balancers` are load balancers by name, as found before: their
+    interfaces are asked for also when they are gone.
     """
 
     tag_prefix: str
@@ -59,6 +60,7 @@ class Scope:
     names: tuple[str, ...] = ()
     name_prefix: str = ""
     drill: DrillScope | None = None
+    balancers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -287,7 +289,8 @@ class _Search:
 
     def network_interfaces(self) -> None:
         """Interfaces of our load balancers, `ELB app/<name>/<id>`: on AWS they outlive them by minutes."""
-        ours = {r["name"]: r for r in self.found.resources if r["kind"] in ("load_balancer", "security_group")}
+        ours = dict(self.scope.balancers)
+        ours |= {r["name"]: r for r in self.found.resources if r["kind"] in ("load_balancer", "security_group")}
         names = sorted(set(ours) | (set(self.scope.names) if self.scope.run_id else set()))
         groups = {r["id"]: r for r in self.found.resources if r["kind"] == "security_group"}
         interfaces: list[dict[str, Any]] = []
@@ -304,6 +307,7 @@ class _Search:
                 (groups[g["GroupId"]] for g in interface.get("Groups", []) if g["GroupId"] in groups), None
             )
             detail = {"description": interface.get("Description", ""), "status": interface.get("Status", "")}
+            detail["owner"] = owner["id"] if owner else ""
             run_id = owner["run_id"] if owner else self.scope.run_id
             expiry, service = (owner["expires_at"], owner["service"]) if owner else ("", self.scope.service)
             self.ours(

@@ -10,7 +10,7 @@ import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ._aws import AwsFailure, Clients
@@ -28,6 +28,9 @@ _Key = tuple[str, str]
 
 TRIES = 3
 """Of a call that nobody answered or that was throttled, each with botocore's own retries within."""
+
+LOOK_AGAIN = 300.0
+"""Seconds of waiting after which everything is looked at anew."""
 
 QUIET = 60.0
 """Seconds after which a wait in which nothing changes says that it still waits."""
@@ -105,6 +108,8 @@ class _Sweep:
         self.started = clock()
         self.deadline = self.started + timeout
         self.tries: Counter[_Key] = Counter()
+        self.errors: dict[_Key, str] = {}
+        self.known: set[str] = set()
         self.done: dict[_Key, Resource] = {}
         self.failed: dict[_Key, Resource] = {}
         self.protected: dict[_Key, Resource] = {}
@@ -123,6 +128,10 @@ class _Sweep:
 
     def look(self) -> Found:
         found = find(self.clients, self.scope, now=self.now)
+        self.known = {each["id"] for each in found.resources if each["kind"] == "network_interface"}
+        # Interfaces outlive the load balancers by which they are found.
+        names = {each["name"]: each for each in found.resources if each["kind"] == "load_balancer"}
+        self.scope = replace(self.scope, balancers={**self.scope.balancers, **names})
         self.calls.update(found.calls)
         for failure in found.failures:
             self._logged(failure["text"])
@@ -214,7 +223,7 @@ class _Sweep:
         held: list[Resource] = []
         for kind in ORDER:
             of_kind = [each for each in todo if each["kind"] == kind]
-            held += [each for each in of_kind if self._try(each) == "held"]
+            held += [each for each in of_kind if not self._blocked(each) and self._try(each) in ("held", "again")]
             gone = [each for each in of_kind if _key(each) in self.done]
             if gone:
                 self.say(f"{counted(gone)} deleted: {_names(gone)}")
@@ -229,26 +238,24 @@ class _Sweep:
         key = _key(resource)
         if key in self.done and resource["kind"] in ("ecs_service", "ecs_task"):
             return "deleted"  # asked for already; ECS takes its time, and asking again changes nothing
-        blocker = self._blocker(resource)
-        if blocker:
-            self._fail(resource, f"it is kept, as {blocker} could not be deleted", "Mend that and sweep again.")
-            return "failed"
-        self.tries[key] += 1
         try:
             step = self.deleter.delete(resource)
         except AwsFailure as failure:
-            again = failure.unanswered or failure.code in _THROTTLED
-            if not again or self.tries[key] >= TRIES:
-                self._fail(resource, str(failure), failure.hint)
+            self.tries[key] += 1
+            if (failure.unanswered or failure.code in _THROTTLED) and self.tries[key] < TRIES:
+                self.errors[key] = str(failure)
+                return "again"
+            self._fail(resource, str(failure), failure.hint)
             return "failed"
+        self.errors.pop(key, None)
         if step.state == "spared":
             self.protected[key] = {**resource, "reason": step.text}
         elif step.state in ("deleted", "gone"):
             self.done.setdefault(key, {**resource, "how": "deleted" if step.state == "deleted" else "was gone already"})
         return step.state
 
-    def _blocker(self, resource: Resource) -> str:
-        """What keeps this one from going, for good: of the same run, failed or protected."""
+    def _blocked(self, resource: Resource) -> bool:
+        """Fails it when something of the same run keeps it from going, for good: failed or protected."""
         kinds = _HOLDERS.get(resource["kind"], ())
         stuck = [*self.failed.values(), *self.protected.values()]
         names = (
@@ -256,7 +263,10 @@ class _Sweep:
             for e in stuck
             if e["kind"] in kinds and e["run_id"] == resource["run_id"]
         )
-        return next(names, "")
+        blocker = next(names, "")
+        if blocker:
+            self._fail(resource, f"it is kept, as {blocker} could not be deleted", "Mend that and sweep again.")
+        return bool(blocker)
 
     def _fail(self, resource: Resource, error: str, hint: str = "", *, held: bool = False) -> None:
         self.failed.setdefault(_key(resource), {**resource, "error": error, "hint": hint, "held": held})
@@ -264,20 +274,23 @@ class _Sweep:
     # Waiting
 
     def _wait(self, held: list[Resource], interfaces: list[Resource]) -> None:
+        """Asks only for interfaces, not for everything anew; returns for a whole look when there is reason for one."""
+        look_again = self.clock() + LOOK_AGAIN
         while held or interfaces:
             holders = self._interfaces(held, interfaces)
-            if holders is None:
-                return  # not known: the next look tells
-            there = {each["NetworkInterfaceId"] for each in holders}
+            there = {each["NetworkInterfaceId"] for each in holders or ()}
+            if holders is None or there - self.known or look_again <= self.clock() < self.deadline:
+                return  # not answered, or of something that was not there: the next look tells
             for interface in interfaces:
                 if interface["id"] not in there:
                     self.done.setdefault(_key(interface), {**interface, "how": "taken away by AWS"})
-            interfaces = [each for each in interfaces if each["id"] in there]
+            interfaces = [each for each in interfaces if each["id"] in there and not self._blocked(each)]
             by_group: dict[str, list[str]] = {}
             for each in holders:
                 for group in each.get("Groups", []):
                     by_group.setdefault(group["GroupId"], []).append(each["NetworkInterfaceId"])
-            held = [each for each in held if each["id"] in by_group or self._try(each) == "held"]
+            held = [each for each in held if not self._blocked(each)]
+            held = [each for each in held if each["id"] in by_group or self._try(each) in ("held", "again")]
             if not held and not interfaces:
                 return
             if self.clock() >= self.deadline:
@@ -304,6 +317,9 @@ class _Sweep:
 
     def _out_of_time(self, held: list[Resource], interfaces: list[Resource], by_group: Mapping[str, list[str]]) -> None:
         for each in held:
+            if _key(each) in self.errors:
+                self._fail(each, self.errors[_key(each)])
+                continue
             by = (
                 f"by {listing(by_group[each['id']], 3)}"
                 if each["id"] in by_group

@@ -39,12 +39,14 @@ class Order:
 def choose(found: Found, order: Order, now: dt.datetime) -> tuple[list[Resource], list[Resource]]:
     """What is deleted, in the order of `found`, and what is not, each with its `reason`.
 
-    Network interfaces are never deleted by us: AWS takes them away with what they belong to.
+    Network interfaces are never deleted by us: AWS takes them away with what they belong to, so they share its lot.
     """
     chosen: list[Resource] = []
     spared: list[Resource] = []
+    reasons = {str(each["id"]): why_spared(each, order, now) for each in found.resources}
     for resource in found.resources:
-        reason = why_spared(resource, order, now)
+        owner = str((resource.get("detail") or {}).get("owner") or "")
+        reason = reasons.get(owner) or reasons[str(resource["id"])]
         if reason:
             spared.append({**resource, "reason": reason})
         else:

@@ -39,12 +39,16 @@ def _session() -> Any:
 
 @dataclass
 class FakeAws:
-    """`answers` by `service.operation` in boto3's spelling; `requests` are the validated parameters, in order."""
+    """`answers` by `service.operation` in boto3's spelling; `requests` are the validated parameters, in order.
+
+    `date` is the header of that name in every answer, where it is given.
+    """
 
     answers: dict[str, Answer] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     own: threading.local = field(default_factory=threading.local)
+    date: str = ""
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, service: str) -> Any:
@@ -65,7 +69,9 @@ class FakeAws:
         def answer(model: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
             name = f"{service}.{names[model.name]}"
             sent, number = self.own.last
-            metadata = {"RequestId": f"request-{number}", "HTTPStatusCode": 200}
+            metadata: dict[str, Any] = {"RequestId": f"request-{number}", "HTTPStatusCode": 200}
+            if self.date:
+                metadata["HTTPHeaders"] = {"date": self.date}
             found = self.answers.get(name)
             if found is None:
                 raise AssertionError(f"{name} was not expected: {sent}")
