@@ -23,7 +23,11 @@ class Recorded(harness.RunningSmoke):
             "AWS_SECRET_ACCESS_KEY": known["secret_access_key"],
             "AWS_REGION": known["region"],
         }
+        self.prepare()
         super().__init__(folder, {"papyrus_aws_environment": environment, **variables}, arguments, playbook)
+
+    def prepare(self) -> None:
+        """What has to be there before the run begins, and depends on its key."""
 
     @property
     def writes(self) -> list[str]:

@@ -1,0 +1,195 @@
+"""The faults of the matrix, the calls that a playbook makes, and what became of each call that was hit by a fault."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import harness
+from .recorded import Recorded
+
+PAGE = (
+    "<html>\r\n<head><title>503 Service Temporarily Unavailable</title></head>\r\n"
+    "<body>\r\n<center><h1>503 Service Temporarily Unavailable</h1></center>\r\n</body>\r\n</html>\r\n"
+)
+DOCTYPE = "<!DOCTYPE html>\n<html><head><meta charset=utf-8><title>Sign in to the network</title></head></html>\n"
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "throttled": {"kind": "throttled"},
+    "error 500": {"kind": "internal"},
+    "empty 500": {"status": 500, "body": ""},
+    "page 503": {"status": 503, "body": PAGE, "content_type": "text/html"},
+    "page 200": {"status": 200, "body": DOCTYPE, "content_type": "text/html"},
+    "reset before": {"cut_after": 0, "carried_out": False, "reset": True},
+    "answer lost": {"cut_after": 0},
+    "500 but done": {"kind": "internal", "carried_out": True},
+    "cut off": {"cut_after": 60},
+    "too short": {"length_over": 7},
+    "late": {"late_seconds": 2.0},
+    "slow body": {"body_seconds": 2.0},
+    "expired": {"kind": "expired"},
+}
+"""Each as sandbox/faults.py takes it."""
+
+AGENTS = {"python": "*Botocore*", "terraform": "*Terraform*"}
+WRITES = re.compile(
+    r"Create|Delete|Authorize|Revoke|Register|Deregister|Run|Start|Stop|Put|Add|Modify|Set|Execute|Update"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Api:
+    """One operation, and who calls it."""
+
+    caller: str
+    service: str
+    operation: str
+
+    def __str__(self) -> str:
+        return f"{self.service}:{self.operation}"
+
+    def rule(self, fault: str, key: str, times: int | None = 1) -> dict[str, Any]:
+        """A fault of the local AWS that is in the way of this call, of runs with this access key."""
+        return {
+            "service": self.service,
+            "operation": self.operation,
+            "times": times,
+            "user_agent": AGENTS[self.caller],
+            "access_key_id": key,
+            "label": fault,
+            **FAULTS[fault],
+        }
+
+    @classmethod
+    def of(cls, call: Mapping[str, Any]) -> Api | None:
+        """The API of a recorded call; None when neither an SDK of Python nor Terraform made it."""
+        agent = str(call["user_agent"])
+        caller = "terraform" if "Terraform" in agent else "python" if "Botocore" in agent else ""
+        return cls(caller, call["service"], call["operation"]) if caller and call["operation"] else None
+
+
+def add(rules: Iterable[Mapping[str, Any]]) -> None:
+    """Switch faults on beside those that are on."""
+    harness.add_faults(*map(dict, rules))
+
+
+def remove(key: str) -> None:
+    """Switch the faults of one access key off."""
+    with harness.fault_lock():
+        harness.control(
+            "PUT", "faults", [each for each in harness.control("GET", "faults") if each["access_key_id"] != key]
+        )
+
+
+@dataclass
+class Cell:
+    """How often an API was called, hit, and asked again after it was hit."""
+
+    called: int = 0
+    hit: int = 0
+    again: int = 0
+
+
+@dataclass
+class Outcome:
+    """One run of a playbook with a fault in the way of each of its calls."""
+
+    playbook: str
+    fault: str
+    exit_code: int
+    result: str
+    cause: str
+    seconds: float
+    left: list[str]
+    cells: dict[str, Cell] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+    """How many calls of each kind that change something AWS carried out."""
+
+    @property
+    def passed(self) -> bool:
+        """WARNED too: a working tree with changes is one."""
+        return self.exit_code in (0, 4) and self.result in ("PASSED", "WARNED")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**vars(self), "cells": {name: vars(cell) for name, cell in self.cells.items()}}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Outcome:
+        return cls(**{**given, "cells": {name: Cell(**cell) for name, cell in given["cells"].items()}})
+
+
+def cells_of(calls: Iterable[Mapping[str, Any]]) -> dict[str, Cell]:
+    """`caller service:Operation` → what became of it."""
+    cells: dict[str, Cell] = {}
+    waiting: set[str] = set()
+    for call in calls:
+        api = Api.of(call)
+        if api is None:
+            continue
+        name = f"{api.caller} {api}"
+        cell = cells.setdefault(name, Cell())
+        cell.called += 1
+        if call["fault"]:
+            cell.hit += 1
+            waiting.add(name)
+        elif name in waiting:
+            cell.again += 1
+            waiting.discard(name)
+    return cells
+
+
+def done(calls: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Changes that AWS carried out, whether the caller had the answer or not."""
+    wrote = [call for call in calls if not call["read_only"] and 200 <= call["status"] < 300]
+    return dict(sorted(Counter(f"{call['service']}:{call['operation']}" for call in wrote).items()))
+
+
+class Faulty(Recorded):
+    """A run of a playbook under way, with one fault in the way of each of `apis`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        playbook: str,
+        fault: str,
+        apis: Iterable[Api],
+        variables: Mapping[str, Any],
+        times: int | None = 1,
+    ) -> None:
+        self.playbook, self.fault, self.apis, self.times = playbook, fault, list(apis), times
+        super().__init__(folder, dict(variables), (), playbook)
+
+    def prepare(self) -> None:
+        """The faults are there before the first call."""
+        add(api.rule(self.fault, self.key, self.times) for api in self.apis)
+
+    def outcome(self, timeout: float) -> Outcome:
+        """Wait for its end. A run that does not end in time raises."""
+        try:
+            smoke = self.end_by_guard(timeout)
+        finally:
+            remove(self.key)
+        mine = [call for call in harness.calls(self.before) if call["access_key_id"] == self.key]
+        verdict = smoke.verdict
+        return Outcome(
+            playbook=Path(self.playbook).stem,
+            fault=self.fault,
+            exit_code=smoke.exit_code,
+            result=verdict["result"],
+            cause=str((verdict.get("first_failure") or {}).get("cause", "")),
+            seconds=round(smoke.seconds, 1),
+            left=harness.left_behind(smoke.run_id),
+            cells=cells_of(mine),
+            done=done(mine),
+        )
+
+
+def save(folder: Path, name: str, value: Any) -> None:
+    """Keep a result for the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", "utf-8")

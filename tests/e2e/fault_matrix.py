@@ -1,0 +1,120 @@
+"""Runs playbooks with each fault in the way of each call, and keeps what became of it. By hand, or by the soak tests.
+
+    PAPYRUS_SANDBOX_ROOT=… python -m tests.e2e.fault_matrix RESULTS once [--playbook alb_smoke] [--fault throttled …]
+
+A run of each playbook without faults says which calls there are. Then one run for each fault, in which it is in the way
+of each of these calls once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from . import fault_direct, fault_sweeps, harness
+from .aws_listing import AwsListing
+from .fault_cells import FAULTS, Api, Faulty, Outcome, done, save
+
+PLAYBOOKS: dict[str, tuple[str, float]] = {
+    "alb_smoke": ("playbooks/alb_smoke.yml", 900.0),
+}
+
+
+def baseline(folder: Path, name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """A run without faults: the APIs that are called, and how many changes AWS carries out."""
+    kept = folder / f"{name}.baseline.json"
+    if kept.exists():
+        result: dict[str, Any] = json.loads(kept.read_text("utf-8"))
+        return result
+    playbook, timeout = PLAYBOOKS[name]
+    run = Faulty(folder / "runs" / f"{name}-baseline-{time.time_ns()}", playbook, next(iter(FAULTS)), [], variables)
+    outcome = run.outcome(timeout)
+    assert outcome.passed, (outcome, run.output[-4000:])
+    mine = [call for call in harness.calls(run.before) if call["access_key_id"] == run.key]
+    apis = sorted({api for call in mine if (api := Api.of(call)) is not None})
+    found = {"apis": [vars(api) for api in apis], "done": done(mine), "seconds": outcome.seconds, "calls": mine}
+    save(folder, f"{name}.baseline", found)
+    return found
+
+
+def once(folder: Path, name: str, fault: str, variables: Mapping[str, Any]) -> Outcome:
+    """One run with the fault in the way of each call of the playbook once."""
+    known = baseline(folder, name, variables)
+    playbook, timeout = PLAYBOOKS[name]
+    apis = [Api(**api) for api in known["apis"]]
+    where = folder / "runs" / f"{name}-{fault.replace(' ', '-')}-{time.time_ns()}"
+    outcome = Faulty(where, playbook, fault, apis, variables).outcome(timeout)
+    save(folder, f"{name}.once.{fault.replace(' ', '-')}", outcome.as_dict())
+    hit = sum(1 for cell in outcome.cells.values() if cell.hit)
+    more = {what: count for what, count in outcome.done.items() if count > known["done"].get(what, 0)}
+    print(f"{name} / {fault}: {outcome.result} {outcome.exit_code} in {outcome.seconds} s, {hit} of {len(apis)} hit,"
+          f" left {outcome.left}, more than without: {more}; {outcome.cause}", flush=True)  # fmt: skip
+    return outcome
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("what", choices=list(PARTS))
+    parser.add_argument("--playbook", action="append", choices=list(PLAYBOOKS))
+    parser.add_argument("--fault", action="append", choices=list(FAULTS))
+    parser.add_argument("--at-once", type=int, default=2)
+    parser.add_argument("--variables", type=json.loads, default={})
+    given = parser.parse_args()
+    before = AwsListing().take()
+    PARTS[given.what](given)
+    after = AwsListing().take()
+    print("left of all runs:", sorted(set(after) - set(before)) or "nothing", flush=True)
+
+
+def direct_part(given: argparse.Namespace) -> None:
+    """Each read call by itself."""
+    name = (given.playbook or list(PLAYBOOKS))[0]
+    known = baseline(given.results, name, given.variables)
+    asked = fault_direct.run(known, given.fault or list(FAULTS))
+    save(given.results, f"{name}.direct", [vars(each) for each in asked])
+    tell(asked)
+
+
+def sweep_part(given: argparse.Namespace) -> None:
+    """Sweeps."""
+    cells = fault_sweeps.run(given.fault or list(FAULTS))
+    save(given.results, "sweeps", [vars(each) for each in cells])
+    tell(cells)
+
+
+def tell(cells: Sequence[Any]) -> None:
+    """What is wrong, each in a line."""
+    wrong = [each for each in cells if each.wrong]
+    print(f"{len(cells)} cells, {len(wrong)} wrong")
+    for each in wrong:
+        print(" ", each)
+
+
+def once_part(given: argparse.Namespace) -> None:
+    """Whole playbooks."""
+    with ThreadPoolExecutor(given.at_once) as pool:
+        for name in given.playbook or list(PLAYBOOKS):
+            baseline(given.results, name, given.variables)
+            futures = {
+                fault: pool.submit(once, given.results, name, fault, given.variables)
+                for fault in given.fault or list(FAULTS)
+            }
+            for fault, future in futures.items():
+                try:
+                    future.result()
+                except Exception:
+                    print(f"{name} / {fault}: the run could not be judged\n{traceback.format_exc()}", flush=True)
+
+
+PARTS = {"once": once_part, "direct": direct_part, "sweep": sweep_part}
+
+
+if __name__ == "__main__":
+    main()
