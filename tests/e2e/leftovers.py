@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,8 +44,13 @@ class Place:
         return cls(vpc, subnets, group)
 
     def remove(self) -> None:
-        """Everything of it; what is still in there makes it fail."""
+        """Everything of it, when the interfaces of load balancers are gone; what else is in there makes it fail."""
         ec2 = harness.client("ec2")
+        here = [{"Name": "vpc-id", "Values": [self.vpc]}]
+        deadline = time.monotonic() + 60
+        while ec2.describe_network_interfaces(Filters=here)["NetworkInterfaces"]:
+            assert time.monotonic() < deadline, "interfaces of the test's load balancers are still there"
+            time.sleep(0.5)
         ec2.delete_security_group(GroupId=self.tasks_group)
         for subnet in self.subnets:
             ec2.delete_subnet(SubnetId=subnet)

@@ -51,7 +51,8 @@ def choose(found: Found, order: Order, now: dt.datetime) -> tuple[list[Resource]
             spared.append({**resource, "reason": reason})
         else:
             chosen.append(resource)
-    spared += [{**foreign, "reason": "it bears our name and none of our tags"} for foreign in found.foreign]
+    unmarked = {"run_id": "", "expires_at": "", "service": "", "reason": "it bears our name and none of our tags"}
+    spared += [{**foreign, **unmarked} for foreign in found.foreign]
     return chosen, spared
 
 

@@ -12,14 +12,13 @@ module: run_leftovers_info
 short_description: Find what runs have left in AWS, or prove that nothing is left
 version_added: 0.1.0
 description:
-  - Looks for load balancers, listeners, target groups, security groups, rules and network interfaces of one run or of
-    all runs of a
-    service. It reads tags and rule descriptions only, never a Terraform state.
+  - Looks for load balancers, target groups, security groups, rules and network interfaces of one run or of all runs of
+    a service, and for the listeners of one run. It reads tags and descriptions only, never a Terraform state.
   - With O(drill) also for what drills of alarms make. That is copies of alarms, a queue with its subscription, an ECS
     service, tasks, and task definitions.
-  - Ours is what carries all three tags C(<tag_prefix>:run-id), C(<tag_prefix>:expires-at) and
-    C(<tag_prefix>:service). Rules on other
-    groups have no tags; they are found by their description. Network interfaces are found by what they belong to.
+  - It is generous. Whatever bears the id of a run counts as left, also with a tag less. Rules on groups of others have
+    no tags and are found by their description, network interfaces by what they belong to.
+  - M(papyrus.ops.run_leftovers) is strict. RV(resources[].swept) says what it would delete, RV(resources[].reason) why.
   - A Describe call that fails makes the module fail, with what the other calls have found. It never counts as gone.
 author:
   - papyrus.ops contributors (@papyrus-ops)
@@ -49,7 +48,9 @@ options:
     type: str
     default: papyrus
   names:
-    description: AWS names that a run is about to take. What bears one without our tags is foreign, and collides.
+    description:
+      - AWS names that a run is about to take. What bears one without our tags is foreign, and collides.
+      - With O(run_id) those that this run has taken. What bears one without our tags is left by it.
     type: list
     elements: str
     default: []
@@ -81,6 +82,7 @@ extends_documentation_fragment:
   - amazon.aws.region.modules
   - amazon.aws.boto3
 seealso:
+  - module: papyrus.ops.run_leftovers
   - module: papyrus.ops.temporary_alb
 """
 
@@ -125,7 +127,7 @@ resources:
       type: str
       sample: 20260131T120000Z-abc234
     expires_at:
-      description: End of that run's lease; empty for a rule of which nothing else is left.
+      description: End of that run's lease; empty when it says none.
       type: str
       sample: "2026-01-31T13:00:00Z"
     expired:
@@ -136,6 +138,19 @@ resources:
       description: Service that it was created for.
       type: str
       sample: papyrus-task-service
+    age:
+      description: Seconds since that run began; none when its id cannot be read.
+      type: int
+      sample: 7204
+    swept:
+      description: Whether M(papyrus.ops.run_leftovers) would delete it, were it asked the same. Always false without
+        O(service).
+      type: bool
+      sample: true
+    reason:
+      description: Why it would, or would not.
+      type: str
+      sample: the lease of its run ended at 2026-01-31T13:00:00Z
     detail:
       description: More about it.
       type: dict
@@ -156,6 +171,11 @@ described:
       parameters: {}
       count: 0
       request_ids: [7a1b2c3d-0000-4000-8000-9e8d7c6b5a40]
+calls:
+  description: Number of calls by operation.
+  returned: always
+  type: dict
+  sample: {DescribeLoadBalancers: 1, DescribeTags: 2}
 gone:
   description: Whether every call was answered and nothing of ours is there.
   returned: always
@@ -171,13 +191,29 @@ by_hand:
       arn:aws:elasticloadbalancing:us-west-2:123456789012:targetgroup/a/1
 """
 
+import os
+
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 from ..module_utils._aws import module_clients
-from ..module_utils._leftovers import Scope, by_hand, find
+from ..module_utils._leftovers import Found, Scope, by_hand, find
 from ..module_utils._leftovers_drill import DrillScope
-from ..module_utils._names import check_prefix, parse_run_id
+from ..module_utils._names import check_prefix, parse_run_id, utc_now
 from ..module_utils._results import redact_results, redacted_failure
+from ..module_utils._run_end import alive_runs
+from ..module_utils._sweep import Order
+from ..module_utils._sweep_report import age_of, told
+
+
+def listed(found: Found, service: str, run_id: str) -> list:
+    """In the order in which it can be deleted, with age and what a sweep would do."""
+    now = found.asked_at or utc_now()
+    if not service:
+        unknown = {"swept": False, "reason": "a sweep is of one service: name it"}
+        return [{**each, "age": age_of(each, now), **unknown} for each in found.resources]
+    order = Order(service, frozenset({run_id} - {""}), alive_runs(os.environ))
+    said = {(each["kind"], each["id"]): each for each in told(found, order, now)}
+    return [said[each["kind"], each["id"]] for each in found.resources]
 
 
 @redacted_failure
@@ -218,6 +254,7 @@ def main() -> None:
     )
     found = find(module_clients(module), scope)
     result = {**found.as_dict(), "by_hand": by_hand(found.resources, module.region or "")}
+    result["resources"] = listed(found, given["service"] or "", given["run_id"] or "")
     failures = result.pop("failures")
     if failures:
         module.fail_json(msg=" ".join(failure["text"] for failure in failures), aws_failures=failures, **result)

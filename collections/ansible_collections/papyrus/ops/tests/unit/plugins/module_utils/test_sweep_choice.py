@@ -21,14 +21,15 @@ from hypothesis import strategies as st
 NOW = dt.datetime(2026, 1, 31, 13, 30, tzinfo=dt.UTC)
 RUNS = ("20260131T120000Z-abc234", "20260131T113000Z-zzz777", "20260131T132500Z-yyy222", "20260129T132500Z-old222")
 EXPIRIES = (
-    "2026-01-31T13:00:00Z", "2026-01-31T13:29:59Z", "2026-01-31T13:30:01Z", "2026-01-31T14:25:00Z",
-    "2026-02-01T12:00:01Z", "2026-01-29T14:00:00Z", "2026-01-31T12:00:00Z", "2026-01-31T22:00:00+09:00", "2026-01-31T13:00:00", "soon", "",
-)  # fmt: skip
+    *("2026-01-31T13:00:00Z", "2026-01-31T13:29:59Z", "2026-01-31T13:30:01Z", "2026-01-31T14:25:00Z"),
+    *("2026-02-01T12:00:01Z", "2026-01-29T14:00:00Z", "2026-01-31T12:00:00Z", "2026-01-31T22:00:00+09:00"),
+    *("2026-01-31T13:00:00", "soon", ""),
+)
 SERVICES = ("svc", "svc2", "SVC", "sv", " svc", "")
 NAMES = (
-    "papyrus-smoke-abc234", "papyrus-smoke-zzz777", "papyrus-smoke-yyy222", "papyrus-drill-task-abc234", "x-old222",
-    "production", "abc234", "papyrus-smoke-abc234-production", "papyrus-smoke-ABC234", "", "svc-memory-drill-abc234",
-)  # fmt: skip
+    *("papyrus-smoke-abc234", "papyrus-smoke-zzz777", "papyrus-smoke-yyy222", "papyrus-drill-task-abc234", "x-old222"),
+    *("production", "abc234", "papyrus-smoke-abc234-production", "papyrus-smoke-ABC234", "", "svc-drill-abc234"),
+)
 RUN_IDS = st.sampled_from([*RUNS, "", "x", "20260131T120000Z-abc2345", "20261331T120000Z-abc234"])
 
 
