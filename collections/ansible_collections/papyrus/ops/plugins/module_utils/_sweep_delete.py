@@ -76,7 +76,7 @@ class Deleter:
             answer: Mapping[str, Any] = getattr(self.clients(service), operation)(**parameters)
         return answer
 
-    def _do(self, service: str, operation: str, name: str, ident: str, **parameters: Any) -> None:
+    def _do(self, service: str, operation: str, name: str, ident: str, /, **parameters: Any) -> None:
         answer = self.call(service, operation, ident, **parameters)
         label = ident if name == ident else f"{name} ({ident})"
         self.log(f"{api_name(operation)} {label}: done (request id {request_id(answer)})")
