@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ._processes import Child
+from ._processes import PRIVATE_UMASK, Child
 
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\(\))?")
 OUTPUT_LIMIT = 64 * 1024
@@ -148,7 +148,7 @@ def _run(command: list[str], cwd: str, environment: dict[str, str], timeout: flo
     """Exit code (None: not started or too late) and the end of stdout and stderr together."""
     with tempfile.TemporaryFile() as sink:
         try:
-            child = Child(command, cwd=cwd, env=environment, output=sink, session=True)
+            child = Child(command, cwd=cwd, env=environment, output=sink, session=True, umask=PRIVATE_UMASK)
         except OSError as exc:
             return None, f"cannot start {command[0]}: {exc.strerror or exc}"
         try:

@@ -75,17 +75,16 @@ def stage(stack: Stack, folder: Path, run_id: str, expires_at: str) -> None:
     source = Path(stack.source)
     if not source.is_dir():
         raise TerraformError(f"the stack's folder {source} does not exist")
-    shutil.copytree(source, folder, ignore=_NOT_COPIED, dirs_exist_ok=True)
+    _copy_private(source, folder)
     for name, module in stack.modules.items():
         _stage_module(name, Path(module), folder)
     for file in stack.override_files:
-        shutil.copy(file, folder / Path(file).name)
+        _write_private(folder / Path(file).name, Path(file).read_bytes())
     require_temporary(folder)
     if stack.backend:
         _write_private(folder / "run_backend_override.tf.json", {"terraform": {"backend": _backend(stack, run_id)}})
     variables = {**stack.variables, "name": stack.name, "run_id": run_id, "expires_at": expires_at}
     _write_private(folder / "run.auto.tfvars.json", variables)
-    _keep_private(folder)
 
 
 def _stage_module(name: str, source: Path, folder: Path) -> None:
@@ -94,7 +93,7 @@ def _stage_module(name: str, source: Path, folder: Path) -> None:
         raise TerraformError(f"{name!r} is no name of a module's folder: lower-case letters, digits, - and _")
     if not source.is_dir():
         raise TerraformError(f"the folder {source} of the module {name} does not exist")
-    shutil.copytree(source, folder / name, ignore=_NOT_COPIED, dirs_exist_ok=True)
+    _copy_private(source, folder / name)
     (folder / name / PROVIDER_FILE).unlink(missing_ok=True)
 
 
@@ -106,11 +105,15 @@ def _backend(stack: Stack, run_id: str) -> dict[str, Any]:
     return dict(json.loads(text.replace("{run_id}", run_id)))
 
 
-def _keep_private(folder: Path) -> None:
-    """The copy is for the run alone, whoever may read the stack itself."""
-    for path in [folder, *folder.rglob("*")]:
-        if not path.is_symlink():
-            path.chmod(0o700 if path.is_dir() else 0o600)
+def _copy_private(source: Path, folder: Path) -> None:
+    """The copy is for the run alone, whoever may read the stack itself, and at no moment for others."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    names = os.listdir(source)
+    for name in sorted(set(names) - set(_NOT_COPIED(str(source), names))):
+        if (source / name).is_dir():
+            _copy_private(source / name, folder / name)
+        else:
+            _write_private(folder / name, (source / name).read_bytes())
 
 
 def _write_private(path: Path, content: Any) -> None:
