@@ -1,0 +1,123 @@
+"""Watches a run from outside while it is under way: its processes with arguments and environment, and its files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import stat
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .harness import RunningSmoke
+
+PROC = Path("/proc")
+EVERY = 0.05
+"""Seconds between two looks; a child that lives shorter may be missed, so no test counts on seeing one of those."""
+
+KINDS = (
+    ("guard", re.compile(rb"module_utils\._guard")),
+    ("provider", re.compile(rb"terraform-provider-")),
+    ("terraform", re.compile(rb"terraform/cli\.py|^\S*\0?\S*bin/terraform\0")),
+    ("git", re.compile(rb"^(?:\S*/)?git\0")),
+    ("routes", re.compile(rb"importlib, json, os, sys\nmodule_name")),
+    ("pip", re.compile(rb"\0pip\0download\0")),
+    ("controller", re.compile(rb"ansible-playbook\0")),  # and its workers, which are forks of it
+    ("module", re.compile(rb"AnsiballZ_|^\S*/python[0-9.]*\0$|^/bin/sh\0-c\0")),
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A process as it was at one look: what it is, its arguments, and its environment at its start."""
+
+    kind: str
+    argv: bytes
+    environ: bytes
+
+    def variables(self) -> set[str]:
+        return {pair.partition(b"=")[0].decode("utf-8", "replace") for pair in self.environ.split(b"\0") if pair}
+
+
+@dataclass
+class Watch:
+    """A thread that looks until the run's controller has ended and nothing of the run is left.
+
+    Members are the controller, whatever descends from it, and what has descended from those: each is remembered by pid
+    and start time, so a guard that outlives its parent stays one. `open_files` are paths below `folder` that somebody
+    else could have read, with their modes. `told` are command lines of anybody that had one of the secrets, which are
+    those given and the header of the run, read from the run's own variables.
+    """
+
+    running: RunningSmoke
+    folder: Path
+    secrets: dict[str, bytes] = field(default_factory=dict)
+    told: set[tuple[str, bytes]] = field(default_factory=set)
+    seen: set[Seen] = field(default_factory=set)
+    open_files: dict[str, str] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._members: dict[int, str] = {}
+        self._known: set[tuple[int, str, bytes]] = set()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def of(self, *kinds: str) -> set[Seen]:
+        return {each for each in self.seen if each.kind in kinds}
+
+    def having(self, name: str) -> set[str]:
+        """Kinds of those that had a secret in their environment."""
+        return {each.kind for each in self.seen if self.secrets[name] in each.environ}
+
+    def end(self) -> None:
+        """Return when the run is over for good."""
+        self._thread.join(600)
+        assert not self._thread.is_alive(), "the run does not end"
+
+    def _run(self) -> None:
+        while self.running.process.poll() is None or self._members:
+            self._processes()
+            self._files()
+            time.sleep(EVERY)
+
+    def _processes(self) -> None:
+        parents: dict[int, tuple[int, str]] = {}
+        for entry in PROC.iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError, ValueError, IndexError):
+                    parts = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+                    if parts[0] not in "ZX":
+                        parents[int(entry.name)] = int(parts[1]), parts[19]
+        self._members = {pid: start for pid, start in self._members.items() if parents.get(pid, (0, ""))[1] == start}
+        if self.running.process.pid in parents:
+            self._members[self.running.process.pid] = parents[self.running.process.pid][1]
+        grown = True
+        while grown:
+            fresh = {pid: start for pid, (parent, start) in parents.items() if parent in self._members}
+            grown = not fresh.items() <= self._members.items()
+            self._members |= fresh
+        for pid, (_parent, start) in parents.items():
+            with contextlib.suppress(OSError):
+                argv = (PROC / str(pid) / "cmdline").read_bytes()
+                self.told |= {(name, argv) for name, secret in self.secrets.items() if secret in argv}
+                if argv and pid in self._members and (pid, start, argv) not in self._known:
+                    environ = (PROC / str(pid) / "environ").read_bytes()
+                    self._known.add((pid, start, argv))
+                    kind = next((name for name, form in KINDS if form.search(argv)), "other")
+                    self.seen.add(Seen(kind, argv, environ))
+
+    def _files(self) -> None:
+        for top, folders, files in os.walk(self.folder):
+            for name in [*folders, *files]:
+                path = os.path.join(top, name)
+                with contextlib.suppress(OSError, ValueError):
+                    mode = os.lstat(path).st_mode
+                    self.files.add(os.path.relpath(path, self.folder))
+                    if name == "run.auto.tfvars.json" and "header" not in self.secrets:
+                        self.secrets["header"] = json.loads(Path(path).read_bytes())["header_value"].encode()
+                    if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) & 0o077:
+                        self.open_files[os.path.relpath(path, self.folder)] = oct(stat.S_IMODE(mode))
