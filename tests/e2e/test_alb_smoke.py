@@ -117,7 +117,7 @@ def test_H2_temporary_files_are_for_their_owner_alone(watched: Watch) -> None:
     assert len(private) == 1
     for name in ("terraform.tfstate", "run.auto.tfvars.json"):
         assert f"{next(iter(private))}/stack/{name}" in watched.files
-    # Each in a folder that nobody else may enter: Ansible's code of a module and its socket, Terraform's list of hashes.
+    # Each in a folder that nobody else may enter: Ansible's code of a module and its socket, Terraform's hashes.
     known = re.compile(r"(ansible_|pymp-).*/|papyrus-.*/stack/\.terraform\.lock\.hcl")
     assert {path for path in watched.open_files if not known.match(path)} == set()
     assert {path.rpartition("/")[0] for path in watched.open_files} & watched.open_files.keys() == set()
