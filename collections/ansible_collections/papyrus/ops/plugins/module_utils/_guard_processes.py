@@ -87,22 +87,31 @@ def _children() -> dict[int, list[tuple[int, str]]]:
     return tree
 
 
-def _is_guard(pid: int) -> bool:
+_APART = (GUARD_LINE.encode(), b"async_wrapper.py")
+"""In the command line of what is begun below a controller and has a life of its own: a guard, an asynchronous job.
+
+Both leave the controller's tree within milliseconds, in which a look at it can still see them there. Asynchronous is
+what must not be cut off: Terraform on a permanent stack.
+"""
+
+
+def _is_apart(pid: int) -> bool:
     try:
-        return GUARD_LINE.encode() in (PROC / str(pid) / "cmdline").read_bytes()
+        line = (PROC / str(pid) / "cmdline").read_bytes()
     except OSError:
         return False
+    return any(mark in line for mark in _APART)
 
 
 def descendants(roots: Iterable[int], without: Iterable[int] = ()) -> set[Process]:
-    """Everything below `roots`, except `without`, guards, and what is below those."""
+    """Everything below `roots`, except `without`, guards and asynchronous jobs, and what is below those."""
     tree, skipped = _children(), set(without)
     found: set[Process] = set()
     queue = list(roots)
     while queue:
         for pid, start in tree.get(queue.pop(), []):
             member = Process(pid, start)
-            if pid not in skipped and member not in found and not _is_guard(pid):
+            if pid not in skipped and member not in found and not _is_apart(pid):
                 found.add(member)
                 queue.append(pid)
     return found
@@ -142,8 +151,8 @@ class Family:
 
     When it dies its children get another parent, so they are remembered by pid and start time. A worker forked in the
     last moment, after the last look, still holds pipes which only the controller and its forks ever held.
-    The guards of other runs of the same controller (hosts side by side) and what they have started are no members,
-    though they begin as such: each has a run of its own to take down.
+    The guards of other runs of the same controller (hosts side by side), asynchronous jobs, and what they have started
+    are no members, though they begin as such: each has an end of its own.
     """
 
     def __init__(self, controller: Process, own: Iterable[int]) -> None:
@@ -160,7 +169,7 @@ class Family:
 
     def look(self) -> None:
         """Adds what has been started since the last look, forgets what has ended."""
-        self._members = {member for member in self._members if member.alive() and not _is_guard(member.pid)}
+        self._members = {member for member in self._members if member.alive() and not _is_apart(member.pid)}
         roots = [self.controller.pid] if self.controller.alive() else []
         roots += [member.pid for member in self._members]
         self._members |= descendants(roots, self._own)

@@ -345,17 +345,14 @@ class StateLock:
         return f"lock {self.id} on {self.path}, taken for {self.operation} at {self.created} by {self.who}"
 
 
-_LOCKED = re.compile(r"Error acquiring the state lock")
 _LOCK_FIELD = re.compile(r"^[│|\s]*(ID|Path|Operation|Who|Created):[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 _LOCK_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def held_lock(output: str) -> StateLock | None:
     """The lock that a command complained of, as Terraform and OpenTofu word it; None for any other complaint."""
-    complaint = _LOCKED.search(output)
-    if complaint is None:
-        return None
-    said = dict(reversed(_LOCK_FIELD.findall(output[complaint.end() :])))  # the first of each counts
+    info = output.partition("Error acquiring the state lock")[2].partition("Lock Info:")[2]
+    said = dict(reversed(_LOCK_FIELD.findall(info)))  # the first of each counts
     if not _LOCK_ID.fullmatch(said.get("ID", "")):
         return None  # a lock without a readable id cannot be freed by it
     return StateLock(*(said.get(field, "") for field in ("ID", "Path", "Who", "Operation", "Created")))

@@ -24,6 +24,15 @@ from ansible_collections.papyrus.ops.plugins.module_utils._guard_processes impor
 from ansible_collections.papyrus.ops.plugins.module_utils._run_open import _BOOT
 
 NAP = "import time; time.sleep(60)"
+# A controller with a worker and a job as `async` begins one, before that has left the controller's tree.
+ASYNCHRONOUS = r"""
+import os, subprocess, sys
+nap = sys.argv[1]
+job = f"import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', {nap!r}]).pid, flush=True)\n{nap}"
+print(subprocess.Popen([sys.executable, "-c", nap]).pid, flush=True)
+print(subprocess.Popen([sys.executable, "-c", job, "/x/async_wrapper.py", "j1"]).pid, flush=True)
+exec(nap)
+"""
 # A controller with a worker, and a second worker that becomes the guard of another run, which has its Terraform.
 CONTROLLER = r"""
 import os, subprocess, sys, time
@@ -87,3 +96,17 @@ def test_C6_a_guard_ends_the_controllers_workers_and_never_the_guard_of_another_
 
 def test_C6_a_guard_is_known_by_the_line_that_it_is_started_with() -> None:
     assert GUARD_LINE in _BOOT.splitlines()
+
+
+def test_H1_an_asynchronous_job_is_never_ended_with_the_left_overs() -> None:
+    command = [sys.executable, "-c", ASYNCHRONOUS, NAP]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        pids = [int(started.stdout.readline()) for _number in range(3)]  # the worker's first
+        controller = process(started.pid)
+        assert controller is not None
+        family = Family(controller, {os.getpid()})
+        started.kill()
+        assert {member.pid for member in family.end()} == {pids[0]}
+        for pid in pids[1:]:
+            os.kill(pid, signal.SIGKILL)
