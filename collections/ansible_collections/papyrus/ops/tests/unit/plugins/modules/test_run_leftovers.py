@@ -61,7 +61,8 @@ def alive(run_id: str, root: Path) -> None:
     own = process(os.getpid())
     Settings(
         run_id=run_id, suffix=run_id[-6:], folder="", private=str(private), ledger="", service="svc",
-        region="us-west-2", tag_prefix="papyrus", expires_at="2026-01-31T13:00:00Z", controller=own, stack=None, limits=Limits(),
+        region="us-west-2", tag_prefix="papyrus", expires_at="2026-01-31T13:00:00Z", controller=own, stack=None,
+        limits=Limits(),
     ).save()  # fmt: skip
 
 
