@@ -158,8 +158,9 @@ options:
       limits:
         description:
           - Time limits in seconds (C(init), C(apply), C(destroy), C(backoff), C(interrupt_grace), C(gone),
-            C(gone_interval), C(lock))
-            and the number of C(attempts) of a destroy.
+            C(gone_interval), C(sweep), C(lock)) and the number of C(attempts) of a destroy.
+          - What a destroy leaves is swept by its tags, within C(sweep) seconds. For C(gone) seconds that is tried again
+            while AWS does not answer; when C(ansible-playbook) is gone, as long as the lease lasts.
         type: dict
         default: {}
 seealso:
