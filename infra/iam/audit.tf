@@ -5,14 +5,18 @@ data "aws_iam_policy_document" "export" {
     sid = "Trails"
     actions = [
       "cloudtrail:LookupEvents",
-      "config:DescribeConfigurationRecorderStatus",
       "config:GetDiscoveredResourceCounts",
       "config:GetResourceConfigHistory",
       "config:ListDiscoveredResources",
-      "ecs:DescribeTaskDefinition",
       "logs:DescribeLogGroups",
     ]
     resources = ["*"]
+  }
+
+  statement {
+    sid       = "Recorder"
+    actions   = ["config:DescribeConfigurationRecorderStatus"]
+    resources = ["${local.here["config"]}:configuration-recorder/*"]
   }
 
   statement {
@@ -20,23 +24,21 @@ data "aws_iam_policy_document" "export" {
     actions   = ["logs:FilterLogEvents"]
     resources = [for name in coalesce(var.audit_log_groups, [var.log_group]) : "${local.logs}:${name}:*"]
   }
+}
 
-  # An auditor compares bundles with every version of the ledger's entries.
-  dynamic "statement" {
-    for_each = var.ledger == null ? [] : [var.ledger]
-    content {
-      sid       = "VersionsOfEntries"
-      actions   = ["s3:GetObjectVersion"]
-      resources = ["arn:${local.partition}:s3:::${statement.value.bucket}/${statement.value.prefix}/*"]
-    }
+# Whoever looks for runs that nobody closed, and an auditor, read every version of the ledger's entries.
+data "aws_iam_policy_document" "versions" {
+  count = var.ledger == null ? 0 : 1
+
+  statement {
+    sid       = "VersionsOfEntries"
+    actions   = ["s3:GetObjectVersion"]
+    resources = ["arn:${local.partition}:s3:::${var.ledger.bucket}/${var.ledger.prefix}/*"]
   }
 
-  dynamic "statement" {
-    for_each = var.ledger == null ? [] : [var.ledger]
-    content {
-      sid       = "VersionsInTheLedger"
-      actions   = ["s3:ListBucketVersions"]
-      resources = ["arn:${local.partition}:s3:::${statement.value.bucket}"]
-    }
+  statement {
+    sid       = "VersionsInTheLedger"
+    actions   = ["s3:ListBucketVersions"]
+    resources = ["arn:${local.partition}:s3:::${var.ledger.bucket}"]
   }
 }

@@ -5,13 +5,13 @@ data "aws_iam_policy_document" "make" {
   statement {
     sid       = "GroupInTheVpc"
     actions   = ["ec2:CreateSecurityGroup"]
-    resources = ["${local.ec2}:vpc/${var.vpc_id}"]
+    resources = ["${local.here["ec2"]}:vpc/${var.vpc_id}"]
   }
 
   statement {
     sid       = "GroupWithMarks"
     actions   = ["ec2:CreateSecurityGroup"]
-    resources = ["${local.ec2}:security-group/*"]
+    resources = ["${local.here["ec2"]}:security-group/*"]
 
     dynamic "condition" {
       for_each = local.marks_given
@@ -27,7 +27,7 @@ data "aws_iam_policy_document" "make" {
   statement {
     sid       = "MarksOfTheGroup"
     actions   = ["ec2:CreateTags"]
-    resources = ["${local.ec2}:security-group/*"]
+    resources = ["${local.here["ec2"]}:security-group/*"]
 
     dynamic "condition" {
       for_each = concat(local.marks_given, [{ test = "StringEquals", variable = "ec2:CreateAction", values = ["CreateSecurityGroup"] }])
@@ -42,7 +42,7 @@ data "aws_iam_policy_document" "make" {
   statement {
     sid       = "RulesOfTheGroup"
     actions   = ["ec2:AuthorizeSecurityGroupEgress", "ec2:AuthorizeSecurityGroupIngress"]
-    resources = ["${local.ec2}:security-group/*"]
+    resources = ["${local.here["ec2"]}:security-group/*"]
 
     dynamic "condition" {
       for_each = local.marks_borne
@@ -60,7 +60,7 @@ data "aws_iam_policy_document" "make" {
     content {
       sid       = "RuleOfTheTasksGroup"
       actions   = ["ec2:AuthorizeSecurityGroupIngress"]
-      resources = ["${local.ec2}:security-group/${statement.value}"]
+      resources = ["${local.here["ec2"]}:security-group/${statement.value}"]
     }
   }
 
@@ -72,6 +72,8 @@ data "aws_iam_policy_document" "make" {
     dynamic "condition" {
       for_each = concat(local.marks_given, [
         { test = "StringEquals", variable = "elasticloadbalancing:Scheme", values = [var.alb_scheme] },
+        # "All of none" is true as well: there must be some.
+        { test = "Null", variable = "elasticloadbalancing:Subnet", values = ["false"] },
         { test = "ForAllValues:StringEquals", variable = "elasticloadbalancing:Subnet", values = var.subnet_ids },
       ])
       content {
@@ -145,7 +147,6 @@ data "aws_iam_policy_document" "make" {
   statement {
     sid = "Targets"
     actions = [
-      "elasticloadbalancing:DeregisterTargets",
       "elasticloadbalancing:ModifyTargetGroup",
       "elasticloadbalancing:ModifyTargetGroupAttributes",
       "elasticloadbalancing:RegisterTargets",
@@ -216,7 +217,7 @@ data "aws_iam_policy_document" "unmake" {
   statement {
     sid       = "DeleteGroup"
     actions   = ["ec2:DeleteSecurityGroup", "ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"]
-    resources = ["${local.ec2}:security-group/*"]
+    resources = ["${local.here["ec2"]}:security-group/*"]
 
     dynamic "condition" {
       for_each = local.marks_borne
@@ -234,7 +235,7 @@ data "aws_iam_policy_document" "unmake" {
     content {
       sid       = "RevokeRuleOfTheTasksGroup"
       actions   = ["ec2:RevokeSecurityGroupIngress"]
-      resources = ["${local.ec2}:security-group/${statement.value}"]
+      resources = ["${local.here["ec2"]}:security-group/${statement.value}"]
     }
   }
 }

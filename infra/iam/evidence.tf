@@ -47,29 +47,6 @@ data "aws_iam_policy_document" "evidence" {
   }
 }
 
-# State of temporary stacks, with its lock file beside it.
-data "aws_iam_policy_document" "state" {
-  count = var.run_state == null ? 0 : 1
-
-  statement {
-    sid       = "States"
-    actions   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
-    resources = ["arn:${local.partition}:s3:::${var.run_state.bucket}/${var.run_state.prefix}/*"]
-  }
-
-  statement {
-    sid       = "ListOfStates"
-    actions   = ["s3:ListBucket"]
-    resources = ["arn:${local.partition}:s3:::${var.run_state.bucket}"]
-
-    condition {
-      test     = "StringLike"
-      variable = "s3:prefix"
-      values   = ["${var.run_state.prefix}/*"]
-    }
-  }
-}
-
 locals {
   keeps_evidence = var.signing_key_arn != null || var.ledger != null
 }

@@ -72,13 +72,13 @@ data "aws_iam_policy_document" "look" {
   statement {
     sid       = "Database"
     actions   = ["rds:DescribeDBInstances"]
-    resources = ["${local.rds}:db:${var.db_instance}"]
+    resources = ["${local.here["rds"]}:db:${var.db_instance}"]
   }
 
   statement {
     sid       = "DatabaseParameters"
     actions   = ["rds:DescribeDBParameters"]
-    resources = ["${local.rds}:pg:${var.db_parameter_group}"]
+    resources = ["${local.here["rds"]}:pg:${var.db_parameter_group}"]
   }
 
   statement {
@@ -90,7 +90,7 @@ data "aws_iam_policy_document" "look" {
   statement {
     sid       = "Image"
     actions   = ["ecr:BatchGetImage", "ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:GetDownloadUrlForLayer"]
-    resources = ["${local.ecr}/${var.repository}"]
+    resources = ["${local.here["ecr"]}:repository/${var.repository}"]
   }
 
   statement {

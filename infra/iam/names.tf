@@ -1,15 +1,13 @@
 # ARNs, and the conditions by which policies know what belongs to runs of this service.
 
 locals {
-  ec2  = "arn:${local.partition}:ec2:${var.region}:${local.account_id}"
-  ecr  = "arn:${local.partition}:ecr:${var.region}:${local.account_id}:repository"
-  ecs  = "arn:${local.partition}:ecs:${var.region}:${local.account_id}"
-  elb  = "arn:${local.partition}:elasticloadbalancing:${var.region}:${local.account_id}"
-  logs = "arn:${local.partition}:logs:${var.region}:${local.account_id}:log-group"
-  rds  = "arn:${local.partition}:rds:${var.region}:${local.account_id}"
-
-  alarms = "arn:${local.partition}:cloudwatch:${var.region}:${local.account_id}:alarm"
-  queues = "arn:${local.partition}:sqs:${var.region}:${local.account_id}"
+  # arn:<partition>:<service>:<region>:<account>
+  here = { for name in ["cloudwatch", "config", "ec2", "ecr", "ecs", "elasticloadbalancing", "logs", "rds", "sns", "sqs"] :
+    name => "arn:${local.partition}:${name}:${var.region}:${local.account_id}"
+  }
+  ecs  = local.here["ecs"]
+  elb  = local.here["elasticloadbalancing"]
+  logs = "${local.here["logs"]}:log-group"
 
   cluster = "${local.ecs}:cluster/${var.cluster}"
   service = "${local.ecs}:service/${var.cluster}/${var.service}"
@@ -20,8 +18,14 @@ locals {
   # Everything temporary is named <prefix>-smoke-<suffix> (a drill's: <prefix>-drill-<suffix>), the suffix being that of the run.
   smoke_name = "${var.tag_prefix}-smoke-??????"
   drill_name = "${var.tag_prefix}-drill-??????"
-  drill_end  = "drill-??????"
-  temporary  = var.drills != null ? [local.smoke_name, local.drill_name] : [local.smoke_name]
+  temporary  = var.drills ? [local.smoke_name, local.drill_name] : [local.smoke_name]
+
+  # The permanent alarms ring one topic; a drill copies them under their own names with -drill-<suffix> behind.
+  alarm_name   = coalesce(var.alarm_name, var.service)
+  alarms       = "${local.here["cloudwatch"]}:alarm"
+  topic        = "${local.here["sns"]}:${local.alarm_name}-alarms"
+  drill_alarms = "${local.alarms}:${local.alarm_name}-*drill-??????"
+  drill_queue  = "${local.here["sqs"]}:${local.drill_name}"
 
   run_tag     = "${var.tag_prefix}:run-id"
   expiry_tag  = "${var.tag_prefix}:expires-at"

@@ -13,17 +13,16 @@ locals {
     },
     { for name, found in {
       evidence = data.aws_iam_policy_document.evidence
-      state    = data.aws_iam_policy_document.state
+      versions = data.aws_iam_policy_document.versions
       drills   = data.aws_iam_policy_document.drills
     } : name => found[0].json if length(found) > 0 },
   )
 
-  # A sweep has no use for states: it deletes by marks alone.
   wanted = {
-    smoke   = ["look", "make", "unmake", "exec", "evidence", "state"]
-    release = ["look", "make", "unmake", "exec", "release", "evidence", "state"]
-    export  = ["export", "evidence"]
-    sweep   = ["find", "unmake", "drills", "evidence"]
+    smoke   = ["look", "make", "unmake", "exec", "evidence"]
+    release = ["look", "make", "unmake", "exec", "release", "evidence"]
+    export  = ["export", "evidence", "versions"]
+    sweep   = ["find", "unmake", "drills", "evidence", "versions"]
   }
 
   attached = merge([for role, names in local.wanted : {

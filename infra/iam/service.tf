@@ -94,7 +94,7 @@ data "aws_iam_policy_document" "release" {
       "ecr:PutImage",
       "ecr:UploadLayerPart",
     ]
-    resources = ["${local.ecr}/${var.repository}"]
+    resources = ["${local.here["ecr"]}:repository/${var.repository}"]
   }
 
   dynamic "statement" {
@@ -102,7 +102,7 @@ data "aws_iam_policy_document" "release" {
     content {
       sid       = "BaseImage"
       actions   = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-      resources = [for name in statement.value : "${local.ecr}/${name}"]
+      resources = [for name in statement.value : "${local.here["ecr"]}:repository/${name}"]
     }
   }
 

@@ -1,4 +1,4 @@
-# Finding what runs have left, and, where drills are run, what those leave beside a load balancer.
+# Finding what runs have left, those of a drill included, and, where drills are run, deleting what only they make.
 
 data "aws_iam_policy_document" "find" {
   statement {
@@ -6,27 +6,14 @@ data "aws_iam_policy_document" "find" {
     actions = [
       "ec2:DescribeNetworkInterfaces",
       "ec2:DescribeSecurityGroups",
+      "ecs:DescribeTaskDefinition",
+      "ecs:ListTaskDefinitionFamilies",
+      "ecs:ListTaskDefinitions",
       "elasticloadbalancing:DescribeListeners",
       "elasticloadbalancing:DescribeLoadBalancerAttributes",
       "elasticloadbalancing:DescribeLoadBalancers",
       "elasticloadbalancing:DescribeTags",
       "elasticloadbalancing:DescribeTargetGroups",
-    ]
-    resources = ["*"]
-  }
-}
-
-data "aws_iam_policy_document" "drills" {
-  count = var.drills == null ? 0 : 1
-
-  # A task definition is no resource of DeregisterTaskDefinition: any can be deregistered with it (running tasks stay).
-  statement {
-    sid = "FindOfDrills"
-    actions = [
-      "ecs:DeregisterTaskDefinition",
-      "ecs:DescribeTaskDefinition",
-      "ecs:ListTaskDefinitionFamilies",
-      "ecs:ListTaskDefinitions",
       "sqs:ListQueues",
     ]
     resources = ["*"]
@@ -48,10 +35,39 @@ data "aws_iam_policy_document" "drills" {
   }
 
   statement {
-    sid       = "LookAtDrills"
+    sid       = "LookIntoTheCluster"
     actions   = ["ecs:DescribeServices", "ecs:DescribeTasks"]
     resources = ["${local.ecs}:service/${var.cluster}/${local.drill_name}", local.tasks]
   }
+
+  # By the beginning of their names, which is no resource.
+  statement {
+    sid       = "FindAlarms"
+    actions   = ["cloudwatch:DescribeAlarms"]
+    resources = ["${local.alarms}:*"]
+  }
+
+  statement {
+    sid       = "LookAtAlarms"
+    actions   = ["cloudwatch:ListTagsForResource"]
+    resources = [local.drill_alarms]
+  }
+
+  statement {
+    sid       = "LookAtQueues"
+    actions   = ["sqs:ListQueueTags"]
+    resources = [local.drill_queue]
+  }
+
+  statement {
+    sid       = "FindSubscriptions"
+    actions   = ["sns:ListSubscriptionsByTopic"]
+    resources = [local.topic]
+  }
+}
+
+data "aws_iam_policy_document" "drills" {
+  count = var.drills ? 1 : 0
 
   statement {
     sid       = "DeleteFromTheCluster"
@@ -69,21 +85,9 @@ data "aws_iam_policy_document" "drills" {
   }
 
   statement {
-    sid       = "FindAlarms"
-    actions   = ["cloudwatch:DescribeAlarms"]
-    resources = ["${local.alarms}:*"]
-  }
-
-  statement {
-    sid       = "LookAtAlarms"
-    actions   = ["cloudwatch:ListTagsForResource"]
-    resources = ["${local.alarms}:${var.drills.alarm_name}-*${local.drill_end}"]
-  }
-
-  statement {
     sid       = "DeleteAlarms"
     actions   = ["cloudwatch:DeleteAlarms"]
-    resources = ["${local.alarms}:${var.drills.alarm_name}-*${local.drill_end}"]
+    resources = [local.drill_alarms]
 
     dynamic "condition" {
       for_each = local.marks_borne
@@ -96,15 +100,9 @@ data "aws_iam_policy_document" "drills" {
   }
 
   statement {
-    sid       = "LookAtQueues"
-    actions   = ["sqs:ListQueueTags"]
-    resources = ["${local.queues}:${local.drill_name}"]
-  }
-
-  statement {
     sid       = "DeleteQueues"
     actions   = ["sqs:DeleteQueue"]
-    resources = ["${local.queues}:${local.drill_name}"]
+    resources = [local.drill_queue]
 
     dynamic "condition" {
       for_each = local.marks_borne
@@ -118,8 +116,15 @@ data "aws_iam_policy_document" "drills" {
 
   # A subscription has no tags and is no resource: whoever may end one of the topic may end any.
   statement {
-    sid       = "Subscriptions"
-    actions   = ["sns:ListSubscriptionsByTopic", "sns:Unsubscribe"]
-    resources = [var.drills.topic_arn]
+    sid       = "EndSubscriptions"
+    actions   = ["sns:Unsubscribe"]
+    resources = [local.topic]
+  }
+
+  # A task definition is no resource of this action: any can be deregistered with it (running tasks stay).
+  statement {
+    sid       = "DeregisterRevisions"
+    actions   = ["ecs:DeregisterTaskDefinition"]
+    resources = ["*"]
   }
 }

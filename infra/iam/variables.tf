@@ -154,22 +154,22 @@ variable "exec_key_arn" {
   default     = null
 }
 
-variable "run_state" {
-  description = "Where the state of temporary stacks lies in S3: bucket and prefix, without a slash at its end; null when it lies in the run's private folder."
-  type        = object({ bucket = string, prefix = string })
-  default     = null
-}
-
 variable "audit_log_groups" {
   description = "Log groups that the export role may read; null: that of the app."
   type        = list(string)
   default     = null
 }
 
-variable "drills" {
-  description = "Topic and first part of the names of the permanent alarms (30-monitor), where drills of them are run: the sweep role may then delete what those leave. null: nothing of a drill."
-  type        = object({ topic_arn = string, alarm_name = string })
+variable "alarm_name" {
+  description = "First part of the names of the permanent alarms and of their topic (papyrus_monitor_name); null: the service's name."
+  type        = string
   default     = null
+}
+
+variable "drills" {
+  description = "Whether alarm drills are run: the sweep role may then delete what they leave; it may always look for it."
+  type        = bool
+  default     = false
 }
 
 # Who may take the roles

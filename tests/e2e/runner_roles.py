@@ -25,7 +25,6 @@ from tests.terraform import stacks
 ISSUER = "token.actions.githubusercontent.com"
 REPOSITORY, BRANCH = "example/papyrus.ops", "refs/heads/main"
 ENVIRONMENTS = {"smoke": "smoke", "release": "production", "export": "audit", "sweep": "sweep"}
-TERRAFORM = stacks.CHECKOUT / ".sandbox" / "bin" / "terraform"
 # What a profile of the SDK runs for its credentials: neither boto3 nor Terraform 3.39 then needs an STS endpoint.
 PROCESS = """
 import json, re, sys, urllib.parse, urllib.request
@@ -111,16 +110,9 @@ class Roles:
 
     def _run(self, work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         known = self.sandbox.facts
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_"))}
-        environment |= {
-            "TF_CLI_CONFIG_FILE": str(TERRAFORM.parents[1] / "terraform" / "terraform.rc"),
-            "TF_VAR_sandbox_endpoint": self.sandbox.endpoint,
-            "AWS_ACCESS_KEY_ID": known["access_key_id"],
-            "AWS_SECRET_ACCESS_KEY": known["secret_access_key"],
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-        return subprocess.run(
-            [str(TERRAFORM), *arguments], cwd=work, env=environment, capture_output=True, text=True, timeout=180
+        credentials = {"AWS_ACCESS_KEY_ID": known["access_key_id"], "AWS_SECRET_ACCESS_KEY": known["secret_access_key"]}
+        return stacks.terraform(
+            work, *arguments, timeout=300, TF_VAR_sandbox_endpoint=self.sandbox.endpoint, **credentials
         )
 
     def _terraform(self, work: Path, *arguments: str) -> str:

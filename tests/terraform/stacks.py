@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from tests.terraform.hcl import Block, parse
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INFRA = CHECKOUT / "infra"
+TERRAFORM = CHECKOUT / ".sandbox" / "bin" / "terraform"
 NAMES = sorted(folder.name for folder in INFRA.iterdir() if any(folder.glob("*.tf")))
 
 
@@ -24,6 +27,23 @@ def copy(stack: str, folder: Path) -> None:
     for name, module in MODULES.get(stack, {}).items():
         shutil.copytree(INFRA / module, folder / name, ignore=ignored)
         (folder / name / "provider.tf").unlink()
+
+
+def terraform(
+    folder: Path, *arguments: str, timeout: float = 120, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """One Terraform run with the providers of the checkout, and with credentials of nobody but those that are given."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_"))}
+    inherited["TF_CLI_CONFIG_FILE"] = str(TERRAFORM.parents[1] / "terraform" / "terraform.rc")
+    inherited |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    return subprocess.run(
+        [str(TERRAFORM), *arguments],
+        cwd=folder,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
 
 
 def files(stack: str) -> list[Path]:

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.terraform import stacks
+from tests.terraform.stacks import terraform
 
-TERRAFORM = stacks.CHECKOUT / ".sandbox" / "bin" / "terraform"
 HERE = Path(__file__).resolve().parent
-
-
-def terraform(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """One Terraform run with the providers of the checkout and no credentials of anybody."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_"))}
-    environment["TF_CLI_CONFIG_FILE"] = str(TERRAFORM.parents[1] / "terraform" / "terraform.rc")
-    environment |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-    return subprocess.run(
-        [str(TERRAFORM), *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
 
 
 @pytest.fixture(params=stacks.NAMES)
