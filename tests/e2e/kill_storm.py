@@ -35,6 +35,8 @@ from .harness import RunningSmoke
 from .kill_processes import Supervised
 
 EVERYTHING, GUARD, CONTROL = "everything", "guard", "control"
+ALB_SMOKE, DRIVER = "alb_smoke", "driver"
+"""Whole runs of the playbook, and runs without proofs and Ansible (kill_driver.py), which cost a quarter."""
 AFTER = 1.02
 """Up to which part of the expected life kills are drawn: a little beyond, as no two runs take the same time."""
 LIVES = 7
@@ -50,6 +52,7 @@ class Run:
 
     number: int
     kind: str
+    way: str
     smoke: RunningSmoke
     processes: Supervised
     private: Path
@@ -76,17 +79,20 @@ class Run:
         return found
 
 
-def start(folder: Path, number: int, kind: str, variables: dict[str, Any] | None = None) -> Run:
+def start(folder: Path, number: int, kind: str, way: str = ALB_SMOKE) -> Run:
     """A run below a supervisor, with a temporary folder of its own: what is left of it goes with that."""
     private = Path(tempfile.mkdtemp(prefix="ks"))
-    pid_file = private / "controller.pid"
+    pid_file, beside = private / "controller.pid", Path(__file__).parent
     smoke = RunningSmoke(
         folder,
-        variables or {},
+        {},
         environment={"TMPDIR": str(private), "XDG_RUNTIME_DIR": ""},
-        launcher=(sys.executable, str(Path(__file__).with_name("kill_processes.py")), str(pid_file)),
+        launcher=(
+            *(sys.executable, str(beside / "kill_processes.py"), str(pid_file)),
+            *((sys.executable, str(beside / "kill_driver.py")) if way == DRIVER else ()),
+        ),
     )
-    return Run(number, kind, smoke, Supervised(smoke.process, pid_file), private)
+    return Run(number, kind, way, smoke, Supervised(smoke.process, pid_file), private)
 
 
 def phase(lines: list[dict[str, Any]], balancer: bool) -> str:
@@ -112,7 +118,9 @@ def phase(lines: list[dict[str, Any]], balancer: bool) -> str:
 class Storm:
     """See the module's first lines."""
 
-    def __init__(self, results: Path, *, seed: int, at_once: int, until: float, runs: dict[str, int]) -> None:
+    def __init__(
+        self, results: Path, *, seed: int, at_once: int, until: float, runs: dict[str, int], whole: float = 1.0
+    ) -> None:
         results.mkdir(parents=True, exist_ok=True)
         self.results, self.at_once, self.until = results, at_once, until
         self.random = random.Random(seed)
@@ -120,8 +128,12 @@ class Storm:
         self.done = read(results)
         self.left = {kind: max(0, count - len(of_kind(self.done, kind))) for kind, count in runs.items()}
         self.number = max((entry["n"] for entry in self.done), default=0)
-        self.lives: list[float] = [entry["seconds"] for entry in self.done if entry["kind"] == CONTROL][-LIVES:]
-        self.since_control = 0
+        self.whole = whole
+        self.lives: dict[str, list[float]] = {ALB_SMOKE: [], DRIVER: []}
+        for entry in of_kind(self.done, CONTROL):
+            self.lives[entry.get("way", ALB_SMOKE)].append(entry["seconds"])
+        self.since_control = dict.fromkeys(self.lives, 0)
+        self.controls = dict.fromkeys(self.lives, 0)
         self.alive: dict[int, Run] = {}
         self.killed: queue.Queue[Run | None] = queue.Queue()
         self.entries: dict[int, dict[str, Any]] = {}
@@ -134,36 +146,37 @@ class Storm:
 
     # The plan
 
-    def next(self) -> tuple[int, str, float] | None:
-        """Number, kind and part of the expected life of the next run; None when there is none."""
+    def next(self) -> tuple[int, str, str, float] | None:
+        """Number, kind, way and part of the expected life of the next run; None when there is none."""
         with self.lock:
             if time.time() >= self.until or (self.results / "stop").exists() or not any(self.left.values()):
                 return None
             self.number += 1
-            if len(self.lives) + sum(run.kind == CONTROL for run in self.alive.values()) < min(3, self.at_once):
-                return self.number, CONTROL, 0.0
-            if self.since_control >= CONTROL_EVERY:
-                self.since_control = 0
-                return self.number, CONTROL, 0.0
+            way = ALB_SMOKE if self.random.random() < self.whole else DRIVER
+            few = len(self.lives[way]) + self.controls[way] < 2
+            if few or (self.since_control[way] >= CONTROL_EVERY and not self.controls[way]):
+                self.since_control[way] = 0
+                self.controls[way] += 1
+                return self.number, CONTROL, way, 0.0
             kind = self.random.choices(list(self.left), list(self.left.values()))[0]
             self.left[kind] -= 1
-            self.since_control += 1
-            return self.number, kind, self.random.uniform(0, AFTER)
+            self.since_control[way] += 1
+            return self.number, kind, way, self.random.uniform(0, AFTER)
 
-    def expected(self) -> float:
+    def expected(self, way: str) -> float:
         """Seconds that a run takes now; waits for the first that has ended."""
-        while not self.lives:
+        while not self.lives[way]:
             time.sleep(1)
-        return statistics.median(self.lives)
+        return statistics.median(self.lives[way][-LIVES:])
 
     # One run
 
     def work(self) -> None:
         """Runs one after the other until there are none."""
         while (planned := self.next()) is not None:
-            number, kind, part = planned
-            at = part * self.expected() if kind != CONTROL else 0.0
-            run = start(self.results / f"{number:04}", number, kind)
+            number, kind, way, part = planned
+            at = part * self.expected(way) if kind != CONTROL else 0.0
+            run = start(self.results / f"{number:04}", number, kind, way)
             with self.lock:
                 self.alive[number] = run
             try:
@@ -210,7 +223,7 @@ class Storm:
     def ended_by_itself(self, run: Run, entry: dict[str, Any]) -> None:
         """A run that nobody killed, or whose end came before its kill: it has passed, and left nothing."""
         with self.lock:
-            self.lives = [*self.lives, entry["seconds"]][-LIVES:]
+            self.lives[run.way].append(entry["seconds"])
             if run.kind != CONTROL:
                 self.left[run.kind] += 1
         verdict = [line for line in run.manifest() if line["name"] == "verdict.json"]
@@ -257,9 +270,10 @@ class Storm:
     def over(self, run: Run) -> None:
         with self.lock:
             self.alive.pop(run.number, None)
+            self.controls[run.way] = sum(r.kind == CONTROL and r.way == run.way for r in self.alive.values())
 
     def write(self, run: Run, entry: dict[str, Any]) -> None:
-        entry = {"n": run.number, "kind": run.kind, "at": now(), "commit": self.commit, **entry}
+        entry = {"n": run.number, "kind": run.kind, "way": run.way, "at": now(), "commit": self.commit, **entry}
         with self.lock, (self.results / "results.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
             self.done.append(entry)
@@ -299,9 +313,12 @@ class Storm:
             left = [f"{kind} {ident}" for kind, ident in (owned(after, run.suffix) if run.suffix else [])]
             entry = self.entries.pop(run.number)
             self.close(run, entry | {"left": left, **done, "changed": changed})
-        print(f"{now()} swept {len(runs)} by {done['swept_by']} in {done['sweep_seconds']} s, "
-              f"{len(of_kind(self.done, EVERYTHING))} + {len(of_kind(self.done, GUARD))}, life "
-              f"{statistics.median(self.lives):.0f} s", flush=True)  # fmt: skip
+        lives = {way: round(self.expected(way)) for way, known in self.lives.items() if known}
+        print(
+            f"{now()} swept {len(runs)} by {done['swept_by']} in {done['sweep_seconds']} s; killed until now: "
+            f"{len(of_kind(self.done, EVERYTHING))}, {len(of_kind(self.done, GUARD))} of the controller; lives {lives}",
+            flush=True,
+        )
 
     def others(self, numbers: Iterable[int]) -> set[str]:
         """Suffixes of the runs under way but for these: what is theirs is no difference."""
@@ -369,12 +386,13 @@ def main(argv: list[str]) -> int:
     """Exit code 1 when anything was not as it should be."""
     parser = argparse.ArgumentParser(prog="kill_storm")
     parser.add_argument("command", choices=["run", "table", "clear"])
-    parser.add_argument("results", type=Path)
+    parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--everything", type=int, default=200)
     parser.add_argument("--guard", type=int, default=50)
     parser.add_argument("--at-once", type=int, default=6)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    parser.add_argument("--whole", type=float, default=1.0, help="part of whole runs of alb_smoke, of 1")
     parser.add_argument("--interfaces", type=float, default=0, help="seconds that an ALB's interfaces outlive it")
     parser.add_argument("--until", default="", help="HH:MM (UTC): no run is begun after it")
     options = parser.parse_args(argv)
@@ -384,7 +402,7 @@ def main(argv: list[str]) -> int:
     if options.command == "table":
         from .kill_table import table
 
-        print(table(read(options.results), fault))
+        print(table([entry for results in options.results for entry in read(results)], fault))
         return 0
     harness.control("PUT", "switches", {"alb_interface_seconds": options.interfaces})
     until = float("inf")
@@ -393,8 +411,9 @@ def main(argv: list[str]) -> int:
         until = dt.datetime.now(dt.UTC).replace(hour=int(hour), minute=int(minute), second=0).timestamp()
     print(f"seed {options.seed}, local AWS {harness.facts()['endpoint']}", flush=True)
     storm = Storm(
-        options.results, seed=options.seed, at_once=options.at_once, until=until,
+        options.results[0], seed=options.seed, at_once=options.at_once, until=until,
         runs={EVERYTHING: options.everything, GUARD: options.guard},
+        whole=options.whole,
     )  # fmt: skip
     changed = storm.go(options.batch)
     faults = [entry for entry in storm.done if fault(entry)]
