@@ -74,15 +74,17 @@ class AwsListing:
     def __init__(self) -> None:
         self._client = functools.cache(harness.client)
 
-    def take(self) -> Listing:
-        """Everything. A call without an answer raises: then nobody knows what is there."""
+    def take(self, *only: str) -> Listing:
+        """Everything, or kinds of `PLAIN` alone. A call without an answer raises: then nobody knows what is there."""
         found: Listing = {}
         for kind, service, operation, key, ident, arguments in PLAIN:
+            if only and kind not in only:
+                continue
             for item in self._all(service, operation, key, arguments):
                 if kind == "tagged" and ":task/" in item["ResourceARN"]:
                     continue  # shown for an hour after its end; those that run are listed as tasks
                 found[kind, item if not ident else str(item.get(ident))] = canonical(item)
-        for kind, ident, item in self._dependants(list(found)):
+        for kind, ident, item in self._dependants([] if only else list(found)):
             found[kind, ident] = canonical(item)
         return found
 

@@ -112,7 +112,7 @@ def phase(lines: list[dict[str, Any]], balancer: bool) -> str:
         return "4 apply, the load balancer is there" if balancer else "3 apply, no load balancer yet"
     if any(line["name"] == "preflight.json" for line in lines):
         return "2 after the preflight"
-    return "1 preflight"
+    return "1 preflight, or the start of the apply"
 
 
 class Storm:

@@ -47,9 +47,9 @@ def summary(everything: Entries, guard: Entries, control: Entries, faults: Entri
     killed = everything + guard
     swept = [e for e in everything if e.get("swept_by") in ("playbook", "module")]
     body = [
-        ("runs killed: everything of them, guard and Terraform too; state deleted; swept", len(everything)),
-        ("runs killed: controller and workers; the guard lives and does it alone", len(guard)),
-        ("runs that nobody killed, or that ended before their kill came", len(control)),
+        ("runs killed: everything of them, guard and Terraform too; state deleted; swept", _ways(everything)),
+        ("runs killed: controller and workers; the guard lives and does it alone", _ways(guard)),
+        ("runs that nobody killed, or that ended before their kill came", _ways(control)),
         ("… of these with exit code 0 and a verdict that is not FAILED", sum(e.get("exit_code") == 0 for e in control)),
         ("resources that were there at the kills", sum(sum(e.get("there", {}).values()) for e in killed)),
         ("… of runs that were killed while they had any", sum(bool(e.get("there")) for e in killed)),
@@ -60,6 +60,11 @@ def summary(everything: Entries, guard: Entries, control: Entries, faults: Entri
         ("runs with anything else that is not as it should be", len(faults)),
     ]
     return rows(("what", "figure"), body)
+
+
+def _ways(entries: Entries) -> str:
+    whole = sum(e.get("way", "alb_smoke") == "alb_smoke" for e in entries)
+    return f"{len(entries)} ({whole} of `alb_smoke`, {len(entries) - whole} of `kill_driver`)"
 
 
 def _by(swept: Entries, by: str) -> int:
@@ -78,6 +83,7 @@ def phases(everything: Entries, guard: Entries) -> str:
     """Kill points by phase, and what was there then: mean number of resources of each kind."""
     names = sorted({e["phase"] for e in everything + guard if "phase" in e})
     body = []
+    whole = [e for e in everything if e.get("way", "alb_smoke") == "alb_smoke"]
     for name in names:
         there = [e for e in everything + guard if e.get("phase") == name]
         counts: Counter[str] = Counter()
@@ -86,12 +92,22 @@ def phases(everything: Entries, guard: Entries) -> str:
         body.append(
             [
                 name.partition(" ")[2],
-                sum(e.get("phase") == name for e in everything),
+                sum(e.get("phase") == name for e in whole),
+                sum(e.get("phase") == name for e in everything) - sum(e.get("phase") == name for e in whole),
                 sum(e.get("phase") == name for e in guard),
                 *(f"{counts[kind] / len(there):.1f}" if counts[kind] else "" for kind, _title in KINDS),
             ]
         )
-    return rows(("killed during", "everything", "guard alive", *(f"{title} (mean)" for _kind, title in KINDS)), body)
+    return rows(
+        (
+            "killed during",
+            "everything of alb_smoke",
+            "everything of kill_driver",
+            "guard alive",
+            *(f"{title} (mean)" for _kind, title in KINDS),
+        ),
+        body,
+    )
 
 
 def spread(killed: Entries) -> str:
@@ -126,7 +142,7 @@ def sweeps(everything: Entries) -> str:
     """One row a way of sweeping: batches, runs a batch, seconds, calls."""
     body = []
     for by in ("playbook", "module"):
-        batches = {(e["swept_at"], by): e for e in everything if e.get("swept_by") == by}.values()
+        batches = {e.get("swept_at", e["at"]): e for e in everything if e.get("swept_by") == by}.values()
         if not batches:
             continue
         calls: Counter[str] = Counter()

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from .aws_listing import AwsListing, Listing, difference, kinds, owned
+from .aws_listing import AwsListing, Listing, difference, owned
 from .kill_bystanders import Bystanders
-from .kill_storm import CONTROL, EVERYTHING, GUARD, Run, Storm, fault, of_kind, start
+from .kill_storm import ALB_SMOKE, CONTROL, DRIVER, EVERYTHING, GUARD, Run, Storm, fault, of_kind, start
 from .kill_sweeps import Sweeps
 from .services import until
 
@@ -34,7 +34,7 @@ def killed_whole(run: Run) -> None:
 
 def has(listing: AwsListing, run: Run, kind: str) -> bool:
     """Whether something of that kind is there for the run."""
-    return bool(run.run_id) and kind in kinds(owned(listing.take(), run.suffix))
+    return bool(run.run_id) and bool(owned(listing.take(kind), run.suffix))
 
 
 def permanent(listing: Listing) -> Listing:
@@ -45,7 +45,7 @@ def permanent(listing: Listing) -> Listing:
 def test_N1_runs_killed_at_random_moments_of_their_creation_are_swept_by_tags_alone(tmp_path: Path) -> None:
     chance, listing = random.Random(SEED), AwsListing()
     before = listing.take()
-    runs = [start(tmp_path / str(number), number, EVERYTHING) for number in range(3)]
+    runs = [start(tmp_path / str(number), number, EVERYTHING, DRIVER) for number in range(3)]
     try:
         wanted = ("security group", "load balancer", "load balancer")
         for run, kind in zip(runs, wanted, strict=True):
@@ -83,14 +83,15 @@ def test_N1_storm(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_N1_ten_runs_of_one_service_one_killed_and_swept_meanwhile(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", [ALB_SMOKE, DRIVER])
+def test_N1_ten_runs_of_one_service_one_killed_and_swept_meanwhile(tmp_path: Path, way: str) -> None:
     listing, bystanders = AwsListing(), Bystanders()
     bystanders.make()
     runs: list[Run] = []
     try:
         time.sleep(3)
         before = listing.take()
-        runs = [start(tmp_path / str(number), number, CONTROL) for number in range(10)]
+        runs = [start(tmp_path / str(number), number, CONTROL, way) for number in range(10)]
         victim, others = runs[0], runs[1:]
         until(functools.partial(has, listing, victim, "load balancer"), "its load balancer", 400)
         killed_whole(victim)
@@ -103,7 +104,7 @@ def test_N1_ten_runs_of_one_service_one_killed_and_swept_meanwhile(tmp_path: Pat
         assert len(alive) == 9, "the sweep came too late to meet the others"
         expired = Sweeps(tmp_path / "expired").by_module([])  # everything of the service that is expired: nothing is
         assert expired.returncode == 0, expired.stdout + expired.stderr
-        until(lambda: all(run.processes.ended() for run in others), "the end of nine runs", 900)
+        until(lambda: all(run.processes.ended() for run in others), "the end of nine runs", 1800)
     finally:
         for run in runs:
             run.processes.kill_everything()
