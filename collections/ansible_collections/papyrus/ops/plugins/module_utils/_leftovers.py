@@ -36,6 +36,21 @@ _PAGES = {
     "describe_network_interfaces": 1000,
 }
 
+_DRILL = re.compile(r"-drill(-[a-z2-7]{6})$")
+
+
+def _of_one_drill(name: str, other: str) -> bool:
+    mine, its = _DRILL.search(name), _DRILL.search(other)
+    return bool(mine and its and mine.group(1) == its.group(1))
+
+
+# Made without tags and tagged by a second call (provider 3.39): a kill can come between. By the stacks something
+# of the same run is made before and goes after it, tagged at once: a group of its name, a task definition of its drill.
+_SIBLINGS: dict[str, tuple[str, Callable[[str, str], bool]]] = {
+    "target_group": ("security_group", str.__eq__),
+    "queue": ("task_definition", _of_one_drill),
+}
+
 _PEERS = (
     ("UserIdGroupPairs", "GroupId"),
     ("IpRanges", "CidrIp"),
@@ -101,6 +116,7 @@ class _Search:
         self.scope = scope
         self.found = Found(asked_at=now)
         self.run_key, self.expiry_key, self.service_key = tag_keys(scope.tag_prefix)
+        self.unmarked: list[tuple[str, str, str, Mapping[str, Any]]] = []
         self._known: set[tuple[str, str]] = set()
 
     # Calls
@@ -154,6 +170,12 @@ class _Search:
         marks = tuple(tags.get(key, "") for key in (self.run_key, self.expiry_key, self.service_key))
         if not any(marks):
             marks = marks_of_description(self.scope.tag_prefix, description) or marks
+        if not any(marks) and kind in _SIBLINGS:
+            self.unmarked.append((kind, ident, name, detail))
+            return False
+        return self._sort(kind, ident, name, marks, detail)
+
+    def _sort(self, kind: str, ident: str, name: str, marks: Sequence[str], detail: Mapping[str, Any]) -> bool:
         run_id, expires_at, service = marks
         scope = self.scope
         if scope.run_id:
@@ -170,6 +192,18 @@ class _Search:
                 {"kind": kind, "id": ident, "name": name, "collides": collides, "detail": dict(detail)}
             )
         return False
+
+    def adopt(self) -> None:
+        """What the provider tags only after AWS has made it belongs to whom its sibling belongs to, which was first."""
+        for kind, ident, name, detail in self.unmarked:
+            sibling_kind, same = _SIBLINGS[kind]
+            those = (r for r in self.found.resources if r["kind"] == sibling_kind and same(name, r["name"]))
+            sibling = next(those, None)
+            if sibling is None:
+                self._sort(kind, ident, name, ("", "", ""), detail)
+                continue
+            run_id, expires_at, service = (sibling[key] for key in ("run_id", "expires_at", "service"))
+            self.ours(kind, ident, name, run_id, expires_at, service, {**detail, "sibling": sibling["id"]})
 
     def ours(
         self, kind: str, ident: str, name: str, run_id: str, expires_at: str, service: str, detail: Mapping[str, Any]
@@ -338,6 +372,7 @@ def find(clients: Clients, scope: Scope, *, now: dt.datetime | None = None) -> F
         steps += DrillSearch(search, scope.drill, **names).parts()
     for step in steps:
         search.guarded(step)
+    search.adopt()
     search.found.asked_at = search.found.asked_at or utc_now()
     # Of security groups the longer name first: the group of a task, named after that of its load balancer, admits it.
     search.found.resources.sort(

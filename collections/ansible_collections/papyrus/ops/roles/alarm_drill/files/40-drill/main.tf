@@ -18,6 +18,10 @@ resource "aws_sqs_queue" "receiver" {
   name                       = var.name
   message_retention_seconds  = 3600
   visibility_timeout_seconds = 30
+
+  # The provider tags it by a second call. A kill between the two leaves it bare: by this, which is there before and after
+  # it, a sweeper knows whose it is.
+  depends_on = [aws_ecs_task_definition.impossible]
 }
 
 data "aws_iam_policy_document" "receiver" {

@@ -96,6 +96,10 @@ resource "aws_lb_target_group" "app" {
     unhealthy_threshold = var.health_check.unhealthy_threshold
     matcher             = var.health_check.matcher
   }
+
+  # The provider tags it by a second call. A kill between the two leaves it bare: by the group of its name, which is there
+  # before and after it, a sweeper knows whose it is.
+  depends_on = [aws_security_group.alb]
 }
 
 resource "aws_lb_listener" "this" {

@@ -204,6 +204,29 @@ def test_N1_a_group_that_has_no_tags_yet_is_known_by_its_description(world: Worl
     assert not swept(world).deleted
 
 
+def test_N1_a_target_group_that_has_no_tags_yet_belongs_to_the_group_of_its_name(world: World) -> None:
+    world.group("sg-1", "papyrus-smoke-abc234", marks(RUN))
+    world.group("sg-2", "papyrus-smoke-yyy222", marks(YOUNG, LATER))
+    for name in ("papyrus-smoke-abc234", "papyrus-smoke-yyy222", "papyrus-smoke-zzz777", "papyrus-smoke-abc234x"):
+        world.target_group(name, {"Name": "bare"})
+    result = swept(world)
+    assert result.gone and {each["name"] for each in result.deleted} == {"papyrus-smoke-abc234"}
+    assert {each["name"] for each in world.target_groups.values()} == {
+        "papyrus-smoke-yyy222", "papyrus-smoke-zzz777", "papyrus-smoke-abc234x",
+    }  # fmt: skip
+    assert "it bears our name and none of our tags" in [
+        each["reason"] for each in result.spared if each["name"] == "papyrus-smoke-zzz777"
+    ]
+
+
+def test_N1_a_load_balancer_without_tags_is_never_adopted(world: World) -> None:
+    world.group("sg-1", "papyrus-smoke-abc234", marks(RUN))
+    world.balancer("papyrus-smoke-abc234", {}, "sg-other")
+    for named in ((), (RUN,)):
+        swept(world, *named)
+        assert arn("loadbalancer/app", "papyrus-smoke-abc234") in world.names()
+
+
 def test_C7_interfaces_that_outlive_their_load_balancer_are_waited_for(world: World) -> None:
     world.run(RUN)
     world.interface_seconds = 1500

@@ -41,7 +41,7 @@ class DrillWorld(World):
         self.things: dict[str, str] = dict.fromkeys(PERMANENT, "")  # with the run that made it
         self.until: dict[str, float] = {}
         self.drain_seconds = 0.0
-        self.no_topic = False
+        self.no_topic = self.bare_queue = False
         handlers = {
             "cloudwatch.describe_alarms": lambda sent: {
                 "MetricAlarms": [
@@ -56,7 +56,9 @@ class DrillWorld(World):
                 "QueueUrls": [f"https://sqs/1/{n}" for n in self._named("papyrus-drill-")]
             },
             "sqs.list_queue_tags": lambda sent: {
-                "Tags": {each["k"]: each["v"] for each in self._tags(sent["QueueUrl"], "k", "v")}
+                "Tags": {}
+                if self.bare_queue
+                else {each["k"]: each["v"] for each in self._tags(sent["QueueUrl"], "k", "v")}
             },
             "sqs.delete_queue": lambda sent: self._delete(sent["QueueUrl"].rsplit("/", 1)[1]),
             "sns.list_subscriptions_by_topic": self._subscriptions,
@@ -233,6 +235,16 @@ def test_N1_a_refused_delete_of_a_drill_is_told(world: DrillWorld, operation: st
     result = swept(world, timeout=30)
     assert not result.gone and any("AccessDeniedException" in each["error"] for each in result.failed)
     assert set(world.things) >= PERMANENT
+
+
+def test_N1_a_queue_that_has_no_tags_yet_belongs_to_the_task_definition_of_its_drill(world: DrillWorld) -> None:
+    world.drill(RUN)
+    world.drill(YOUNG)
+    world.things.pop("sub-abc234")
+    world.things.pop("sub-yyy222")
+    world.bare_queue = True
+    assert swept(world).gone
+    assert [name for name in world.things if name.startswith("papyrus-drill-")] == ["papyrus-drill-yyy222"]
 
 
 def test_C7_a_topic_that_is_not_there_has_no_subscription(world: DrillWorld) -> None:
