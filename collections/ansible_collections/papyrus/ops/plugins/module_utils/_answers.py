@@ -12,6 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
+NOT_TWICE = {"ecs": ("RegisterTaskDefinition", "UpdateService")}
+"""Changes that make another thing each time and take no token by which AWS would know them again. Without an answer, or
+with one of a server in trouble, they are not tried again here; whoever calls them looks first (`_calls.once`)."""
+
+_NEVER_SENT = ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError")
 _NO_ANSWER = "papyrus.ops:no-answer"
 _ANSWER = "", 500
 _CBOR = "smithy-rpc-v2-cbor"
@@ -43,11 +48,12 @@ def only_whole_answers(client: Any) -> Any:
             # In a form that no parser fails on: that would be the end, without another try.
             response_dict.update(status_code=max(500, response_dict["status_code"]), body=b"")
 
-    def look(response: Any, attempts: int, request_dict: Mapping[str, Any], **more: Any) -> Any:
+    def look(response: Any, operation: Any, attempts: int, request_dict: Mapping[str, Any], **more: Any) -> Any:
         reason, status = response[1].pop(_NO_ANSWER, _ANSWER) if response is not None else _ANSWER
         if status >= 500 and reason != _CUT:
             return None
-        if attempts < most and (status < 300 or reason == _CUT):
+        twice = operation.name in NOT_TWICE.get(operation.service_model.service_name, ())
+        if attempts < most and (status < 300 or reason == _CUT) and not twice:
             return min(2.0 ** (attempts - 1), 20.0) * random.random()
         from botocore.exceptions import ConnectionClosedError, HTTPClientError
 
@@ -55,6 +61,17 @@ def only_whole_answers(client: Any) -> Any:
             raise ConnectionClosedError(endpoint_url=request_dict["url"])
         raise HTTPClientError(error=f"{request_dict['url']} answered with status {status} and {reason}")
 
+    def not_twice(response: Any, operation: Any, caught_exception: Any = None, **more: Any) -> None:
+        if response is None:
+            if caught_exception is not None and type(caught_exception).__name__ not in _NEVER_SENT:
+                raise caught_exception
+        elif response[0].status_code >= 500:
+            from botocore.exceptions import ClientError
+
+            raise ClientError(response[1], operation.name)
+
+    for name in NOT_TWICE.get(client.meta.service_model.service_name, ()):
+        client.meta.events.register_first(f"needs-retry.*.{name}", not_twice)
     client.meta.events.register("before-parse", judge)
     client.meta.events.register("needs-retry", look)
     return client

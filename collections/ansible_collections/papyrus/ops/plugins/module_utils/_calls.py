@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -32,6 +33,34 @@ def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         raise ValueError("a batch has at least one item")
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+TRIES = 3
+"""Of a change that nobody answered and that is not to be seen."""
+
+LOOK_SECONDS = 2.0
+"""After which a change that nobody answered is looked for; longer each time."""
+
+
+def once(change: Callable[[], T], look: Callable[[], T | None], sleep: Callable[[float], None] = time.sleep) -> T:
+    """What `change` answers, where doing it twice makes two things: without an answer it is looked for, then repeated.
+
+    Clients try such calls again only where AWS itself refused them (`_answers.NOT_TWICE`). AwsFailure of the last try.
+    """
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return change()
+        except _aws.AwsFailure as failure:
+            if not failure.unanswered:
+                raise
+            sleep(LOOK_SECONDS * tries)
+            found = look()
+            if found is not None:
+                return found
+            if tries == TRIES:
+                raise
 
 
 class Calls:

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import _aws
 from . import _rollout_checks as checks
+from ._calls import once
 from ._ecs_tasks import TaskProblem, describe_task_definition, short
 from ._poller import Judgement, Outcome
 from ._rollout_checks import Plan, Refused, primary_of
@@ -165,7 +166,9 @@ class Rollout:
                 "meanwhile: somebody else rolls out, and is left alone."
             )
         known = {str(item.get("id")) for item in now.get("deployments") or []}
-        try:
+        definition = str(request["taskDefinition"])
+
+        def update() -> Mapping[str, Any]:
             answer = self.calls.call(
                 "ecs",
                 "update_service",
@@ -174,15 +177,20 @@ class Rollout:
                 **request,
             )
             service: Mapping[str, Any] = answer["service"]
-        except _aws.AwsFailure as exc:
-            service = {} if exc.request_id else self.watcher.service()
-            if not self._is_new(primary_of(service), known, str(request["taskDefinition"])):
-                raise
-            self.journal.event("answer_lost", f"UpdateService gave no answer ({exc.code}), but its rollout has begun")
+            return service
+
+        def lost() -> Mapping[str, Any] | None:
+            service = self.watcher.service()
+            if not self._is_new(primary_of(service), known, definition):
+                return None
+            self.journal.event("answer_lost", "UpdateService gave no answer, but its rollout has begun")
+            return service
+
+        service = once(update, lost, self.watcher.sleep)
         primary = primary_of(service)
-        if not self._is_new(primary, known, str(request["taskDefinition"])) and request.get("forceNewDeployment"):
+        if not self._is_new(primary, known, definition) and request.get("forceNewDeployment"):
             raise _aws.AwsFailure(
-                f"its answer names {primary.get('id')}, no new deployment of {short(str(request['taskDefinition']))}",
+                f"its answer names {primary.get('id')}, no new deployment of {short(definition)}",
                 operation="ecs:UpdateService",
                 resource=f"service {self.plan.service}",
                 hint="Look at the service's deployments.",

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ._calls import Calls
+from ._calls import Calls, once
 from ._ecs_tasks import describe_service
 from ._taskdef import DefinitionRefused, Difference, Revised, Wanted, differences, revised
 from ._taskdef_api import Definitions, Described
@@ -44,7 +45,9 @@ def source_of(calls: Calls, cluster: str, service: str) -> str:
     return arn
 
 
-def make(calls: Calls, source: str, wanted: Wanted, *, check: bool) -> Made:
+def make(
+    calls: Calls, source: str, wanted: Wanted, *, check: bool, sleep: Callable[[float], None] = time.sleep
+) -> Made:
     """The revision that is wanted: the source itself, a newer one that means the same, or a new one."""
     api = Definitions(calls)
     given = api.describe(source)
@@ -69,7 +72,14 @@ def make(calls: Calls, source: str, wanted: Wanted, *, check: bool) -> Made:
     reason = f"{len(changes)} differences from {given.name}" if changes else f"{given.name} is {given.status}"
     if check:
         return Made(given, None, made, changes, True, reason, unknown, warnings)
-    target = api.register(made.definition, given.tags)
+
+    def lost() -> Described | None:
+        found = next((newer for newer in api.newer(given) if not differences(newer.whole, asked)), None)
+        if found is not None:
+            warnings.append(f"RegisterTaskDefinition gave no answer, but it was done: {found.name} is there")
+        return found
+
+    target = once(lambda: api.register(made.definition, given.tags), lost, sleep)
     warnings += _read_back(asked, target, unknown)
     return Made(given, target, made, changes, True, reason, unknown, warnings)
 

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils import _answers, _aws
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 from wire_aws import SESSION
 
 PAGE = b"<html>\r\n<head><title>Sign in</title></head>\r\n<body>the guests' network</body>\r\n</html>\r\n"
@@ -155,6 +156,57 @@ def test_cbor_is_known_by_its_header(headers: dict[str, str], body: bytes, answe
         service_model = types.SimpleNamespace(resolved_protocol="smithy-rpc-v2-cbor")
 
     assert (_answers.no_answer(Cbor, 200, HTTPHeaders.from_dict(headers), body) == "") is answers
+
+
+TASK = {"family": "f", "containerDefinitions": [{"name": "app", "image": "i"}]}
+THROTTLED = b'{"__type": "ThrottlingException", "message": "Rate exceeded"}'
+REGISTERED = b'{"taskDefinition": {"family": "f"}}'
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [(500, {}, b'{"__type": "ServerException", "message": "no"}'), (503, {}, PAGE), (200, {}, PAGE),
+     (200, {"content-length": "9000"}, REGISTERED), (200, {}, b"")],
+)  # fmt: skip
+def test_F2_a_change_that_would_be_made_twice_is_not_tried_again_by_the_client(
+    status: int, headers: dict[str, str], body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = Wire("ecs", monkeypatch)
+    wire.answers = [(status, headers, body)]
+    assert failure(wire, "register_task_definition", **TASK).unanswered
+    assert wire.asked == 1
+    assert failure(wire, "update_service", service="s").unanswered
+    assert wire.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"), [(ConnectionClosedError, 1), (ReadTimeoutError, 1), (EndpointConnectionError, 2)]
+)
+def test_F2_a_lost_connection_is_not_tried_again_unless_it_never_was_one(
+    error: type[Exception], asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire, came = Wire("ecs", monkeypatch), []
+    wire.answers = [(200, {}, REGISTERED)]
+
+    def lost(**_more: Any) -> None:
+        came.append(1)
+        if len(came) == 1:
+            raise error(endpoint_url="https://ecs")
+
+    wire.client.meta.events.register_first("before-send", lost)
+    if asked == 1:
+        assert failure(wire, "register_task_definition", **TASK).unanswered
+    else:
+        assert wire.client.register_task_definition(**TASK)["taskDefinition"]
+    assert len(came) == asked
+
+
+def test_F2_what_aws_refused_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = Wire("ecs", monkeypatch)
+    wire.answers = [(400, {}, THROTTLED), (200, {}, REGISTERED)]
+    assert wire.client.register_task_definition(**TASK)["taskDefinition"] == {"family": "f"}
+    wire.answers = [(500, {}, b""), (200, {}, CLUSTERS)]
+    assert wire.client.list_clusters()["clusterArns"]
 
 
 def test_errors_and_empty_answers_of_aws_are_answers(monkeypatch: pytest.MonkeyPatch) -> None:

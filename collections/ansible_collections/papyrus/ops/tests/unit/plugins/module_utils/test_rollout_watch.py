@@ -15,7 +15,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._rollout_watch import 
 from ansible_collections.papyrus.ops.tests.unit import ecs_shapes as shapes
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import Refusal
 from ansible_collections.papyrus.ops.tests.unit.rollout_world import NEW, OLD, World
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 EXCEEDED = "Service deployment rolled back because the circuit breaker threshold was exceeded."
 TRIPPED = {"status": "TRIGGERED", "failureCount": 3, "threshold": 3}
@@ -194,10 +194,25 @@ def test_F3_an_answer_that_was_lost_is_looked_for_before_anything_is_said() -> N
     world = World([World.succeed])
     world.aws.answers["ecs.update_service"] = lost(world, begins=True)
     assert world.forward().result == "deployed"
+    assert len(world.updates) == 1
     other = World()
     other.aws.answers["ecs.update_service"] = lost(other, begins=False)
     with pytest.raises(_aws.AwsFailure, match="ReadTimeoutError"):
         other.forward()
+    assert other.aws.names.count("ecs.update_service") == 3
+
+
+def test_F3_an_answer_of_a_server_in_trouble_is_looked_for_too() -> None:
+    world = World([World.succeed])
+
+    def update(sent: Any) -> Any:
+        world._update_service(sent)
+        answer = {"Error": {"Code": "ServerException"}, "ResponseMetadata": {"HTTPStatusCode": 500, "RequestId": "r-1"}}
+        raise ClientError(answer, "UpdateService")
+
+    world.aws.answers["ecs.update_service"] = update
+    assert world.forward().result == "deployed"
+    assert len(world.updates) == 1
 
 
 def test_F3_a_deployment_begun_before_is_followed_not_begun_again() -> None:

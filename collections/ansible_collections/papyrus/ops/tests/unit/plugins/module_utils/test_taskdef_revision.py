@@ -23,6 +23,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._taskdef_revision impo
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import FakeAws
 from ansible_collections.papyrus.ops.tests.unit.ecs_shapes import CLUSTER, SERVICE
 from ansible_collections.papyrus.ops.tests.unit.taskdef_shapes import IMAGE, TAGS, Ecs, arn, definition
+from botocore.exceptions import ConnectionClosedError
 
 APP = Wanted("app", IMAGE)
 SAME = Wanted("app", "", {"PGSSLMODE": "require"})
@@ -106,6 +107,39 @@ def test_F2_from_a_source_that_no_service_may_use_a_new_one_is_made_even_when_no
     first, second = made(ecs, SAME), made(ecs, SAME)
     assert (first.registered, first.reason, first.differences) == (True, f"papyrus-task:1 is {status}", [])
     assert (second.registered, second.target.revision if second.target else 0) == (False, 2)
+
+
+def test_F2_a_registration_without_an_answer_is_looked_for_and_not_made_twice() -> None:
+    ecs, slept = Ecs(), []
+    register = ecs.aws.answers["ecs.register_task_definition"]
+
+    def lost(sent: Any) -> Any:
+        register(sent)
+        raise ConnectionClosedError(endpoint_url="https://ecs.us-west-2.amazonaws.com/")
+
+    ecs.aws.answers["ecs.register_task_definition"] = lost
+    result = make(Calls(ecs.aws), arn(1), APP, check=False, sleep=slept.append)
+    assert (result.target.arn if result.target else "", len(ecs.registered), slept) == (arn(2), 1, [2.0])
+    assert "gave no answer, but it was done: papyrus-task:2" in result.warnings[0]
+
+
+def test_F2_a_registration_that_did_not_happen_is_repeated_and_then_fails() -> None:
+    ecs, slept = Ecs(), []
+
+    def cut(sent: Any) -> Any:
+        if len(ecs.registered) < 3:
+            raise ConnectionClosedError(endpoint_url="https://ecs.us-west-2.amazonaws.com/")
+        return ecs.register(sent)
+
+    ecs.aws.answers["ecs.register_task_definition"] = cut
+    result = make(Calls(ecs.aws), arn(1), APP, check=False, sleep=slept.append)
+    assert (result.target.arn if result.target else "", len(ecs.revisions), slept) == (arn(2), 2, [2.0, 4.0])
+    other = Ecs()
+    other.aws.answers["ecs.register_task_definition"] = lambda sent: cut({}) if other.revisions else {}
+    ecs.aws.requests.clear()
+    with pytest.raises(AwsFailure, match="ConnectionClosedError"):
+        make(Calls(other.aws), arn(1), APP, check=False, sleep=slept.append)
+    assert (len(other.registered), len(other.revisions)) == (3, 1)
 
 
 def test_F2_check_mode_registers_nothing() -> None:
