@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+import threading
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,25 @@ class Api:
         agent = str(call["user_agent"])
         caller = "terraform" if "Terraform" in agent else "python" if "Botocore" in agent else ""
         return cls(caller, call["service"], call["operation"]) if caller and call["operation"] else None
+
+
+class Record:
+    """The local AWS's record of calls, read on from where it was read before: whole it is megabytes."""
+
+    def __init__(self) -> None:
+        self._lock, self._last = threading.Lock(), 0
+        self._of: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def of(self, key: str) -> list[dict[str, Any]]:
+        """The calls of an access key so far. One that is used for one run only."""
+        with self._lock:
+            for call in harness.calls(self._last):
+                self._of[str(call["access_key_id"])].append(call)
+                self._last = call["n"]
+            return list(self._of[key])
+
+
+RECORD = Record()
 
 
 def add(rules: Iterable[Mapping[str, Any]]) -> None:
@@ -174,7 +194,7 @@ class Faulty(Recorded):
             smoke = self.end_by_guard(timeout)
         finally:
             remove(self.key)
-        mine = [call for call in harness.calls(self.before) if call["access_key_id"] == self.key]
+        mine = RECORD.of(self.key)
         verdict = smoke.verdict
         return Outcome(
             playbook=Path(self.playbook).stem,

@@ -19,11 +19,12 @@ import boto3
 from botocore import xform_name
 
 from . import fault_cells, harness
-from .fault_cells import Api
+from .fault_cells import RECORD, Api
 from .services import unique
 
-# Asked by a library that the product calls, or with parameters that are good once only.
+SESSION, LOCK = boto3.session.Session(), threading.Lock()
 NOT_ASKED = {"GetAuthorizationToken"}
+"""Another token each time."""
 ANSWERED = {"late", "slow body"}
 NOT_TRIED_AGAIN = {"expired"}
 
@@ -47,22 +48,20 @@ def product_clients(key: str) -> Any:
     from ansible_collections.papyrus.ops.plugins.module_utils import _aws
 
     known = harness.facts()
-    session = {
-        "region_name": known["region"],
-        "aws_access_key_id": key,
-        "aws_secret_access_key": known["secret_access_key"],
-    }
     made: dict[str, Any] = {}
-    lock = threading.Lock()
-    session_of = boto3.session.Session(**session)
 
     def client(service: str) -> Any:
-        with lock:
+        with LOCK:  # making clients from one session is not thread-safe
             if service not in made:
-                config = _aws.retry_config()
-                made[service] = _aws.only_whole_answers(
-                    session_of.client(service, endpoint_url=known["endpoint"], config=config)
+                own = SESSION.client(
+                    service,
+                    region_name=known["region"],
+                    endpoint_url=known["endpoint"],
+                    aws_access_key_id=key,
+                    aws_secret_access_key=known["secret_access_key"],
+                    config=_aws.retry_config(),
                 )
+                made[service] = _aws.only_whole_answers(own)
             return made[service]
 
     return client
@@ -125,20 +124,23 @@ def one(clients: Any, api: Api, parameters: Mapping[str, Any], fault: str, times
 
 
 def run(
-    baseline: Mapping[str, Any], faults: Iterable[str], at_once: int = 48, say: Callable[[str], None] = print
+    baseline: Mapping[str, Any],
+    faults: Iterable[str],
+    ever: bool = True,
+    at_once: int = 48,
+    say: Callable[[str], None] = print,
 ) -> list[Asked]:
-    """Every read call × fault × {once, for ever}. What is not as it should be has `wrong`."""
+    """Every read call × fault × {once, with `ever` for ever too}. What is not as it should be has `wrong`."""
     known = reads(baseline)
     plain = product_clients(unique("direct"))
     whole = {api: ask(plain, api, parameters) for api, parameters in known.items()}
     broken = {str(api): str(error) for api, (_answer, error) in whole.items() if error is not None}
     say(f"{len(known)} calls; no answer even without a fault, left out: {broken or 'none'}")
     known = {api: parameters for api, parameters in known.items() if whole[api][1] is None}
-    before = max((call["n"] for call in harness.calls()), default=0)
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(at_once) as pool:
         futures, keys = [], {}
         for fault in faults:
-            for times in (1, None):
+            for times in (1, None) if ever else (1,):
                 key = stack.enter_context(in_the_way(known, fault, times))
                 clients, keys[key] = product_clients(key), (fault, "once" if times else "always")
                 futures += [
@@ -147,9 +149,8 @@ def run(
                 ]
         asked = [future.result() for future in futures]
     tries: Counter[tuple[str, ...]] = Counter()
-    for call in harness.calls(before):
-        if call["access_key_id"] in keys:
-            tries[f"{call['service']}:{call['operation']}", *keys[call["access_key_id"]]] += 1
+    for key, cell in keys.items():
+        tries.update((f"{call['service']}:{call['operation']}", *cell) for call in RECORD.of(key))
     for each in asked:
         each.tries = tries[each.api, each.fault, each.times]
     return asked

@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from . import fault_direct, fault_sweeps, harness
+from . import fault_applies, fault_direct, fault_preflight, fault_sweeps
 from .aws_listing import AwsListing
-from .fault_cells import FAULTS, Api, Faulty, Outcome, done, save
+from .fault_cells import FAULTS, RECORD, Api, Faulty, Outcome, done, save
 
 PLAYBOOKS: dict[str, tuple[str, float]] = {
     "alb_smoke": ("playbooks/alb_smoke.yml", 900.0),
@@ -36,7 +36,7 @@ def baseline(folder: Path, name: str, variables: Mapping[str, Any]) -> dict[str,
     run = Faulty(folder / "runs" / f"{name}-baseline-{time.time_ns()}", playbook, next(iter(FAULTS)), [], variables)
     outcome = run.outcome(timeout)
     assert outcome.passed, (outcome, run.output[-4000:])
-    mine = [call for call in harness.calls(run.before) if call["access_key_id"] == run.key]
+    mine = RECORD.of(run.key)
     apis = sorted({api for call in mine if (api := Api.of(call)) is not None})
     found = {"apis": [vars(api) for api in apis], "done": done(mine), "seconds": outcome.seconds, "calls": mine}
     save(folder, f"{name}.baseline", found)
@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("what", choices=list(PARTS))
     parser.add_argument("--playbook", action="append", choices=list(PLAYBOOKS))
     parser.add_argument("--fault", action="append", choices=list(FAULTS))
+    parser.add_argument("--api", action="append", help="of these operations only (apply)")
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--variables", type=json.loads, default={})
     given = parser.parse_args()
@@ -113,7 +114,29 @@ def once_part(given: argparse.Namespace) -> None:
                     print(f"{name} / {fault}: the run could not be judged\n{traceback.format_exc()}", flush=True)
 
 
-PARTS = {"once": once_part, "direct": direct_part, "sweep": sweep_part}
+def apply_part(given: argparse.Namespace) -> None:
+    """Terraform's calls."""
+    apis = [Api(**api) for api in baseline(given.results, "alb_smoke", given.variables)["apis"]]
+    apis = [api for api in apis if not given.api or api.operation in given.api]
+    cells = fault_applies.run(given.results / "applies", apis, given.at_once)
+    save(given.results, "applies" + "".join(f".{name}" for name in given.api or ()), [vars(each) for each in cells])
+    tell(cells)
+
+
+def preflight_part(given: argparse.Namespace) -> None:
+    """The preflight's calls."""
+    cells = fault_preflight.run(given.fault or fault_preflight.FOR_EVER)
+    save(given.results, "preflight", [vars(each) for each in cells])
+    tell(cells)
+
+
+PARTS = {
+    "preflight": preflight_part,
+    "apply": apply_part,
+    "once": once_part,
+    "direct": direct_part,
+    "sweep": sweep_part,
+}
 
 
 if __name__ == "__main__":
