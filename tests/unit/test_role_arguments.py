@@ -83,8 +83,8 @@ def test_H2_every_entry_point_has_its_arguments() -> None:
     asked = set(imported())
     assert len(asked) > 20
     missing = {(role, entry) for role, entry in asked if entry not in specs(role)}
-    # A single task of `stacks` that `monitor` uses as if it were its own.
-    assert missing == {("stacks", "stage")}
+    # Single tasks of `stacks` that `monitor` uses as if they were its own.
+    assert missing == {("stacks", "stage"), ("stacks", "environment")}
     for role in ROLES:
         for entry in specs(role):
             assert (COLLECTION / "roles" / role / "tasks" / f"{entry}.yml").is_file(), (role, entry)
@@ -170,6 +170,40 @@ def test_H2_every_variable_is_explained_in_the_readme() -> None:
     assert not documented("papyrus_unheard_of") and not documented("papyrus_drill_unheard_of")
 
 
+def played(play: Path, extra: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """A playbook against this machine with further variables."""
+    variables = play.with_name("extra.yml")
+    variables.write_text(yaml.safe_dump(extra), "utf-8")
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local",
+         "-e", f"@{variables}", str(play)],
+        cwd=CHECKOUT, env={**os.environ, "ANSIBLE_HOME": str(play.parent), "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ({"AWS_PROFILE": "runner", "TF_CLI_CONFIG_FILE": "/x/rc", "AWS_WEB_IDENTITY_TOKEN_FILE": "/x/token"}, ""),
+        ({"AWS_SECRET_ACCESS_KEY": "test", "AWS_SESSION_TOKEN": ""}, ""),
+        ({"AWS_SECRET_ACCESS_KEY": "s3cret-s3cret"}, "AWS_SECRET_ACCESS_KEY"),
+        ({"TF_TOKEN_app_example": "s3cret-s3cret", "TF_VAR_db_password": "s3cret\ns3cret"},
+         "TF_TOKEN_app_example, TF_VAR_db_password"),
+    ],
+)  # fmt: skip
+def test_H2_a_secret_in_the_environment_of_tasks_is_refused_before_it_is_in_a_command_line(
+    tmp_path: Path, given: dict[str, str], refused: str
+) -> None:
+    play = tmp_path / "play.yml"
+    task = "import_role: {name: papyrus.ops.stacks, tasks_from: environment}"
+    play.write_text(f"- hosts: localhost\n  gather_facts: false\n  tasks:\n    - {task}\n", "utf-8")
+    ended = played(play, {"papyrus_terraform_environment": given})
+    assert (ended.returncode != 0) == bool(refused), ended.stdout
+    assert f"{refused} must not be in papyrus_aws_environment" in " ".join(ended.stdout.split()) or not refused
+    assert "s3cret" not in ended.stdout + ended.stderr
+
+
 def test_B_a_wrong_value_ends_the_play_before_anything_is_asked(tmp_path: Path) -> None:
     """By Ansible itself: the name, the value, and what it should be; no module has been run."""
     play = tmp_path / "play.yml"
@@ -181,13 +215,7 @@ def test_B_a_wrong_value_ends_the_play_before_anything_is_asked(tmp_path: Path) 
         "utf-8",
     )
     extra = {"papyrus_port": "5000; id", "papyrus_db_paths": ["psql"], "papyrus_probes": [{"name": "a"}]}
-    (tmp_path / "extra.yml").write_text(yaml.safe_dump(extra), "utf-8")
-    ended = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local",
-         "-e", f"@{tmp_path}/extra.yml", str(play)],
-        cwd=CHECKOUT, env={**os.environ, "ANSIBLE_HOME": str(tmp_path), "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    ended = played(play, extra)
     cause = " ".join(ended.stdout.partition("CAUSE ")[2].split())
     assert cause.startswith("the inventory cannot be used: missing required arguments: papyrus_account_id")
     for words in (
