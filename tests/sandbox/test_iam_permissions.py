@@ -52,6 +52,7 @@ RESOURCES = [
     ("ecs", "describe_tasks", {"cluster": "c", "tasks": ["t1"]}, f"arn:aws:ecs:{HERE}:task/c/t1"),
     ("ecs", "describe_services", {"cluster": "c", "services": ["s"]}, f"arn:aws:ecs:{HERE}:service/c/s"),
     ("ecs", "update_service", {"cluster": "c", "service": "s"}, f"arn:aws:ecs:{HERE}:service/c/s"),
+    ("ecs", "list_service_deployments", {"cluster": "c", "service": "s"}, f"arn:aws:ecs:{HERE}:service/c/s"),
     ("ecs", "describe_clusters", {"clusters": ["c"]}, f"arn:aws:ecs:{HERE}:cluster/c"),
     ("ecs", "list_tasks", {"cluster": "c"}, "*"),
     ("ecs", "describe_task_definition", {"taskDefinition": "f:1"}, "*"),
