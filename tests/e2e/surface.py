@@ -6,12 +6,15 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import stat
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from . import harness
 from .harness import RunningSmoke
 
 PROC = Path("/proc")
@@ -75,7 +78,7 @@ class Watch:
 
     def end(self) -> None:
         """Return when the run is over for good."""
-        self._thread.join(600)
+        self._thread.join(2000)
         assert not self._thread.is_alive(), "the run does not end"
 
     def _run(self) -> None:
@@ -121,3 +124,62 @@ class Watch:
                         self.secrets["header"] = json.loads(Path(path).read_bytes())["header_value"].encode()
                     if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) & 0o077:
                         self.open_files[os.path.relpath(path, self.folder)] = oct(stat.S_IMODE(mode))
+
+
+PLANTED = ("GITHUB_TOKEN", "DEPLOY_PASSWORD")
+"""Secrets of other programs, as a runner of CI has them in its environment."""
+
+HARMLESS = re.compile(r"(ansible_|pymp-).*/|papyrus-.*/stack/\.terraform\.lock\.hcl")
+"""What others could read were it not in a folder that they may not enter: Ansible's own code of a module and its
+socket, Terraform's hashes."""
+
+
+def database_password() -> str:
+    """The password of the app that the permanent secret holds."""
+    value = harness.client("secretsmanager").get_secret_value(SecretId="papyrus/prd/db")["SecretString"]
+    found: str = json.loads(value)["password"]
+    return found
+
+
+def watch(folder: Path, variables: dict[str, Any], *arguments: str, playbook: str = "playbooks/alb_smoke.yml") -> Watch:
+    """Runs a playbook to its end as CI does, with credentials and other secrets in its environment, and watches it."""
+    known, temporary = harness.facts(), folder / "tmp"
+    temporary.mkdir(parents=True)
+    planted = {name: secrets.token_hex(16) for name in PLANTED}
+    credentials = {"AWS_ACCESS_KEY_ID": known["access_key_id"], "AWS_SECRET_ACCESS_KEY": known["secret_access_key"]}
+    environment = {"TMPDIR": str(temporary), "XDG_RUNTIME_DIR": "", **planted, **credentials}
+    given = {"papyrus_aws_environment": {"AWS_ENDPOINT_URL": known["endpoint"], "AWS_REGION": known["region"]}}
+    running = RunningSmoke(folder / "run", given | variables, arguments, playbook, environment)
+    planted |= {"database": database_password(), "aws": known["secret_access_key"]}
+    watched = Watch(running, temporary, {name: value.encode() for name, value in planted.items()})
+    watched.end()
+    return watched
+
+
+def no_command_line_has_a_secret(watched: Watch) -> None:
+    """Of anybody, the local AWS' containers included; its own dummy key is in command lines of other tests' runs."""
+    assert set(watched.secrets) == {*PLANTED, "database", "aws", "header"}
+    assert {(name, argv) for name, argv in watched.told if name != "aws"} == set()
+    assert not any(watched.secrets["aws"] in each.argv for each in watched.seen)
+
+
+def children_have_what_they_need(watched: Watch) -> None:
+    """Ansible hands its whole environment on to the modules; what the run itself starts gets what is for it."""
+    kinds = {each.kind for each in watched.seen}
+    assert kinds >= {"controller", "module", "guard", "terraform", "provider"}
+    assert kinds <= {name for name, dummy in KINDS}, [each.argv for each in watched.of("other")]
+    assert watched.having("aws") == {"controller", "module", "guard", "terraform", "provider"}
+    for name in PLANTED:
+        assert watched.having(name) == {"controller", "module"}
+    for name in ("database", "header"):
+        assert watched.having(name) == set()
+
+
+def temporary_files_are_private(watched: Watch) -> None:
+    private = {path.partition("/")[0] for path in watched.files if path.startswith("papyrus-")}
+    assert len(private) == 1
+    for name in ("terraform.tfstate", "run.auto.tfvars.json"):
+        assert f"{next(iter(private))}/stack/{name}" in watched.files
+    assert {path for path in watched.open_files if not HARMLESS.match(path)} == set()
+    assert {path.rpartition("/")[0] for path in watched.open_files} & watched.open_files.keys() == set()
+    assert list(watched.folder.glob("papyrus-*")) == []

@@ -18,10 +18,10 @@ from botocore.exceptions import ClientError
 
 from tests.sandbox.support import Sandbox, open_folder
 
-from . import harness
+from . import harness, surface
 from .harness import RunningSmoke, left_behind, processes_of, run_smoke
 from .services import Services
-from .surface import KINDS, Watch
+from .surface import Watch, database_password
 
 sys.path.insert(0, str(harness.CHECKOUT / "collections"))
 
@@ -36,16 +36,6 @@ SMOKE_ITEMS = {
     "alb_sg_leftover.json", "alb_sg_delete.log", "alb_sg_verify_gone.json", "papyrus_psql_insert_app.log",
     "binding.json", "app_json.log", "verdict.json",
 }  # fmt: skip
-
-
-KINDS_OF_A_SMOKE = {name for name, dummy in KINDS} - {"pip"}
-
-
-def password() -> str:
-    """The database password that the permanent secret holds."""
-    value = harness.client("secretsmanager").get_secret_value(SecretId="papyrus/prd/db")["SecretString"]
-    found: str = json.loads(value)["password"]
-    return found
 
 
 def tree_is_dirty() -> bool:
@@ -74,19 +64,7 @@ def ledger() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory, ledger: str) -> Watch:
     """One run at the highest verbosity that ought to pass, with secrets in the controller's environment as in CI."""
-    known, temporary = harness.facts(), tmp_path_factory.mktemp("tmp")
-    planted = {"GITHUB_TOKEN": secrets.token_hex(16), "DEPLOY_PASSWORD": secrets.token_hex(16)}
-    credentials = {"AWS_ACCESS_KEY_ID": known["access_key_id"], "AWS_SECRET_ACCESS_KEY": known["secret_access_key"]}
-    variables = {
-        "papyrus_ledger": ledger,
-        "papyrus_aws_environment": {"AWS_ENDPOINT_URL": known["endpoint"], "AWS_REGION": known["region"]},
-    }
-    environment = {"TMPDIR": str(temporary), "XDG_RUNTIME_DIR": "", **planted, **credentials}
-    running = RunningSmoke(tmp_path_factory.mktemp("passed"), variables, ("-vvv",), environment=environment)
-    planted |= {"database": password(), "aws": known["secret_access_key"]}
-    watch = Watch(running, temporary, {name: value.encode() for name, value in planted.items()})
-    watch.end()
-    return watch
+    return surface.watch(tmp_path_factory.mktemp("passed"), {"papyrus_ledger": ledger}, "-vvv")
 
 
 @pytest.fixture(scope="module")
@@ -96,32 +74,16 @@ def passed(watched: Watch) -> harness.Smoke:
 
 
 def test_B2_no_secret_is_in_a_command_line_of_anybody(watched: Watch) -> None:
-    assert set(watched.secrets) == {"GITHUB_TOKEN", "DEPLOY_PASSWORD", "database", "aws", "header"}
-    assert {(name, argv) for name, argv in watched.told if name != "aws"} == set()
-    assert [argv for name, argv in watched.told if name == "aws" and watched.folder.name.encode() in argv] == []
+    surface.no_command_line_has_a_secret(watched)
 
 
 def test_H2_each_child_gets_the_secrets_that_it_needs_and_no_others(watched: Watch) -> None:
-    """Ansible hands its whole environment on to the modules; what the run itself starts gets what is for it."""
-    kinds = {each.kind for each in watched.seen}
-    assert {"controller", "module", "guard", "terraform", "provider", "routes"} <= kinds <= {*KINDS_OF_A_SMOKE}
-    assert watched.having("aws") == {"controller", "module", "guard", "terraform", "provider"}
-    for name in ("GITHUB_TOKEN", "DEPLOY_PASSWORD"):
-        assert watched.having(name) == {"controller", "module"}
-    for name in ("database", "header"):
-        assert watched.having(name) == set()
+    surface.children_have_what_they_need(watched)
+    assert watched.of("routes") != set()
 
 
 def test_H2_temporary_files_are_for_their_owner_alone(watched: Watch) -> None:
-    private = {path.partition("/")[0] for path in watched.files if path.startswith("papyrus-")}
-    assert len(private) == 1
-    for name in ("terraform.tfstate", "run.auto.tfvars.json"):
-        assert f"{next(iter(private))}/stack/{name}" in watched.files
-    # Each in a folder that nobody else may enter: Ansible's code of a module and its socket, Terraform's hashes.
-    known = re.compile(r"(ansible_|pymp-).*/|papyrus-.*/stack/\.terraform\.lock\.hcl")
-    assert {path for path in watched.open_files if not known.match(path)} == set()
-    assert {path.rpartition("/")[0] for path in watched.open_files} & watched.open_files.keys() == set()
-    assert [path.name for path in watched.folder.glob("papyrus-*")] == []
+    surface.temporary_files_are_private(watched)
 
 
 def test_smoke_passes_with_every_item_of_evidence(passed: harness.Smoke) -> None:
@@ -262,7 +224,7 @@ def test_C7_nothing_of_the_run_is_left(passed: harness.Smoke) -> None:
 
 
 def test_B2_the_password_is_in_no_output_and_no_file_of_the_bundle(passed: harness.Smoke) -> None:
-    secret = password()
+    secret = database_password()
     assert secret not in passed.output
     assert [
         str(file) for file in passed.bundle.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()
