@@ -393,6 +393,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--whole", type=float, default=1.0, help="part of whole runs of alb_smoke, of 1")
+    parser.add_argument("--life", type=float, default=0, help="seconds to expect of both ways until one was measured")
     parser.add_argument("--interfaces", type=float, default=0, help="seconds that an ALB's interfaces outlive it")
     parser.add_argument("--until", default="", help="HH:MM (UTC): no run is begun after it")
     options = parser.parse_args(argv)
@@ -415,6 +416,9 @@ def main(argv: list[str]) -> int:
         runs={EVERYTHING: options.everything, GUARD: options.guard},
         whole=options.whole,
     )  # fmt: skip
+    if options.life:
+        for lives in storm.lives.values():
+            lives[:0] = [options.life]
     changed = storm.go(options.batch)
     faults = [entry for entry in storm.done if fault(entry)]
     print("\n".join(["at the end:", *changed]) if changed else "at the end: as before", flush=True)
