@@ -173,7 +173,6 @@ class StackRun:
         self._sleep = sleep
         self._stop = threading.Event()
         self._environ = dict(os.environ if environ is None else environ)
-        self._memory: dict[str, Any] = {}
         self.keep = Keeper(self.bundle, log).keep
         self._rest = Rest(settings, clients, self.keep, log=log, clock=clock, sleep=sleep)
 
@@ -216,7 +215,7 @@ class StackRun:
             self._require_may_create()
             self.prepare()
             # Before the first create call: whoever comes after a crash knows that there is something to destroy.
-            self._note(apply="running")
+            self.state.update(apply="running")
         except (NoLease, TerraformError, OSError, ValueError) as exc:
             self._keep_log("terraform_apply.log", "C1", log, False, str(exc))
             return self._applied({"ok": False, "error": str(exc), "outputs": {}, "seconds": 0.0})
@@ -228,7 +227,7 @@ class StackRun:
             ran = terraform.init(self.limits.init)
             if ran.ok and not self._stop.is_set():
                 versions = {"providers": terraform.providers()}
-                self._note(may_exist=True)
+                self.state.update(may_exist=True)
                 ran = terraform.apply(self.limits.apply, self.limits.lock)
             ok, error = ran.ok and not self._stop.is_set(), "" if ran.ok else why_failed(ran)
             if ran.ok and self._stop.is_set():
@@ -316,13 +315,13 @@ class StackRun:
         return result
 
     def _known(self) -> dict[str, Any]:
-        """What has been done with the stack: by this process, by the file of whoever was here before, and where that
-        is gone by the bundle, which has the phase of an apply before the apply begins."""
+        """What has been done with the stack, by its file; where that is gone by the bundle, which has the phase of an
+        apply before the apply begins."""
+        known: dict[str, Any] = {}
         try:
-            known = {**self.state.read(), **self._memory}
+            known = self.state.read()
         except (OSError, ValueError) as exc:
             self._log(f"what was done with the stack cannot be read: {exc}")
-            known = dict(self._memory)
         if known.get("apply") is None:
             try:
                 begun = any((line.get("meta") or {}).get("phase") == APPLY_PHASE for line in self.bundle.lines())
@@ -333,13 +332,9 @@ class StackRun:
                 known |= {"apply": "lost", "may_exist": True}
         return known
 
-    def _note(self, **changes: Any) -> None:
-        self._memory |= changes
-        self.state.update(**changes)
-
     def _remember(self, **changes: Any) -> None:
         try:
-            self._note(**changes)
+            self.state.update(**changes)
         except (OSError, ValueError) as exc:
             self._log(f"{', '.join(changes)} could not be written down: {exc}")
 
@@ -396,7 +391,7 @@ class StackRun:
                 ran = terraform.destroy(self.limits.destroy, self.limits.lock)
                 attempts.append(_attempt(number, ran))
                 output = ran.output
-            except (TerraformError, OSError) as exc:
+            except TerraformError as exc:
                 attempts.append({"number": number, "ok": False, "error": str(exc), "seconds": 0.0, "exit_code": None})
             if attempts[-1]["ok"] or number == self.limits.attempts:
                 break
