@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from typing import Any
 
 from . import harness
-from .services import SERVICE, permanent_service
+from .services import SERVICE, permanent_service, until
 
 RULE = "papyrus run by the night shift"
 
@@ -69,6 +70,15 @@ class Bystanders:
         permission = {"IpProtocol": "tcp", "FromPort": 5000, "ToPort": 5000, "IpRanges": ranges}
         self.ec2.authorize_security_group_ingress(GroupId=self.tasks, IpPermissions=[permission])
 
+    def _deleted(self, group: str) -> bool:
+        try:
+            self.ec2.delete_security_group(GroupId=group)
+        except self.ec2.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "DependencyViolation":
+                raise
+            return False
+        return True
+
     def remove(self) -> None:
         """What of them is there goes."""
         names = ("papyrus-smoke-notags", "papyrus-smoke-foreig", "papyrus-smoke-others", "papyrus-smoke-living",
@@ -81,7 +91,7 @@ class Bystanders:
                 self.elb.delete_target_group(TargetGroupArn=group["TargetGroupArn"])
         for group in harness.pages("ec2", "describe_security_groups", "SecurityGroups"):
             if group["GroupName"] in names:
-                self.ec2.delete_security_group(GroupId=group["GroupId"])
+                until(functools.partial(self._deleted, group["GroupId"]), "the end of the interfaces", 120)
             mine = [
                 {**permission, "IpRanges": [r for r in permission["IpRanges"] if r.get("Description") == RULE],
                  "UserIdGroupPairs": [], "Ipv6Ranges": [], "PrefixListIds": []}
