@@ -12,6 +12,7 @@ from typing import Any
 
 from ._leftovers import Found
 from ._names import parse_run_id, rfc3339, utc_now
+from ._printable import printable
 from ._rows import json_safe, listing
 from ._sweep import Order, Resource, Swept, choose, counted
 
@@ -56,7 +57,7 @@ def text_of(swept: Swept, order: Order) -> str:
     if swept.gone:
         whole = f"{sum(swept.calls.values())} calls, the last look was answered whole and shows nothing that was to go"
         parts = [*(parts or ["nothing was to be deleted"]), whole]
-    return "; ".join(" ".join(part.split()) for part in parts) or "something is left"
+    return printable("; ".join(" ".join(part.split()) for part in parts) or "something is left")
 
 
 def named_spared(swept: Swept, order: Order) -> list[Resource]:
@@ -70,8 +71,10 @@ def untouched(swept: Swept) -> list[str]:
     for each in swept.spared:
         groups.setdefault((str(each.get("run_id") or ""), each["reason"]), []).append(each)
     return [
-        f"left alone: {counted(those)}{f' of {run_id}' if run_id else ''} "
-        f"({listing((each['name'] or each['id'] for each in those), 2)}): {reason}"
+        printable(
+            f"left alone: {counted(those)}{f' of {run_id}' if run_id else ''} "
+            f"({listing((each['name'] or each['id'] for each in those), 2)}): {reason}"
+        )
         for (run_id, reason), those in groups.items()
     ]
 
