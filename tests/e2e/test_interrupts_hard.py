@@ -251,14 +251,14 @@ def profile(folder: Path, text: str) -> Path:
 @pytest.mark.soak
 @pytest.mark.usefixtures("_credentials_count")
 def test_C6_static_credentials_that_expire_in_the_middle_are_told_with_the_command_that_sweeps(tmp_path: Path) -> None:
-    began, made = time.monotonic(), session(150)
+    began, made = time.monotonic(), session(300)
     keys = {"aws_access_key_id": "AccessKeyId", "aws_secret_access_key": "SecretAccessKey"}
     lines = {key: made[name] for key, name in {**keys, "aws_session_token": "SessionToken"}.items()}
     config = profile(tmp_path, "".join(f"{key} = {value}\n" for key, value in lines.items()))
     running = RunningSmoke(tmp_path / "run", {"papyrus_aws_environment": environment_of(config)})
     run_id = wait_for_the_balancer(running)
     running.signal(signal.SIGSTOP)  # so that they end in the middle, however fast this machine is
-    time.sleep(max(0.0, 152 - (time.monotonic() - began)))
+    time.sleep(max(0.0, 302 - (time.monotonic() - began)))
     running.signal(signal.SIGCONT)
     smoke = running.end(600)
     assert smoke.exit_code != 0
@@ -274,10 +274,21 @@ def test_C6_static_credentials_that_expire_in_the_middle_are_told_with_the_comma
     assert left_behind(run_id) == []
 
 
-PROCESS = """#!/bin/sh
-# Credentials for half a minute, new ones each time that they are asked for.
-echo . >> {record}
-exec {python} {program}
+PROCESS = """#!{python} -I
+# Credentials for half a minute, new ones when they are nearly over. The SDK asks before each call, as they are short.
+import json, os, sys, time
+from pathlib import Path
+known = Path({known!r})
+if not known.exists() or known.stat().st_mtime < time.time() - 20:
+    os.environ["PAPYRUS_SANDBOX_ROOT"] = {root!r}
+    sys.path.insert(0, {checkout!r})
+    from tests.e2e.test_interrupts_hard import session
+    fresh = known.with_suffix(f".{{time.monotonic_ns()}}")
+    fresh.write_text(json.dumps({{"Version": 1, **session(30)}}))
+    fresh.rename(known)
+    with open({record!r}, "a") as file:
+        file.write(".")
+print(known.read_text())
 """
 
 
@@ -285,24 +296,19 @@ exec {python} {program}
 @pytest.mark.usefixtures("_credentials_count")
 def test_C6_credentials_of_a_process_are_renewed_while_the_guard_takes_the_run_down(tmp_path: Path) -> None:
     """Each lives for 30 s; the run has as many of them as it needs, Terraform and the guard too."""
-    program = tmp_path / "process.py"
-    program.write_text(
-        "import json, sys\n"
-        f"sys.path.insert(0, {str(harness.CHECKOUT)!r})\n"
-        "from tests.e2e.test_interrupts_hard import session\n"
-        "print(json.dumps({'Version': 1, **session(30)}))\n",
-        "utf-8",
-    )
-    record, process = tmp_path / "asked", tmp_path / "process"
-    process.write_text(
-        PROCESS.format(record=record, python=harness.CHECKOUT / ".venv/bin/python", program=program), "utf-8"
-    )
+    record, process = tmp_path / "record", tmp_path / "process"
+    python = harness.CHECKOUT / ".venv" / "bin" / "python"
+    places = {"known": tmp_path / "known", "record": record, "checkout": harness.CHECKOUT, "root": harness.SANDBOX_ROOT}
+    names = {name: str(place) for name, place in places.items()}
+    process.write_text(PROCESS.format(python=python, **names), "utf-8")
     process.chmod(process.stat().st_mode | stat.S_IXUSR)
     config = profile(tmp_path, f"credential_process = {process}\n")
     running = RunningSmoke(tmp_path / "run", {"papyrus_aws_environment": environment_of(config)})
     wait_for_the_balancer(running)
     before = len(record.read_text("utf-8"))
+    running.signal(signal.SIGSTOP)
     time.sleep(32)
+    running.signal(signal.SIGCONT)
     running.interrupt()
     smoke = running.end_by_guard()
     nothing_is_left(smoke)
