@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ def in_role(text: str) -> Iterator[str]:
     yield from re.findall(r"\bschema_item: ([a-z_]+\.log)\b", text)
 
 
+@cache
 def made() -> set[str]:
     found = {name for path in (COLLECTION / "plugins").rglob("*.py") for name in in_python(path.read_text("utf-8"))}
     tasks = [path for part in ("tasks", "defaults") for path in (COLLECTION / "roles").glob(f"*/{part}/*.yml")]
