@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -297,5 +298,19 @@ def test_C6_commands_by_hand_are_in_the_order_in_which_aws_lets_go(world: World)
         "delete-listener", "delete-load-balancer", "wait", "delete-target-group", "revoke-security-group-ingress",
         "describe-network-interfaces", "delete-security-group",
     ]  # fmt: skip
-    evil = [{"kind": "security_group", "id": "sg-1; rm -rf /", "detail": {}}]
-    assert shlex.split(by_hand(evil)[0])[-1] == "sg-1; rm -rf /"
+
+
+@pytest.mark.parametrize("kind", _leftovers.KINDS)
+def test_H2_whatever_aws_calls_it_is_one_word_of_a_command_by_hand(kind: str) -> None:
+    def words(text: str) -> list[list[str]]:
+        permission = {"Description": text}
+        detail = {"cluster": text, "group_id": text, "direction": "ingress", "permission": permission}
+        commands = by_hand([{"kind": kind, "id": text, "detail": detail}], text)
+        return [shlex.split(command, comments=True) for command in commands]
+
+    for evil in ("x; rm -rf /", "$(id)`id`", 'a\' "b" & c', "-x\n--y #"):
+        plain, told = words("x"), words(evil)
+        assert [len(command) for command in told] == [len(command) for command in plain] != []
+        for before, after in zip(plain, told, strict=True):
+            assert all(one == two or evil in two or json.loads(two) for one, two in zip(before, after, strict=True))
+            assert evil in after
