@@ -7,7 +7,9 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
@@ -62,6 +64,7 @@ class Watch:
     seen: set[Seen] = field(default_factory=set)
     open_files: dict[str, str] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
+    left: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._members: dict[int, str] = {}
@@ -143,8 +146,8 @@ def database_password() -> str:
 
 def watch(folder: Path, variables: dict[str, Any], *arguments: str, playbook: str = "playbooks/alb_smoke.yml") -> Watch:
     """Runs a playbook to its end as CI does, with credentials and other secrets in its environment, and watches it."""
-    known, temporary = harness.facts(), folder / "tmp"
-    temporary.mkdir(parents=True)
+    # Short: names of sockets below it have 108 characters at most.
+    known, temporary = harness.facts(), Path(tempfile.mkdtemp(prefix="surface-"))
     planted = {name: secrets.token_hex(16) for name in PLANTED}
     credentials = {"AWS_ACCESS_KEY_ID": known["access_key_id"], "AWS_SECRET_ACCESS_KEY": known["secret_access_key"]}
     environment = {"TMPDIR": str(temporary), "XDG_RUNTIME_DIR": "", **planted, **credentials}
@@ -153,6 +156,8 @@ def watch(folder: Path, variables: dict[str, Any], *arguments: str, playbook: st
     planted |= {"database": database_password(), "aws": known["secret_access_key"]}
     watched = Watch(running, temporary, {name: value.encode() for name, value in planted.items()})
     watched.end()
+    watched.left = [path.name for path in temporary.iterdir()]
+    shutil.rmtree(temporary)
     return watched
 
 
@@ -182,4 +187,4 @@ def temporary_files_are_private(watched: Watch) -> None:
         assert f"{next(iter(private))}/stack/{name}" in watched.files
     assert {path for path in watched.open_files if not HARMLESS.match(path)} == set()
     assert {path.rpartition("/")[0] for path in watched.open_files} & watched.open_files.keys() == set()
-    assert list(watched.folder.glob("papyrus-*")) == []
+    assert [name for name in watched.left if name.startswith("papyrus-")] == []
