@@ -114,11 +114,11 @@ data "aws_iam_policy_document" "drills" {
     }
   }
 
-  # A subscription has no tags and is no resource: whoever may end one of the topic may end any.
+  # A subscription has no tags: whoever may end one of the topic may end any. Its ARN is the topic's with an id behind.
   statement {
     sid       = "EndSubscriptions"
     actions   = ["sns:Unsubscribe"]
-    resources = [local.topic]
+    resources = [local.topic, "${local.topic}:*"]
   }
 
   # A task definition is no resource of this action: any can be deregistered with it (running tasks stay).
