@@ -6,22 +6,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from . import _aws
-from ._calls import Calls
-from ._rows import Row, Status
+from ._calls import Calls, api_name
+from ._rows import Row, Status, listing
 
 T = TypeVar("T")
 
 WORKERS = 8
 """Rows under way at once; each waits for AWS most of its time."""
+
+RETRIES: dict[str, Any] = {"mode": "standard", "max_attempts": 5}
+"""Of the clients: a call that is throttled for ever has failed after 31 seconds at most, in time for its row."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,21 @@ class Facts:
         self.register: Callable[[str], None] = lambda secret: None
         self._lock = threading.Lock()
         self._known: dict[str, Future[tuple[Any, list[str]]]] = {}
+        self._asked: list[str] = []
+
+    @contextlib.contextmanager
+    def asking(self, what: str) -> Iterator[None]:
+        """Around one call, so that a row which is late can say whose answer it waits for."""
+        self._asked.append(what)
+        try:
+            yield
+        finally:
+            self._asked.remove(what)
+
+    @property
+    def unanswered(self) -> list[str]:
+        """Calls under way."""
+        return sorted(set(self._asked))
 
     def get(self, name: str, make: Callable[[Ask], Any]) -> tuple[Any, list[str]]:
         """The answer and the request ids behind it; a failure is everybody's who asks."""
@@ -145,13 +164,25 @@ class Facts:
         return {name: future.result()[0] for name, future in done.items() if future.exception() is None}
 
 
+class _Heard(Calls):
+    """Calls that are known while they are under way."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts.clients)
+        self._facts = facts
+
+    def call(self, service: str, operation: str, resource: str, /, *, hint: str = "", **parameters: Any) -> Any:
+        with self._facts.asking(f"{service}:{api_name(operation)} on {resource}"):
+            return super().call(service, operation, resource, hint=hint, **parameters)
+
+
 class Ask:
     """What one row asks: facts that it shares with others, and calls of its own. Collects the request ids of both."""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.settings = facts.settings
-        self.calls = Calls(facts.clients)
+        self.calls = _Heard(facts)
         self._shared: list[str] = []
 
     def fact(self, name: str, make: Callable[[Ask], T]) -> T:
@@ -222,6 +253,8 @@ def evaluate_all(
             break
         rows[index] = row
     late = f"not answered within {facts.settings.timeout:g} s"
+    if facts.unanswered:
+        late += f"; AWS was still being asked for {listing(facts.unanswered)}"
     return [rows.get(index) or Row(check.id, check.title, "ng", late) for index, check in enumerate(checks)]
 
 

@@ -365,7 +365,7 @@ def main() -> None:
         if asked["private"]:
             Redactor.register(asked["private"], "db-password", password)
 
-    facts = _preflight.Facts(_aws.module_clients(module), settings)
+    facts = _preflight.Facts(_aws.module_clients(module, retries=_preflight.RETRIES), settings)
     facts.register = register
     rows = _preflight.run(_preflight_report.IDENTITY, checks, facts)
     module.exit_json(

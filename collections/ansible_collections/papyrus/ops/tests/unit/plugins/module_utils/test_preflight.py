@@ -173,6 +173,27 @@ def test_B_rows_run_side_by_side_and_a_late_one_does_not_hold_the_others() -> No
     assert time.monotonic() - before < 5
 
 
+def test_B_a_late_row_says_whose_answer_it_waits_for() -> None:
+    asked, gate, fake = threading.Event(), threading.Event(), aws()
+    looks: list[float] = []
+
+    def hangs(sent: Any) -> Any:
+        asked.set()
+        gate.wait(60)
+        raise Refusal("Unavailable")
+
+    def clock() -> float:
+        """The time is up once the call is under way."""
+        looks.append(60.0 if looks and asked.wait(60) else 0.0)
+        return looks[-1]
+
+    fake.answers["ec2.describe_subnets"] = hangs
+    [row] = _preflight.evaluate_all(_preflight_report.chosen(["B8"]), Facts(fake, settings(timeout=60.0)), clock=clock)
+    gate.set()
+    assert row.status == "ng"
+    assert row.reason.startswith("not answered within 60 s; AWS was still being asked for ec2:DescribeSubnets on ")
+
+
 # Single rows
 
 
