@@ -164,9 +164,17 @@ def cells_of(calls: Iterable[Mapping[str, Any]]) -> dict[str, Cell]:
 
 
 def done(calls: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Changes that AWS carried out, whether the caller had the answer or not."""
-    wrote = [call for call in calls if not call["read_only"] and 200 <= call["status"] < 300]
-    return dict(sorted(Counter(f"{call['service']}:{call['operation']}" for call in wrote).items()))
+    """Changes that AWS carried out, whether the caller had the answer or not. Those of one client token are one."""
+    seen: set[tuple[str, str]] = set()
+    counts: Counter[str] = Counter()
+    for call in calls:
+        if call["read_only"] or not 200 <= call["status"] < 300:
+            continue
+        name, token = f"{call['service']}:{call['operation']}", str(call["parameters"].get("clientToken") or "")
+        if not token or (name, token) not in seen:
+            counts[name] += 1
+        seen.add((name, token))
+    return dict(sorted(counts.items()))
 
 
 class Faulty(Recorded):

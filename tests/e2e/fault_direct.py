@@ -43,8 +43,8 @@ class Asked:
     wrong: str = ""
 
 
-def product_clients(key: str) -> Any:
-    """The clients that every module gets, of this access key."""
+def product_clients(key: str, **config: Any) -> Any:
+    """The clients that every module gets, of this access key; `config` as a module changes it."""
     from ansible_collections.papyrus.ops.plugins.module_utils import _aws
 
     known = harness.facts()
@@ -59,7 +59,7 @@ def product_clients(key: str) -> Any:
                     endpoint_url=known["endpoint"],
                     aws_access_key_id=key,
                     aws_secret_access_key=known["secret_access_key"],
-                    config=_aws.retry_config(),
+                    config=_aws.retry_config(**config),
                 )
                 made[service] = _aws.only_whole_answers(own)
             return made[service]

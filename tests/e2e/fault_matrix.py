@@ -22,7 +22,7 @@ from .aws_listing import AwsListing
 from .fault_cells import FAULTS, RECORD, Api, Faulty, Outcome, done, save
 
 PLAYBOOKS: dict[str, tuple[str, float]] = {
-    "alb_smoke": ("playbooks/alb_smoke.yml", 900.0),
+    "alb_smoke": ("playbooks/alb_smoke.yml", 1800.0),
 }
 
 

@@ -52,7 +52,7 @@ def preflight(key: str, timeout: float) -> list[Any]:
         run_id="20260131T120000Z-abcdef", credentials={"kind": "static", "method": "a test's"}, timeout=timeout,
     )  # fmt: skip
     checks = _preflight_report.chosen([each for each in _preflight_report.IDS if each not in NOT_OF_AWS])
-    facts = _preflight.Facts(product_clients(key), settings)
+    facts = _preflight.Facts(product_clients(key, retries=_preflight.RETRIES), settings)
     rows: list[Any] = _preflight.run(_preflight_report.IDENTITY, checks, facts)
     return rows
 
@@ -98,7 +98,7 @@ def one(api: Api, fault: str, rows: set[str], timeout: float) -> PreflightCell:
     return cell
 
 
-def run(faults: Iterable[str] = FOR_EVER, at_once: int = 16, say: Callable[[str], None] = print) -> list[PreflightCell]:
+def run(faults: Iterable[str] = FOR_EVER, at_once: int = 8, say: Callable[[str], None] = print) -> list[PreflightCell]:
     """Each call of the preflight × fault."""
     known = needs()
     say(json.dumps({str(api): sorted(rows) for api, rows in sorted(known.items())}))
