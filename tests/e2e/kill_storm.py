@@ -43,7 +43,9 @@ LIVES = 7
 """The expected life is the median of the last so many runs that nobody killed."""
 CONTROL_EVERY = 15
 """After so many kills without a run that ended by itself, one is let live: the machine may have become slower."""
-GUARD_SECONDS = 420
+GUARD_SECONDS = 900
+MOST = 24
+"""Runs at once, whatever is asked for."""
 
 
 @dataclass
@@ -171,9 +173,20 @@ class Storm:
 
     # One run
 
-    def work(self) -> None:
-        """Runs one after the other until there are none."""
-        while (planned := self.next()) is not None:
+    def allowed(self) -> int:
+        """How many runs there may be at once: a file `at-once` in the results says so while the storm goes on."""
+        try:
+            return int((self.results / "at-once").read_text("ascii"))
+        except (OSError, ValueError):
+            return self.at_once
+
+    def work(self, place: int) -> None:
+        """Runs one after the other until there are none; only as long as there are so many places."""
+        while True:
+            while place >= self.allowed() and not (self.results / "stop").exists() and any(self.left.values()):
+                time.sleep(1)
+            if (planned := self.next()) is None:
+                return
             number, kind, way, part = planned
             at = part * self.expected(way) if kind != CONTROL else 0.0
             run = start(self.results / f"{number:04}", number, kind, way)
@@ -188,7 +201,7 @@ class Storm:
 
     def one(self, run: Run, part: float, at: float) -> None:
         """Lets a run live as long as it is planned, kills it, and takes down what is seen."""
-        deadline = run.started + at if run.kind != CONTROL else run.started + 900
+        deadline = run.started + at if run.kind != CONTROL else run.started + 1800
         while not run.processes.ended() and time.monotonic() < deadline:
             time.sleep(min(0.05, max(0.0, deadline - time.monotonic())))
         seconds = time.monotonic() - run.started
@@ -337,11 +350,11 @@ class Storm:
         else:
             stored.write_text(json.dumps([[*item, content] for item, content in self.before.items()]), "utf-8")
         sweeper = threading.Thread(target=self.sweep, args=(batch,))
-        workers = [threading.Thread(target=self.work) for _number in range(self.at_once)]
+        workers = [threading.Thread(target=self.work, args=(place,)) for place in range(MOST)]
         sweeper.start()
         for worker in workers:
             worker.start()
-            time.sleep(2)
+            time.sleep(0.5)
         for worker in workers:
             worker.join()
         self.killed.put(None)
