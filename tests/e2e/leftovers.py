@@ -24,7 +24,12 @@ class Place:
 
     vpc: str = ""
     subnets: list[str] = field(default_factory=list)
-    tasks_group: str = ""
+    groups: list[str] = field(default_factory=list)
+
+    @property
+    def tasks_group(self) -> str:
+        """The group of permanent tasks in which rules are left."""
+        return self.groups[-1]
 
     @classmethod
     def make(cls) -> Place:
@@ -40,8 +45,15 @@ class Place:
             ]["SubnetId"]
             for number, zone in enumerate(zones)
         ]
-        group = ec2.create_security_group(GroupName="permanent-tasks", Description="Permanent", VpcId=vpc)["GroupId"]
-        return cls(vpc, subnets, group)
+        place = cls(vpc, subnets)
+        place.another_group()
+        return place
+
+    def another_group(self) -> None:
+        """A group has room for 60 rules."""
+        name = f"permanent-tasks-{len(self.groups)}"
+        made = harness.client("ec2").create_security_group(GroupName=name, Description="Permanent", VpcId=self.vpc)
+        self.groups.append(made["GroupId"])
 
     def remove(self) -> None:
         """Everything of it, when the interfaces of load balancers are gone; what else is in there makes it fail."""
@@ -51,7 +63,8 @@ class Place:
         while ec2.describe_network_interfaces(Filters=here)["NetworkInterfaces"]:
             assert time.monotonic() < deadline, "interfaces of the test's load balancers are still there"
             time.sleep(0.5)
-        ec2.delete_security_group(GroupId=self.tasks_group)
+        for group in self.groups:
+            ec2.delete_security_group(GroupId=group)
         for subnet in self.subnets:
             ec2.delete_subnet(SubnetId=subnet)
         ec2.delete_vpc(VpcId=self.vpc)

@@ -235,7 +235,7 @@ class _Search:
     # The parts
 
     def elbv2_tags(self, arns: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Tags by ARN. What has gone away since it was listed is not in it: it has been told of as missing."""
+        """By ARN; what went since it was listed has none. AWS refuses a batch whole in which one is not there."""
         result: dict[str, dict[str, str]] = {}
         todo = [list(batch) for batch in batches(arns, _TAG_BATCH)]
         while todo:
@@ -246,22 +246,20 @@ class _Search:
             except AwsFailure as failure:
                 if not failure.missing:
                     raise
-                # AWS refuses the whole batch for one that another run has just deleted: halves find it.
-                self.found.calls["DescribeTags"] += 1
                 half = len(batch) // 2
-                todo[:0] = [part for part in (batch[:half], batch[half:]) if part] if half else []
+                todo += [part for part in (batch[:half], batch[half:]) if half]
                 continue
             descriptions = answer["TagDescriptions"]
             ids = [self.came("describe_tags", answer)]
             self.answered("describe_tags", {"ResourceArns": batch}, len(descriptions), ids)
-            for entry in descriptions:
-                result[entry["ResourceArn"]] = _tag_dict(entry.get("Tags"))
+            result |= {arn: {} for arn in batch}
+            result |= {entry["ResourceArn"]: _tag_dict(entry.get("Tags")) for entry in descriptions}
         return result
 
     def load_balancers(self) -> None:
         balancers = self.pages("elbv2", "describe_load_balancers", "LoadBalancers", "all load balancers")
         tags = self.elbv2_tags([balancer["LoadBalancerArn"] for balancer in balancers])
-        for balancer in balancers:
+        for balancer in (each for each in balancers if each["LoadBalancerArn"] in tags):
             arn, name = balancer["LoadBalancerArn"], balancer["LoadBalancerName"]
             if arn not in tags:
                 continue
@@ -274,7 +272,13 @@ class _Search:
         if not self.scope.run_id:
             return
         arn, name = balancer["id"], balancer["name"]
-        for listener in self.pages("elbv2", "describe_listeners", "Listeners", name, LoadBalancerArn=arn):
+        try:
+            listeners = self.pages("elbv2", "describe_listeners", "Listeners", name, LoadBalancerArn=arn)
+        except AwsFailure as failure:
+            if not failure.missing:
+                raise
+            listeners = []  # it went since it was listed
+        for listener in listeners:
             run_id, expires_at, service = (balancer[key] for key in ("run_id", "expires_at", "service"))
             label = f"{name}:{listener.get('Port')}"
             detail = {"load_balancer": arn}

@@ -105,7 +105,12 @@ class DrillSearch:
         for alarm in found:
             name, arn = alarm["AlarmName"], alarm["AlarmArn"]
             if self._ends.fullmatch(name):
-                answer = self._one("cloudwatch", "list_tags_for_resource", name, ResourceARN=arn)
+                try:
+                    answer = self._one("cloudwatch", "list_tags_for_resource", name, ResourceARN=arn)
+                except AwsFailure as failure:
+                    if not failure.missing:
+                        raise
+                    continue  # the listing is older
                 tags = {tag["Key"]: tag["Value"] for tag in answer.get("Tags") or []}
                 self.search.add("alarm", name, name, tags, {"state": alarm.get("StateValue", "")})
 

@@ -171,10 +171,13 @@ class World:
 
     def _tags(self, sent: Mapping[str, Any]) -> Any:
         known = {**self.balancers, **self.target_groups}
-        there = [ident for ident in sent["ResourceArns"] if ident in known]
+        for ident in sent["ResourceArns"]:
+            if ident not in known:
+                raise Refusal("LoadBalancerNotFound" if "loadbalancer" in ident else "TargetGroupNotFound")
         return {
             "TagDescriptions": [
-                {"ResourceArn": i, "Tags": [{"Key": k, "Value": v} for k, v in known[i]["tags"].items()]} for i in there
+                {"ResourceArn": i, "Tags": [{"Key": k, "Value": v} for k, v in known[i]["tags"].items()]}
+                for i in sent["ResourceArns"]
             ]
         }
 
