@@ -95,7 +95,13 @@ def test_B9_what_is_expired_goes_before_the_next_run_of_the_service(tmp_path: Pa
     before = leftovers.everything()
     expired = leftovers.leave(leftovers.run(service), place)
     young = leftovers.leave(leftovers.run(service, began=-5 * MINUTES), place, balancer=False)
-    smoke = harness.run_smoke(tmp_path, {"papyrus_service": service})  # there is no such service: other rows are NG
+    here = {
+        "papyrus_vpc_id": place.vpc,
+        "papyrus_alb_subnet_ids": place.subnets,
+        "papyrus_tasks_sg_id": place.tasks_group,
+    }
+    # There is no such service: other rows are NG, and the run creates nothing.
+    smoke = harness.run_smoke(tmp_path, {"papyrus_service": service, **here})
     there = {ident for ids in added(before).values() for ident in ids}
     assert smoke.rows["B9"]["status"] == "ok" and len(smoke.rows["B9"]["data"]["expired"]) == 6
     [line] = [line for line in smoke.lines if line["name"] == "leftovers_swept.json"]

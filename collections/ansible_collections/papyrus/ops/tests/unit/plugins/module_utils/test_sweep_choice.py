@@ -30,29 +30,39 @@ NAMES = (
     *("papyrus-smoke-abc234", "papyrus-smoke-zzz777", "papyrus-smoke-yyy222", "papyrus-drill-task-abc234", "x-old222"),
     *("production", "abc234", "papyrus-smoke-abc234-production", "papyrus-smoke-ABC234", "", "svc-drill-abc234"),
 )
-RUN_IDS = st.sampled_from([*RUNS, "", "x", "20260131T120000Z-abc2345", "20261331T120000Z-abc234"])
+RUN_IDS = (*RUNS, "", "x", "20260131T120000Z-abc2345", "20261331T120000Z-abc234")
 
 
 @st.composite
 def resources(draw: Any) -> dict[str, Any]:
-    kind = draw(st.sampled_from(KINDS))
-    detail: dict[str, Any] = {}
-    if kind == "security_group_rule":
-        detail = {
-            "direction": draw(st.sampled_from(["ingress", "egress"])),
-            "peer": draw(st.sampled_from(["sg-1", "sg-2", "10.0.0.0/8", "pl-1", ""])),
-            "peer_run_id": draw(st.sampled_from([None, "", *RUNS])),
-        }
-    name = draw(st.sampled_from(NAMES))
+    """Half of them are believable but for one thing, as the rules are each only seen where all others let it go."""
+    kind = draw(st.sampled_from([*KINDS, "security_group_rule", "load_balancer"]))
+    near = draw(st.booleans())
+    one = draw(st.sampled_from(["run_id", "expires_at", "service", "name", "direction", "peer", "peer_run_id", ""]))
+    run = draw(st.sampled_from(RUNS[:2]))
+    good = {
+        **{"run_id": run, "expires_at": EXPIRIES[0], "service": "svc", "name": f"papyrus-smoke-{run[-6:]}"},
+        **{"direction": "ingress", "peer": "sg-1", "peer_run_id": run},
+    }
+
+    def value(field: str, *others: Any) -> Any:
+        return good[field] if near and field != one else draw(st.sampled_from(others))
+
+    name = value("name", *NAMES)
+    detail = {
+        "direction": value("direction", "ingress", "egress"),
+        "peer": value("peer", "sg-1", "10.0.0.0/8", "pl-1", ""),
+        "peer_run_id": value("peer_run_id", None, "", *RUNS),
+    }
     return {
         "kind": kind,
         "id": draw(st.uuids()).hex,
         "name": f"{name}:80" if kind == "listener" else name,
-        "run_id": draw(RUN_IDS),
-        "expires_at": draw(st.sampled_from(EXPIRIES)),
+        "run_id": value("run_id", *RUN_IDS),
+        "expires_at": value("expires_at", *EXPIRIES),
         "expired": draw(st.sampled_from([True, False, None])),
-        "service": draw(st.sampled_from(SERVICES)),
-        "detail": detail,
+        "service": value("service", *SERVICES),
+        "detail": detail if kind == "security_group_rule" else {},
     }
 
 
