@@ -22,6 +22,9 @@ from . import harness
 from .harness import RunningSmoke, left_behind, private_folders, processes_of
 from .services import unique
 
+SLOW = 900.0
+"""Seconds: these are about what happens, not how fast."""
+
 TERRAFORM = {
     "binary": "{{ papyrus_terraform_binary }}",
     "environment": "{{ papyrus_terraform_environment }}",
@@ -31,7 +34,7 @@ TERRAFORM = {
 
 def run_of(running: RunningSmoke) -> str:
     """Id of the run, once it is open."""
-    running.wait_for(running.bundle_folders)
+    running.wait_for(running.bundle_folders, SLOW)
     return running.bundle_folders()[0].name
 
 
@@ -54,7 +57,7 @@ def balancers(run_id: str) -> list[str]:
 def wait_for_the_balancer(running: RunningSmoke) -> str:
     """Return when AWS has begun to make the run's load balancer, for which Terraform waits for a minute."""
     run_id = run_of(running)
-    running.wait_for(lambda: balancers(run_id))
+    running.wait_for(lambda: balancers(run_id), SLOW)
     return run_id
 
 
@@ -99,10 +102,10 @@ def test_C6_terraform_is_killed_and_leaves_the_lock_of_its_state(tmp_path: Path,
     run_id = wait_for_the_balancer(running)
     state = f"papyrus/{run_id}.tfstate"
     if when == "made":
-        running.wait_for(lambda: state in in_bucket(states))
+        running.wait_for(lambda: state in in_bucket(states), SLOW)
     assert f"{state}.tflock" in in_bucket(states)
     os.kill(pid_in(private(running, "terraform.json")), signal.SIGKILL)
-    smoke = running.end()
+    smoke = running.end(SLOW)
     assert smoke.exit_code != 0
     assert "SIGKILL" in smoke.verdict["first_failure"]["cause"]
     nothing_is_left(smoke)
@@ -131,7 +134,7 @@ def test_C6_a_github_runner_cancels_the_job(tmp_path: Path) -> None:
     for pid in [*tree(step), *marked(mark)]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    smoke = running.end_by_guard()
+    smoke = running.end_by_guard(SLOW)
     nothing_is_left(smoke)
     assert "the controller (ansible-playbook) ended" in smoke.verdict["first_failure"]["cause"]
 
@@ -170,7 +173,7 @@ def test_C6_every_call_of_aws_is_cut_for_a_minute(tmp_path: Path, how: str) -> N
         time.sleep(max(0.0, 60 - (time.monotonic() - began)))
     finally:
         remove_labelled(label)
-    smoke = running.end_by_guard()
+    smoke = running.end_by_guard(SLOW)
     assert smoke.run_id == run_id
     nothing_is_left(smoke)
 
@@ -185,13 +188,13 @@ def test_N1_a_controller_that_is_stopped_is_taken_down_at_the_end_of_its_lease(t
     running = RunningSmoke(tmp_path, {"papyrus_lease_minutes": 2})
     run_id = wait_for_the_balancer(running)
     running.signal(signal.SIGSTOP)
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + SLOW
     while private_folders(run_id):
         assert time.monotonic() < deadline, "the guard has not taken it down"
         time.sleep(0.5)
     assert left_behind(run_id) == []
     running.signal(signal.SIGCONT)
-    smoke = running.end()
+    smoke = running.end(SLOW)
     assert smoke.exit_code != 0
     nothing_is_left(smoke)
     assert "the lease ended at" in smoke.verdict["first_failure"]["cause"]
@@ -260,7 +263,7 @@ def test_C6_static_credentials_that_expire_in_the_middle_are_told_with_the_comma
     running.signal(signal.SIGSTOP)  # so that they end in the middle, however fast this machine is
     time.sleep(max(0.0, 302 - (time.monotonic() - began)))
     running.signal(signal.SIGCONT)
-    smoke = running.end(600)
+    smoke = running.end(SLOW)
     assert smoke.exit_code != 0
     assert balancers(run_id)
     assert "LEFT BEHIND" in smoke.output
@@ -269,7 +272,9 @@ def test_C6_static_credentials_that_expire_in_the_middle_are_told_with_the_comma
     assert smoke.verdict["result"] == "FAILED"
     assert smoke.verdict["gone"] == "ng"
     assert made["SecretAccessKey"] not in smoke.output
-    sweep = RunningSmoke(tmp_path / "sweep", {"papyrus_sweep_run_ids": run_id}, playbook="playbooks/sweep.yml").end()
+    sweep = RunningSmoke(tmp_path / "sweep", {"papyrus_sweep_run_ids": run_id}, playbook="playbooks/sweep.yml").end(
+        SLOW
+    )
     assert sweep.exit_code == 0, sweep.output[-3000:]
     assert left_behind(run_id) == []
 
@@ -310,7 +315,7 @@ def test_C6_credentials_of_a_process_are_renewed_while_the_guard_takes_the_run_d
     time.sleep(32)
     running.signal(signal.SIGCONT)
     running.interrupt()
-    smoke = running.end_by_guard()
+    smoke = running.end_by_guard(SLOW)
     nothing_is_left(smoke)
     assert len(record.read_text("utf-8")) > before
 
@@ -324,10 +329,10 @@ def test_H1_ctrl_c_in_the_middle_of_the_network_loses_nothing_of_it(tmp_path: Pa
     variables = {"papyrus_state_dir": str(state), "papyrus_name": unique("net"), "papyrus_vpc_cidr": "10.99.0.0/16"}
     running = RunningSmoke(tmp_path / "run", variables, playbook="playbooks/stacks.yml")
     path, work = state / "00-network" / "terraform.tfstate", state / "00-network" / "work"
-    running.wait_for(lambda: path.is_file() and '"aws_vpc"' in path.read_text("utf-8"))
+    running.wait_for(lambda: path.is_file() and '"aws_vpc"' in path.read_text("utf-8"), SLOW)
     os.killpg(running.process.pid, signal.SIGINT)
     assert running.process.wait(60) != 0
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + SLOW
     while processes_in(work):
         assert time.monotonic() < deadline, processes_in(work)
         time.sleep(0.5)

@@ -107,11 +107,11 @@ class Rest:
         found = _leftovers.find(self._clients(), self._settings.scope())
         return [r for r in found.resources if r["kind"] == "load_balancer" and r["id"] not in state]
 
-    def sweep(self, cause: str, patience: float) -> Swept | None:
+    def sweep(self, cause: str, patience: float) -> list[str]:
         """Deletes by tags and descriptions what the run has left, again and again while that may help.
 
         It ends when everything is gone, when AWS refuses, when nothing succeeds for `patience` seconds, and after
-        `limits.sweep` seconds. What was done is evidence, whatever came of it. None when AWS could not be asked at all.
+        `limits.sweep` seconds. What was done is evidence, whatever came of it. Returns its log; nothing of it raises.
         """
         limits = self._settings.limits
         started = self._clock()
@@ -135,9 +135,8 @@ class Rest:
                     clock=self._clock,
                     sleep=self._sleep,
                 )
-            except (
-                Exception
-            ) as exc:  # no client at all: no credentials, no SDK, a disk without room; or a fault of ours
+            except Exception as exc:
+                # No client at all: no credentials, no SDK, no room on the disk. Or a fault of ours, which stays one.
                 error = str(exc)
                 refused = not isinstance(exc, AwsFailure | OSError) or getattr(exc, "code", "") in REFUSED
                 self._log(f"the sweep ended early: {type(exc).__name__}: {exc}")
@@ -168,7 +167,7 @@ class Rest:
         }
         names = ", ".join(str(resource["name"] or resource["id"]) for resource in done) or "nothing"
         self._keep("swept.json", content, status="info", step="C6", reason=f"{cause}; swept by its tags: {names}")
-        return swept
+        return log
 
     def prove(self, outputs: Mapping[str, Any], log: Sequence[str], *, timeout: float) -> dict[str, Any]:
         """C7: what is left now, what deleted the group (`log`), and the Describe answers that show absence.

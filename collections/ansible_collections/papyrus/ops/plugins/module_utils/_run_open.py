@@ -42,7 +42,7 @@ _WORKFLOW = re.compile(
     r"GITHUB_ACTIONS|ACTIONS_ID_TOKEN_REQUEST_(URL|TOKEN)|GITLAB_CI|CIRCLECI|BUILDKITE(_.*)?|SIGSTORE_.*"
 )
 
-GUARD_START_SECONDS = 20.0
+GUARD_START_SECONDS = 60.0
 
 # argv: plugins folder, private folder, then the folders in which this interpreter finds its packages (boto3 may lie
 # where an isolated one does not look). They come last, so nothing of them shadows the standard library.

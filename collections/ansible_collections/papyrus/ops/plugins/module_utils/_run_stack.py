@@ -292,15 +292,11 @@ class StackRun:
         gone = self._rest.prove(outputs, group_lines(log), timeout=self.limits.gone if ok else 0)
         if not gone["gone"]:
             cause = f"Terraform's destroy {'left something: ' + gone['error'] if ok else 'failed: ' + error}"
-            ok, error = False, error or cause
-            swept = True
-            by_tags = self._rest.sweep(cause, self.limits.gone if patience is None else patience)
-            gone = self._rest.prove(outputs, by_tags.log if by_tags else [], timeout=0)
+            ok, swept, error = False, True, error or cause
+            said = self._rest.sweep(cause, self.limits.gone if patience is None else patience)
+            gone = self._rest.prove(outputs, said, timeout=0)
+            error += SWEPT if gone["gone"] else "" if gone["error"] in error else f"; {gone['error']}"
         self.phase("terraform destroy", "end")
-        if gone["gone"] and not ok:
-            error += SWEPT
-        elif not gone["gone"]:
-            error = f"{error}; {gone['error']}" if error and gone["error"] not in error else error or gone["error"]
         result = {
             "ok": ok and gone["gone"],
             "created": True,

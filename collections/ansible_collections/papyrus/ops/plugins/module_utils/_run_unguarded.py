@@ -55,8 +55,7 @@ def sweep_without_state(
     swept, error = not gone["gone"], ""
     if swept:
         error = f"guard and private folder of the run are gone; {gone['error']}"
-        by_tags = rest.sweep(error, settings.limits.gone)
-        gone = rest.prove({}, by_tags.log if by_tags else [], timeout=0)
+        gone = rest.prove({}, rest.sweep(error, settings.limits.gone), timeout=0)
         if gone["gone"]:
             error += SWEPT
     keys = {key: gone[key] for key in ("gone", "left", "by_hand")}

@@ -57,7 +57,7 @@ time.sleep(120)
 """
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 25) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 90) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
@@ -193,7 +193,7 @@ class Scene:
             self.controller.kill()
             self.controller.wait(10)
         if self.run:
-            until(lambda: not (guard := guard_process(self.run["private"])) or not guard.alive(), "the guard ends", 40)
+            until(lambda: not (guard := guard_process(self.run["private"])) or not guard.alive(), "the guard ends")
         if self.run:
             for pid in self.left_over():
                 os.kill(pid, signal.SIGKILL)

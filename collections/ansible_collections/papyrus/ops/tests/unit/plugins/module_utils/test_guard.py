@@ -66,7 +66,7 @@ def test_C6_controller_ends_during_apply(scene: Callable[..., Scene], endpoint: 
 def test_C6_controller_ends_during_destroy_which_then_simply_ends(scene: Callable[..., Scene]) -> None:
     run = scene(FAKE_TF_DESTROY_SECONDS="2")
     opened = run.open()
-    wait_present(opened, 20)
+    wait_present(opened, 90)
     Client(opened["private"]).ask("destroy")
     until(lambda: "destroying" in run.events, "destroy is under way")
     run.end_controller(signal.SIGKILL)
@@ -92,7 +92,7 @@ def test_C6_controller_ends_before_anything_was_created(scene: Callable[..., Sce
 def test_C2_variables_are_private_and_only_of_this_run(scene: Callable[..., Scene]) -> None:
     run = scene()
     opened = run.open()
-    result = wait_present(opened, 20)
+    result = wait_present(opened, 90)
     assert Path(opened["private"]).stat().st_mode & 0o777 == 0o700
     assert "variables 0o600 ['expires_at', 'header_value', 'name', 'run_id', 'vpc_id']" in run.events
     assert not (Path(opened["private"]) / "stack" / "somebody.auto.tfvars").exists()
@@ -102,8 +102,8 @@ def test_C2_variables_are_private_and_only_of_this_run(scene: Callable[..., Scen
 def test_C6_destroy_that_fails_once_is_tried_again_and_the_run_closes(scene: Callable[..., Scene]) -> None:
     run = scene(FAKE_TF_DESTROY_FAILURES="1")
     opened = run.open()
-    wait_present(opened, 20)
-    removed = remove(opened, 20)
+    wait_present(opened, 90)
+    removed = remove(opened, 120)
     assert [attempt["ok"] for attempt in removed["attempts"]] == [False, True]
     assert "DependencyViolation" in removed["attempts"][0]["error"]
     closed = close_run(opened, {}, [])
@@ -117,12 +117,12 @@ def test_C6_destroy_that_fails_once_is_tried_again_and_the_run_closes(scene: Cal
 def test_C6_destroy_that_fails_always_names_what_is_left(scene: Callable[..., Scene], endpoint: AwsEndpoint) -> None:
     run = scene(FAKE_TF_DESTROY_FAILURES="9")
     opened = run.open()
-    wait_present(opened, 20)
+    wait_present(opened, 90)
     arn = f"arn:aws:elasticloadbalancing:us-west-2:123456789012:loadbalancer/app/{opened['name']}/50dc6c495c0c9188"
     endpoint.left[arn] = opened["tags"]
     endpoint.refuse.add("DeleteLoadBalancer")
     with pytest.raises(AlbFailure) as failed:
-        remove(opened, 20)
+        remove(opened, 120)
     result = failed.value.result
     assert len(result["attempts"]) == 3 and result["gone"] is False
     assert f"aws elbv2 delete-load-balancer --region us-west-2 --load-balancer-arn {arn}" in result["by_hand"]
@@ -141,12 +141,12 @@ def test_C6_what_a_failed_destroy_leaves_is_swept_and_the_destroy_stays_a_failur
 ) -> None:
     run = scene(FAKE_TF_DESTROY_FAILURES="9")
     opened = run.open()
-    wait_present(opened, 20)
+    wait_present(opened, 90)
     arn = f"arn:aws:elasticloadbalancing:us-west-2:123456789012:loadbalancer/app/{opened['name']}/50dc6c495c0c9188"
     foreign = arn.replace(opened["name"], "papyrus-smoke-other2")
     endpoint.left |= {arn: opened["tags"], foreign: {**opened["tags"], "papyrus:run-id": "20260101T000000Z-other2"}}
     with pytest.raises(AlbFailure, match="swept by its tags, nothing is there any more") as failed:
-        remove(opened, 20)
+        remove(opened, 120)
     assert (failed.value.result["gone"], failed.value.result["swept"]) == (True, True)
     assert "LEFT BEHIND" not in str(failed.value)
     assert list(endpoint.left) == [foreign]
@@ -168,8 +168,8 @@ def test_C6_load_balancer_that_terraform_lost_is_deleted_by_its_tags(
     endpoint.left[lost] = opened["tags"]
     endpoint.left[of_another_run] = {**opened["tags"], "papyrus:run-id": "20260101T000000Z-other2"}
     with pytest.raises(AlbFailure):
-        wait_present(opened, 20)
-    assert remove(opened, 20)["gone"] is True
+        wait_present(opened, 90)
+    assert remove(opened, 120)["gone"] is True
     assert list(endpoint.left) == [of_another_run]
     assert [resource["id"] for resource in json.loads(run.item("swept.json"))["deleted"]] == [lost]
     assert close_run(opened, {"step": "C1", "task": "Wait", "cause": "killed"}, [])["verdict"]["result"] == "FAILED"
@@ -180,8 +180,8 @@ def test_J1_a_run_that_could_not_be_sealed_is_sealed_by_its_guard_when_the_playb
 ) -> None:
     run = scene()
     opened = run.open()
-    wait_present(opened, 20)
-    remove(opened, 20)
+    wait_present(opened, 90)
+    remove(opened, 120)
     key = run.folder / "key.pem"
     key.rename(run.folder / "away.pem")
     failure = {"step": "D1", "task": "Ask every path", "cause": "/healthz answered 500"}
@@ -213,10 +213,10 @@ def test_J1_a_guard_that_cannot_seal_says_so_and_leaves_no_secret(scene: Callabl
 def test_C7_a_describe_that_fails_is_never_gone(scene: Callable[..., Scene], endpoint: AwsEndpoint) -> None:
     run = scene()
     opened = run.open()
-    wait_present(opened, 20)
+    wait_present(opened, 90)
     endpoint.refuse.add("DescribeNetworkInterfaces")
     with pytest.raises(AlbFailure, match="AccessDenied"):
-        remove(opened, 20)
+        remove(opened, 120)
     assert json.loads(run.item("alb_sg_verify_gone.json"))["gone"] is False
     assert close_run(opened, {}, [])["verdict"]["result"] == "FAILED"
 
@@ -230,7 +230,7 @@ def test_C6_guard_killed_during_apply_is_replaced_by_the_module(scene: Callable[
     until(lambda: not run.guard.alive(), "the guard is dead")
     with pytest.raises(AlbFailure, match="nothing is created without the guard"):
         start(opened)
-    removed = remove(opened, 30)
+    removed = remove(opened, 120)
     assert removed["guard"] == "dead" and removed["gone"] is True
     assert run.events.count("signal SIGINT") == 1
     assert run.events[-1] == "end destroy 0"
@@ -247,18 +247,18 @@ def test_C1_apply_error_names_resource_and_aws_error(scene: Callable[..., Scene]
     run = scene(FAKE_TF_APPLY_ERROR=error)
     opened = run.open()
     with pytest.raises(AlbFailure) as failed:
-        wait_present(opened, 20)
+        wait_present(opened, 90)
     assert "aws_lb_listener.this: error creating ELBv2 Listener: AccessDenied: no" in failed.value.result["cause"]
     assert failed.value.result["step"] == "C1"
     with pytest.raises(CloseError, match="not removed"):
         close_run(opened, {}, [])
-    assert remove(opened, 20)["gone"] is True
+    assert remove(opened, 120)["gone"] is True
 
 
 def test_C6_guard_told_to_stop_takes_the_run_down(scene: Callable[..., Scene]) -> None:
     run = scene()
     opened = run.open()
-    wait_present(opened, 20)
+    wait_present(opened, 90)
     os.kill(run.guard.pid, signal.SIGTERM)
     until(lambda: not Path(opened["private"]).exists(), "the guard has ended")
     assert run.verdict()["result"] == "FAILED" and "SIGTERM" in run.verdict()["first_failure"]["cause"]
@@ -275,7 +275,7 @@ def test_C6_a_deep_temporary_folder_does_not_matter(
     monkeypatch.setenv("TMPDIR", str(deep))
     opened = run.open()
     assert len(opened["socket"]) > 120
-    assert wait_present(opened, 20)["changed"] and remove(opened, 20)["gone"]
+    assert wait_present(opened, 90)["changed"] and remove(opened, 120)["gone"]
 
 
 def test_C6_signals_of_the_terminal_do_not_end_the_guard(scene: Callable[..., Scene]) -> None:
@@ -291,9 +291,9 @@ def test_N1_nothing_is_created_without_a_lease(scene: Callable[..., Scene]) -> N
     opened = run.open()
     (Path(opened["ledger"]) / f"{opened['id']}.opened.json").unlink()
     with pytest.raises(AlbFailure, match="not announced in the ledger"):
-        wait_present(opened, 20)
+        wait_present(opened, 90)
     assert not [event for event in run.events if event.startswith("apply")]
-    assert remove(opened, 20)["attempts"] == []
+    assert remove(opened, 120)["attempts"] == []
 
 
 def test_C1_name_that_aws_refuses_creates_nothing(scene: Callable[..., Scene]) -> None:
@@ -301,15 +301,15 @@ def test_C1_name_that_aws_refuses_creates_nothing(scene: Callable[..., Scene]) -
     run.options["stack"]["name_prefix"] = "a-prefix-that-is-far-too-long-for-it"
     opened = run.open()
     with pytest.raises(AlbFailure, match="AWS allows 32"):
-        wait_present(opened, 20)
-    assert remove(opened, 20)["gone"] is True
+        wait_present(opened, 90)
+    assert remove(opened, 120)["gone"] is True
     assert close_run(opened, {}, [])["verdict"]["first_failure"]["step"] == "C1"
 
 
 def test_C6_two_runs_share_nothing_and_no_request_after_the_end(scene: Callable[..., Scene]) -> None:
     run = scene()
     opened = run.open()
-    remove(opened, 20)
+    remove(opened, 120)
     with pytest.raises(AlbFailure, match="has been destroyed"):
         start(opened)
     with pytest.raises(GuardError, match="unknown request"):

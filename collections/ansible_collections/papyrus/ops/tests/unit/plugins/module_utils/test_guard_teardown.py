@@ -41,7 +41,7 @@ def under_way(run: Scene) -> bool:
     return any(event.startswith("variables") for event in run.events)
 
 
-def down(opened: dict[str, Any], seconds: float = 40) -> None:
+def down(opened: dict[str, Any], seconds: float = 120) -> None:
     until(lambda: not Path(opened["private"]).exists(), "the guard has taken the run down", seconds)
 
 
@@ -49,7 +49,7 @@ def test_C6_no_signal_disturbs_a_teardown(scene: Make) -> None:
     """Ctrl-C again and again, the terminal closed, SIGTERM twice: to the guard, while it destroys."""
     run = scene(FAKE_TF_DESTROY_SECONDS="3")
     opened = run.open()
-    wait_present(opened, 20)
+    wait_present(opened, 90)
     guard = run.guard
     run.end_controller(signal.SIGINT)
     until(lambda: "destroying" in run.events, "destroy is under way")
@@ -132,7 +132,7 @@ def test_C6_a_network_that_is_away_during_the_teardown(scene: Make, endpoint: Aw
     """Terraform fails in every attempt; the guard sweeps when the network is back."""
     run = scene(FAKE_TF_DESTROY_FAILURES="9")
     opened = run.open()
-    wait_present(opened, 20)
+    wait_present(opened, 90)
     arn = ARN.format(opened["name"])
     endpoint.left[arn] = opened["tags"]
     endpoint.away = True
@@ -151,7 +151,7 @@ def test_C6_a_network_that_is_away_during_the_teardown(scene: Make, endpoint: Aw
 def test_C6_static_credentials_that_expire_in_the_middle(scene: Make, endpoint: AwsEndpoint) -> None:
     run = scene(FAKE_TF_DESTROY_FAILURES="9")
     opened = run.open()
-    wait_present(opened, 20)
+    wait_present(opened, 90)
     endpoint.left[ARN.format(opened["name"])] = opened["tags"]
     endpoint.expired = True
     run.end_controller(signal.SIGKILL)
@@ -170,11 +170,11 @@ def test_C6_a_destroy_that_left_something_in_the_playbook_is_tried_again_by_the_
 ) -> None:
     run = scene(FAKE_TF_DESTROY_FAILURES="9")
     opened = run.open()
-    wait_present(opened, 20)
+    wait_present(opened, 90)
     endpoint.left[ARN.format(opened["name"])] = opened["tags"]
     endpoint.refuse.add("DeleteLoadBalancer")
     Client(opened["private"]).ask("destroy")
-    result = Client(opened["private"]).wait("destroy", 30)
+    result = Client(opened["private"]).wait("destroy", 120)
     assert result is not None and result["gone"] is False
     endpoint.refuse.clear()
     run.end_controller(signal.SIGKILL)
@@ -214,7 +214,7 @@ class Leased:
     def close(self) -> None:
         with contextlib.suppress(Exception):
             self.guard.terminate()
-            self.thread.join(40)
+            self.thread.join(120)
         self.controller.kill()
         self.controller.wait(10)
         self.scene.run = {}  # its guard is this process
@@ -223,12 +223,12 @@ class Leased:
 def test_N1_a_stopped_controller_does_not_keep_a_run_alive_beyond_its_lease(scene: Make, endpoint: AwsEndpoint) -> None:
     leased = Leased(scene())
     try:
-        wait_present(leased.run, 20)
+        wait_present(leased.run, 90)
         leased.controller.send_signal(signal.SIGSTOP)
         time.sleep(2.5)
         assert leased.thread.is_alive() and "destroying" not in leased.scene.events
         leased.expire()
-        leased.thread.join(40)
+        leased.thread.join(120)
         assert not leased.thread.is_alive() and not Path(leased.run["private"]).exists()
         assert leased.scene.events[-1] == "end destroy 0"
         cause = leased.scene.verdict()["first_failure"]["cause"]
@@ -237,7 +237,7 @@ def test_N1_a_stopped_controller_does_not_keep_a_run_alive_beyond_its_lease(scen
         assert leased.controller.poll() is None  # it is told by whatever it asks next
         with pytest.raises(AlbFailure, match="nothing is created without the guard"):
             start(leased.run)
-        assert remove(leased.run, 20)["gone"] is True
+        assert remove(leased.run, 120)["gone"] is True
         assert close_run(leased.run, {}, [])["verdict"]["result"] == "FAILED"
     finally:
         leased.close()
@@ -253,7 +253,7 @@ def test_N1_the_lease_ends_no_run_that_has_nothing_to_take_down(scene: Make, end
             start(leased.run)
         assert leased.thread.is_alive() and leased.scene.events == ["version -json", "end version 0"]
         assert close_run(leased.run, {"step": "F3", "task": "", "cause": "late"}, [])["changed"]
-        leased.thread.join(10)
+        leased.thread.join(60)
         assert not leased.thread.is_alive()
     finally:
         leased.close()
@@ -264,11 +264,11 @@ def test_N1_the_lease_ends_no_run_that_is_destroyed_already_and_no_destroy_under
 ) -> None:
     leased = Leased(scene(FAKE_TF_DESTROY_SECONDS="3"))
     try:
-        wait_present(leased.run, 20)
+        wait_present(leased.run, 90)
         Client(leased.run["private"]).ask("destroy")
         until(lambda: "destroying" in leased.scene.events, "destroy is under way")
         leased.expire()
-        assert remove(leased.run, 30)["gone"] is True
+        assert remove(leased.run, 120)["gone"] is True
         time.sleep(2)
         assert leased.thread.is_alive() and leased.scene.events.count("destroying") == 1
     finally:
