@@ -9,21 +9,33 @@ of each of these calls once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from . import fault_applies, fault_direct, fault_preflight, fault_sweeps
+from . import fault_applies, fault_direct, fault_preflight, fault_sweeps, harness
 from .aws_listing import AwsListing
 from .fault_cells import FAULTS, RECORD, Api, Faulty, Outcome, done, save
 
+DELAYS = {"alb_interface_seconds": 15, "dns_seconds": 5, "health_lag_seconds": 2}
 PLAYBOOKS: dict[str, tuple[str, float]] = {
     "alb_smoke": ("playbooks/alb_smoke.yml", 1800.0),
 }
+
+
+@contextlib.contextmanager
+def delays() -> Iterator[None]:
+    """AWS' own delays, shortened: interfaces that outlive their load balancer, a name and a health that come late."""
+    harness.control("PUT", "switches", DELAYS)
+    try:
+        yield
+    finally:
+        harness.control("DELETE", "switches")
 
 
 def baseline(folder: Path, name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +81,8 @@ def main() -> None:
     parser.add_argument("--variables", type=json.loads, default={})
     given = parser.parse_args()
     before = AwsListing().take()
-    PARTS[given.what](given)
+    with delays():
+        PARTS[given.what](given)
     after = AwsListing().take()
     print("left of all runs:", sorted(set(after) - set(before)) or "nothing", flush=True)
 

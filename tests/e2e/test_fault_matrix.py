@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from . import fault_applies, fault_direct, fault_preflight, fault_sweeps, harness
 from .fault_cells import FAULTS, Api
-from .fault_matrix import PLAYBOOKS, baseline, once
+from .fault_matrix import PLAYBOOKS, baseline, delays, once
 from .services import CLUSTER
 
 FEW = [
@@ -49,7 +49,7 @@ def test_C7_a_read_call_that_is_hit_is_asked_again_and_never_nothing_found() -> 
 def test_B_a_row_whose_call_fails_is_never_OK() -> None:
     known = fault_preflight.needs()
     cells = [
-        fault_preflight.one(api, "expired", known[api], 60.0)
+        fault_preflight.one(api, "expired", known[api], fault_preflight.TIMEOUT)
         for api in (Api("python", "rds", "DescribeDBParameters"), Api("python", "elbv2", "DescribeTags"))
     ]
     assert all(cell.hit and cell.rows for cell in cells)
@@ -74,10 +74,17 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("faults")
 
 
+@pytest.fixture
+def late() -> Iterator[None]:
+    """With AWS' own delays on."""
+    with delays():
+        yield
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
-def test_N1_each_call_of_a_run_hit_once(playbook: str, fault: str, results: Path) -> None:
+def test_N1_each_call_of_a_run_hit_once(playbook: str, fault: str, results: Path, late: None) -> None:
     outcome = once(results, playbook, fault, {})
     assert outcome.left == []
     assert outcome.passed or outcome.cause
@@ -95,12 +102,12 @@ def test_B_each_call_of_the_preflight_failing_for_ever() -> None:
 
 
 @pytest.mark.soak
-def test_C7_each_call_of_a_sweep() -> None:
+def test_C7_each_call_of_a_sweep(late: None) -> None:
     right(fault_sweeps.run(FAULTS))
 
 
 @pytest.mark.soak
-def test_C6_each_call_of_terraform(results: Path) -> None:
+def test_C6_each_call_of_terraform(results: Path, late: None) -> None:
     apis = [Api(**api) for api in baseline(results, "alb_smoke", {})["apis"]]
     right(fault_applies.run(results / "applies", apis))
 
