@@ -177,9 +177,27 @@ data "aws_iam_policy_document" "make" {
   }
 }
 
-# Taking it away, which the sweep does as well. That something has expired IAM cannot ask (dates are compared with no variable): the
+# Who takes it away, and in what pieces: Terraform one by one, a sweep in as few as it takes.
+locals {
+  takers = {
+    unmake = {
+      parts = ["elasticloadbalancing:DeleteListener", "elasticloadbalancing:DeleteRule", "elasticloadbalancing:DeleteTargetGroup"]
+      kinds = ["listener/app", "listener-rule/app", "targetgroup"]
+      group = ["ec2:DeleteSecurityGroup", "ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"]
+    }
+    clear = {
+      parts = ["elasticloadbalancing:DeleteListener", "elasticloadbalancing:DeleteTargetGroup"]
+      kinds = ["listener/app", "targetgroup"]
+      group = ["ec2:DeleteSecurityGroup"]
+    }
+  }
+}
+
+# Taking it away. That something has expired IAM cannot ask (dates are compared with no variable): the
 # sweep's own code does, by AWS' clock.
 data "aws_iam_policy_document" "unmake" {
+  for_each = local.takers
+
   statement {
     sid       = "DeleteLoadBalancer"
     actions   = ["elasticloadbalancing:DeleteLoadBalancer"]
@@ -196,13 +214,9 @@ data "aws_iam_policy_document" "unmake" {
   }
 
   statement {
-    sid     = "DeleteItsParts"
-    actions = ["elasticloadbalancing:DeleteListener", "elasticloadbalancing:DeleteRule", "elasticloadbalancing:DeleteTargetGroup"]
-    resources = flatten([for name in local.temporary : [
-      "${local.elb}:listener/app/${name}/*",
-      "${local.elb}:listener-rule/app/${name}/*",
-      "${local.elb}:targetgroup/${name}/*",
-    ]])
+    sid       = "DeleteItsParts"
+    actions   = each.value.parts
+    resources = flatten([for name in local.temporary : [for kind in each.value.kinds : "${local.elb}:${kind}/${name}/*"]])
 
     dynamic "condition" {
       for_each = local.marks_if_borne
@@ -216,7 +230,7 @@ data "aws_iam_policy_document" "unmake" {
 
   statement {
     sid       = "DeleteGroup"
-    actions   = ["ec2:DeleteSecurityGroup", "ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress"]
+    actions   = each.value.group
     resources = ["${local.here["ec2"]}:security-group/*"]
 
     dynamic "condition" {

@@ -5,7 +5,8 @@ locals {
     {
       look    = data.aws_iam_policy_document.look.json
       make    = data.aws_iam_policy_document.make.json
-      unmake  = data.aws_iam_policy_document.unmake.json
+      unmake  = data.aws_iam_policy_document.unmake["unmake"].json
+      clear   = data.aws_iam_policy_document.unmake["clear"].json
       exec    = data.aws_iam_policy_document.exec.json
       release = data.aws_iam_policy_document.release.json
       export  = data.aws_iam_policy_document.export.json
@@ -22,7 +23,7 @@ locals {
     smoke   = ["look", "make", "unmake", "exec", "evidence"]
     release = ["look", "make", "unmake", "exec", "release", "evidence"]
     export  = ["export", "evidence", "versions"]
-    sweep   = ["find", "unmake", "drills", "evidence", "versions"]
+    sweep   = ["find", "clear", "drills", "evidence", "versions"]
   }
 
   attached = merge([for role, names in local.wanted : {

@@ -64,12 +64,12 @@ run "the_least" {
   }
 
   assert {
-    condition     = !strcontains(data.aws_iam_policy_document.make.json, "RuleOfTheTasksGroup") && !strcontains(data.aws_iam_policy_document.unmake.json, "RuleOfTheTasksGroup")
+    condition     = !strcontains(data.aws_iam_policy_document.make.json, "RuleOfTheTasksGroup") && !strcontains(data.aws_iam_policy_document.unmake["unmake"].json, "RuleOfTheTasksGroup")
     error_message = "Without a tasks' group nobody may change one."
   }
 
   assert {
-    condition     = !strcontains(data.aws_iam_policy_document.unmake.json, "drill")
+    condition     = alltrue([for document in data.aws_iam_policy_document.unmake : !strcontains(document.json, "drill")])
     error_message = "What a drill leaves is deleted only where drills are run."
   }
 }

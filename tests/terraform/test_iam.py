@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from dataclasses import replace
@@ -55,26 +54,11 @@ def unlisted(grant: Grant) -> list[str]:
     for _operator, key, _values in grant.conditions:
         where = [kind for kind in known.resource_types if reference.lists(kind.keys, key)]
         if not reference.lists(known.keys, key) and not (
-            where and all(arn == "*" or any(can_be(arn, kind.template) for kind in where) for arn in grant.resources)
+            where
+            and all(arn == "*" or any(report.can_be(arn, kind.template) for kind in where) for arn in grant.resources)
         ):
             found.append(f"{grant.action} on {', '.join(grant.resources)}: {key}")
     return found
-
-
-def can_be(pattern: str, template: str) -> bool:
-    """Whether an ARN can be both what a policy names (`*`, `?`) and what the reference calls a resource (`${Name}`)."""
-    other = reference.VARIABLE.sub("*", template)
-
-    @functools.cache
-    def both(i: int, j: int) -> bool:
-        """Of what is left of either text."""
-        if i == len(pattern) or j == len(other):
-            return set(pattern[i:]) | set(other[j:]) <= {"*"}
-        if pattern[i] == "*" or other[j] == "*":
-            return both(i + 1, j) or both(i, j + 1)
-        return (pattern[i] == other[j] or "?" in (pattern[i], other[j])) and both(i + 1, j + 1)
-
-    return both(0, 0)
 
 
 def misplaced(grants: list[Grant]) -> list[str]:
@@ -92,10 +76,12 @@ def misplaced(grants: list[Grant]) -> list[str]:
         if resources == ("*",):
             if types and action not in UNNAMED:
                 found.append(f"{action} on *, not {[kind.name for kind in types]}")
-        elif not any(can_be(arn, kind.template) for kind in types for arn in resources):
+        elif not any(report.can_be(arn, kind.template) for kind in types for arn in resources):
             found.append(f"{action} on {', '.join(resources)}")
     every = [kind for types in kinds.values() for kind in types]
-    return found + [arn for arn in resources if arn != "*" and not any(can_be(arn, kind.template) for kind in every)]
+    return found + [
+        arn for arn in resources if arn != "*" and not any(report.can_be(arn, kind.template) for kind in every)
+    ]
 
 
 def access(action: str) -> set[str]:
@@ -168,9 +154,9 @@ def test_H2_an_export_writes_only_evidence_and_a_sweep_only_deletes() -> None:
 
     assert writes("export") == set()
     assert {name.partition(":")[2] for name in writes("sweep")} == {
-        "DeleteLoadBalancer", "DeleteListener", "DeleteRule", "DeleteTargetGroup", "DeleteSecurityGroup",
-        "RevokeSecurityGroupIngress", "RevokeSecurityGroupEgress", "DeleteAlarms", "DeleteQueue", "DeleteService",
-        "StopTask", "Unsubscribe", "DeregisterTaskDefinition",
+        "DeleteLoadBalancer", "DeleteListener", "DeleteTargetGroup", "DeleteSecurityGroup", "DeleteAlarms",
+        "DeleteQueue", "DeleteService", "StopTask", "DeregisterTaskDefinition", "Unsubscribe",
+        "RevokeSecurityGroupIngress",
     }  # fmt: skip
     assert {g.action for g in policies.grants_of("export") if g.policy == "evidence" and access(g.action) & WRITES} == {
         "kms:Sign",

@@ -6,6 +6,7 @@ python -m tests.terraform.policies.report
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,18 +151,18 @@ def _rows(role: str) -> Iterator[str]:
         ]
         runs = sorted({run for one in of_it for run in one["runs"]})
         told = ", ".join(runs) if runs else f"*never*: {reason_of(role, grant)}"
-        on = "`*`" if grant.resources == ("*",) else ", ".join(f"`{_short(one)}`" for one in grant.resources)
+        on = (
+            "`*`"
+            if grant.resources == ("*",)
+            else ", ".join(f"`{_short(one, grant.action)}`" for one in grant.resources)
+        )
         yield f"| `{grant.action}` | {grant.policy}/{grant.sid} | {on} | {_conditions(grant)} | {told} |"
 
 
-def _short(arn: str) -> str:
-    """Without partition, region and account, which are the same everywhere."""
-    return (
-        arn.removeprefix("arn:aws:")
-        .replace(":us-west-2:123456789012:", ":")
-        .replace("::123456789012:", ":")
-        .replace(":::", ":")
-    )
+def _short(arn: str, action: str) -> str:
+    """Without partition, region and account, which are the same everywhere, and without the action's own service."""
+    _arn, _partition, service, _region, _account, rest = arn.split(":", 5)
+    return rest if service == action.partition(":")[0] else f"{service}:{rest}"
 
 
 def _conditions(grant: policies.Grant) -> str:
@@ -197,16 +198,16 @@ def report() -> str:
 
 def keys() -> str:
     """docs/iam-condition-keys.md: every condition key of every action, where the reference lists it."""
-    rows = set()
+    merged: dict[tuple[str, str, str], set[str]] = {}
     for policy in policies.documents():
         for grant in policies.grants(policy):
             for _operator, key, _values in grant.conditions:
-                rows.add((grant.action, key, ", ".join(listed_on(grant.action, key)), policy))
-    merged: dict[tuple[str, str, str], set[str]] = {}
-    for action, key, where, policy in rows:
-        merged.setdefault((action, key, where), set()).add(policy)
+                # The three marks differ in nothing that the reference says.
+                name = re.sub(r"(?<=papyrus):(run-id|expires-at|service)$", ":…", key)
+                merged.setdefault((grant.action, name, ", ".join(listed_on(grant, key))), set()).add(policy)
     lines = [
         *KEYS_HEAD.splitlines(),
+        "",
         "| action | key | listed for | policies | page |",
         "|---|---|---|---|---|",
     ]
@@ -217,14 +218,38 @@ def keys() -> str:
     return "\n".join(lines) + "\n"
 
 
-def listed_on(action: str, key: str) -> list[str]:
-    """For what the reference lists a key: `the action`, or types of resources."""
-    known = reference.action(action)
+def listed_on(grant: policies.Grant, key: str) -> list[str]:
+    """For what the reference lists a key: `the action`, or types of resources that the grant can be on."""
+    known = reference.action(grant.action)
     if known is None:
         return []
     if reference.lists(known.keys, key):
         return ["the action"]
-    return [kind.name for kind in known.resource_types if reference.lists(kind.keys, key)]
+    return [
+        kind.name
+        for kind in known.resource_types
+        if reference.lists(kind.keys, key) and any(can_be(arn, kind.template) for arn in grant.resources)
+    ]
+
+
+def can_be(pattern: str, template: str) -> bool:
+    """Whether an ARN can be both what a policy names (`*`, `?`) and what the reference calls a resource (`${Name}`)."""
+    if pattern == "*":
+        return True
+    _arn, partition, _service, region, account, _rest = pattern.split(":", 5)
+    known = {"Partition": partition, "Region": region, "Account": account}
+    other = reference.VARIABLE.sub(lambda found: known.get(found[1], "*"), template)
+
+    @functools.cache
+    def both(i: int, j: int) -> bool:
+        """Of what is left of either text."""
+        if i == len(pattern) or j == len(other):
+            return set(pattern[i:]) | set(other[j:]) <= {"*"}
+        if pattern[i] == "*" or other[j] == "*":
+            return both(i + 1, j) or both(i, j + 1)
+        return (pattern[i] == other[j] or "?" in (pattern[i], other[j])) and both(i + 1, j + 1)
+
+    return both(0, 0)
 
 
 def with_tables(text: str) -> str:
