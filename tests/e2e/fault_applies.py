@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.papyrus.ops.plugins.module_utils._run_open import open_run
+from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import Settings
+from ansible_collections.papyrus.ops.plugins.module_utils._run_stack import StackRun
+
 from . import harness
 from .fault_cells import RECORD, Api, done
 from .fault_direct import in_the_way, product_clients
@@ -91,9 +95,6 @@ def options(folder: Path, key: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 def one(folder: Path, api: Api, fault: str, times: int | None) -> ApplyCell:
     """Open a run, apply, destroy; look with nothing of the product."""
-    from ansible_collections.papyrus.ops.plugins.module_utils._run_open import open_run
-    from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import Settings
-    from ansible_collections.papyrus.ops.plugins.module_utils._run_stack import StackRun
 
     begun = time.monotonic()
     with in_the_way([api], fault, times) as key:

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+from ansible_collections.papyrus.ops.plugins.module_utils import _aws
+from ansible_collections.papyrus.ops.plugins.module_utils._aws import AwsFailure
+from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
 from botocore import xform_name
 
 from . import fault_cells, harness
@@ -45,7 +48,6 @@ class Asked:
 
 def product_clients(key: str, **config: Any) -> Any:
     """The clients that every module gets, of this access key; `config` as a module changes it."""
-    from ansible_collections.papyrus.ops.plugins.module_utils import _aws
 
     known = harness.facts()
     made: dict[str, Any] = {}
@@ -92,7 +94,6 @@ def reads(baseline: Mapping[str, Any]) -> dict[Api, dict[str, Any]]:
 
 def ask(clients: Any, api: Api, parameters: Mapping[str, Any]) -> tuple[Any, Exception | None]:
     """(answer without what differs each time, error)."""
-    from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
 
     try:
         answer = Calls(clients).call(api.service, xform_name(api.operation), "what was asked for", **parameters)
@@ -103,7 +104,6 @@ def ask(clients: Any, api: Api, parameters: Mapping[str, Any]) -> tuple[Any, Exc
 
 def one(clients: Any, api: Api, parameters: Mapping[str, Any], fault: str, times: int | None, whole: Any) -> Asked:
     """Ask once; `whole` is the answer without a fault."""
-    from ansible_collections.papyrus.ops.plugins.module_utils._aws import AwsFailure
 
     begun = time.monotonic()
     answer, error = ask(clients, api, parameters)

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.papyrus.ops.plugins.module_utils import _preflight, _preflight_report
+
 from . import harness
 from .fault_applies import network_outputs
 from .fault_cells import RECORD, Api
@@ -42,7 +44,6 @@ class PreflightCell:
 
 def preflight(key: str, timeout: float) -> list[Any]:
     """The rows of the permanent service's preflight, asked with this access key."""
-    from ansible_collections.papyrus.ops.plugins.module_utils import _preflight, _preflight_report
 
     known, outputs = harness.facts(), network_outputs()
     settings = _preflight.Settings(

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ansible_collections.papyrus.ops.plugins.module_utils import _leftovers, _sweep
+from ansible_collections.papyrus.ops.plugins.module_utils._leftovers_drill import DrillScope
+
 from . import harness
 from .fault_cells import Api
 from .fault_direct import in_the_way, product_clients
@@ -153,8 +156,6 @@ def topic() -> str:
 
 def scope() -> Any:
     """What the sweep of the service looks for, drills included."""
-    from ansible_collections.papyrus.ops.plugins.module_utils import _leftovers
-    from ansible_collections.papyrus.ops.plugins.module_utils._leftovers_drill import DrillScope
 
     drill = DrillScope(cluster=CLUSTER, task_family="papyrus-task", alarm_name=PREFIX, topic_arn=topic())
     return _leftovers.Scope(PREFIX, SERVICE, name_prefix=f"{PREFIX}-smoke", drill=drill)
@@ -162,7 +163,6 @@ def scope() -> Any:
 
 def sweep(key: str, run_ids: Iterable[str], where: Any) -> Any:
     """The product's sweep of these runs by this access key; waits little."""
-    from ansible_collections.papyrus.ops.plugins.module_utils import _sweep
 
     order = _sweep.Order(SERVICE, frozenset(run_ids))
     return _sweep.sweep(product_clients(key), where, order, timeout=40, interval=1)

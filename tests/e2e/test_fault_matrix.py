@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from . import fault_applies, fault_direct, fault_preflight, fault_sweeps, harness
+from . import harness
+from .services import CLUSTER
+
+sys.path.insert(0, str(harness.CHECKOUT / "collections"))
+
+from . import fault_applies, fault_direct, fault_preflight, fault_sweeps
 from .fault_cells import FAULTS, Api
 from .fault_matrix import PLAYBOOKS, baseline, delays, once
-from .services import CLUSTER
 
 FEW = [
     ("ec2", "DescribeSecurityGroups", {"MaxResults": 5}),
