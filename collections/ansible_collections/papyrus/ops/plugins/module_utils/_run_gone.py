@@ -33,6 +33,7 @@ REFUSED = frozenset(
         "InvalidClientTokenId",
         "InvalidSignatureException",
         "NoCredentialsError",
+        "OperationNotPermitted",
         "PartialCredentialsError",
         "ProfileNotFound",
         "RequestExpired",
@@ -47,6 +48,9 @@ REFUSED = frozenset(
 SWEPT = "; it was swept by its tags, nothing is there any more"
 
 _LONGEST_PAUSE = 60.0
+
+_CONSEQUENCE = "it is kept, as "
+"""So the sweep begins the error of what goes only after something else that could not be deleted."""
 
 
 class Keeper:
@@ -212,7 +216,8 @@ class Rest:
 def _hopeless(swept: Swept) -> bool:
     """Whether no waiting helps: AWS has refused what is in the way, or what is left is not the sweep's to delete."""
     refused = [str(failure.get("code")) in REFUSED for failure in swept.after.failures]
-    refused += [any(f" {code}: " in str(failed["error"]) for code in REFUSED) for failed in swept.failed]
+    blamed = [str(failed["error"]) for failed in swept.failed if not str(failed["error"]).startswith(_CONSEQUENCE)]
+    refused += [any(f" {code}: " in error for code in REFUSED) for error in blamed]
     return all(refused)
 
 

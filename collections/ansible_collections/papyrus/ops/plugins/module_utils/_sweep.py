@@ -230,6 +230,8 @@ class _Sweep:
         for listener in (each for each in todo if each["kind"] == "listener"):
             if ("load_balancer", listener["detail"]["load_balancer"]) in self.done:
                 self.done.setdefault(_key(listener), {**listener, "how": "deleted"})
+            else:
+                self._blocked(listener)
         interfaces = [each for each in todo if each["kind"] == "network_interface"]
         if wait:
             self._wait(held, interfaces)
@@ -333,6 +335,7 @@ class _Sweep:
 
 # What goes only when these of the same run are gone.
 _HOLDERS = {
+    "listener": ("load_balancer",),
     "queue": ("subscription",),
     "target_group": ("load_balancer",),
     "security_group": ("load_balancer", "ecs_service", "security_group_rule"),

@@ -345,6 +345,19 @@ def test_C6_expired_credentials_end_it_at_once(stand: Callable[..., Stand], code
     assert f"ansible-playbook papyrus.ops.sweep -e papyrus_sweep_run_ids={made.run['id']} " in said
 
 
+@pytest.mark.parametrize(
+    ("errors", "hopeless"),
+    [
+        ([], True),
+        (["DeleteLoadBalancer on x failed: OperationNotPermitted: no.", "it is kept, as load balancer x could"], True),
+        (["DeleteLoadBalancer on x failed: Throttling: Rate exceeded."], False),
+        (["AWS still holds it, by eni-1, and the time is over", "it is kept, as load balancer x could"], False),
+    ],
+)
+def test_C6_a_sweep_is_repeated_while_it_may_help(errors: list[str], hopeless: bool) -> None:
+    assert _run_gone._hopeless(Swept(Found(), Found(), failed=[{"error": error} for error in errors])) is hopeless
+
+
 def test_C6_credentials_that_are_renewed_are_taken(stand: Callable[..., Stand]) -> None:
     """A profile whose process could not answer for a while: each look makes clients anew."""
     made = stand()
