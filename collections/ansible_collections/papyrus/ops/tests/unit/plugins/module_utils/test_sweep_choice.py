@@ -10,6 +10,7 @@ import datetime as dt
 import re
 from typing import Any
 
+import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._leftovers import KINDS, Found, Scope
 from ansible_collections.papyrus.ops.plugins.module_utils._names import rule_description
 from ansible_collections.papyrus.ops.plugins.module_utils._sweep import sweep
@@ -111,9 +112,36 @@ def test_N1_whatever_is_found_only_what_may_go_is_chosen(found: list[dict[str, A
     assert {each["id"] for each in chosen}.isdisjoint(each["id"] for each in spared)
 
 
-def test_N1_the_rules_let_something_go() -> None:
-    whole = {"kind": "load_balancer", "id": "a", "name": NAMES[0], "run_id": RUNS[0], "expires_at": EXPIRIES[0]}
-    assert may_go({**whole, "service": "svc", "detail": {}}, Order("svc"))
+OTHERS = {
+    "name": NAMES,
+    "run_id": RUN_IDS,
+    "expires_at": EXPIRIES,
+    "service": SERVICES,
+    "direction": ("egress", ""),
+    "peer": ("10.0.0.0/8", "pl-1", ""),
+    "peer_run_id": (None, "", *RUNS),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_N1_each_mark_decides_alone(kind: str) -> None:
+    detail = {"direction": "ingress", "peer": "sg-1", "peer_run_id": RUNS[0]}
+    whole = {"kind": kind, "id": "a", "name": NAMES[0], "run_id": RUNS[0], "expires_at": EXPIRIES[0], "service": "svc"}
+    orders = [Order("svc"), Order("svc", frozenset(RUNS[:1])), Order("svc", frozenset(RUNS[1:2]))]
+    orders += [Order("svc", order.run_ids, {RUNS[0]: "process 1"}) for order in orders]
+    near = [{**whole, "detail": detail}]
+    for field, others in OTHERS.items():
+        if field in detail:
+            near += [{**whole, "detail": {**detail, field: other}} for other in others]
+        else:
+            near += [{**whole, field: other, "detail": detail} for other in others]
+    if kind == "listener":
+        near = [{**each, "name": f"{each['name']}:80"} for each in near]
+    assert may_go(near[0], orders[0])
+    for order in orders:
+        for each in near:
+            chosen, dummy = choose(Found(resources=[each]), order, NOW)
+            assert bool(chosen) is may_go(each, order), (each, order)
 
 
 THINGS = st.tuples(
