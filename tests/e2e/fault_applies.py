@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -101,7 +102,10 @@ def one(folder: Path, api: Api, fault: str, times: int | None) -> ApplyCell:
         given, environment = options(folder / f"{api.operation}-{fault.replace(' ', '-')}-{times}", key)
         run = open_run(given, {}, controller=None, environ=environment)
         stack = StackRun(Settings.load(run["private"]), lambda: product_clients(key), environ=environment)
-        applied, destroyed = stack.apply(), stack.destroy()
+        try:
+            applied, destroyed = stack.apply(), stack.destroy()
+        finally:
+            shutil.rmtree(run["private"])  # no guard that would do it
     mine = RECORD.of(key)
     asked = [call for call in mine if Api.of(call) == api]
     made = Counter({name: count for name, count in done(mine).items() if name in MAKES})
