@@ -26,7 +26,7 @@ def table(entries: Entries, fault: Any) -> str:
     guard = [e for e in entries if e["kind"] == "guard"]
     control = [e for e in entries if e["kind"] == "control"]
     parts = [
-        summary(everything, guard, control, [e for e in entries if fault(e)]),
+        summary(everything, guard, control, [e for e in entries if fault({**e, "changed": []})]),
         phases(everything, guard),
         spread(everything + guard),
         processes(everything, guard),
@@ -57,7 +57,7 @@ def summary(everything: Entries, guard: Entries, control: Entries, faults: Entri
         ("differences of everything else to the listing before, after each sweep", _differences(everything)),
         ("calls of sweeps that changed something which is not of the runs named", _foreign(everything)),
         ("runs swept by `sweep.yml`, by the module", f"{_by(swept, 'playbook')}, {_by(swept, 'module')}"),
-        ("runs with anything else that is not as it should be", len(faults)),
+        ("runs with something that is not as it should be, those that nobody killed included", len(faults)),
     ]
     return rows(("what", "figure"), body)
 
