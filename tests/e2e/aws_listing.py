@@ -64,7 +64,7 @@ PLAIN: tuple[tuple[str, str, str, str, str, dict[str, Any]], ...] = (
 BY_ITSELF = frozenset(
     {"StateReason", "StateReasonData", "StateUpdatedTimestamp", "StateTransitionedTimestamp", "StateValue",
      "storedBytes", "LastAccessedDate", "LatestRestorableTime", "AvailableIpAddressCount", "RoleLastUsed",
-     "lastRecordedPullTime", "events", "HealthStatus", "ResponseMetadata"}
+     "lastRecordedPullTime", "events", "updatedAt", "HealthStatus", "ResponseMetadata"}
 )  # fmt: skip
 
 
@@ -83,6 +83,8 @@ class AwsListing:
             for item in self._all(service, operation, key, arguments):
                 if kind == "tagged" and ":task/" in item["ResourceARN"]:
                     continue  # shown for an hour after its end; those that run are listed as tasks
+                if kind == "interface" and item.get("Description", "").startswith("arn:aws:ecs:"):
+                    continue  # of a task, with which it comes and goes
                 found[kind, item if not ident else str(item.get(ident))] = canonical(item)
         for kind, ident, item in self._dependants([] if only else list(found)):
             found[kind, ident] = canonical(item)
@@ -136,8 +138,14 @@ class AwsListing:
         ecs = self._client("ecs")
         for service in self._all("ecs", "list_services", "serviceArns", {"cluster": arn}):
             yield "service", service, ecs.describe_services(cluster=arn, services=[service])["services"][0]
-        for task in self._all("ecs", "list_tasks", "taskArns", {"cluster": arn}):
-            yield "task", task, task
+        # A service replaces a task whose health check fails: its tasks are counted, all others are named.
+        groups: Counter[str] = Counter()
+        arns = self._all("ecs", "list_tasks", "taskArns", {"cluster": arn})
+        for task in ecs.describe_tasks(cluster=arn, tasks=arns[:100])["tasks"] if arns else []:
+            groups[task["group"]] += 1
+            service = task["group"].startswith("service:")
+            name = f"{task['group']} {groups[task['group']]}" if service else task["taskArn"]
+            yield "task", name, [task["group"], task["taskDefinitionArn"], task.get("startedBy") if not service else ""]
 
     def _of_rule(self, name: str) -> Iterator[tuple[str, str, Any]]:
         for target in self._client("events").list_targets_by_rule(Rule=name)["Targets"]:

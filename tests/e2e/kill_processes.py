@@ -127,15 +127,14 @@ class Supervised:
         """SIGKILL for the controller and its workers; modules, guard and Terraform live on."""
         return self._kill(lambda member: member.role in ("controller", "worker"))
 
-    def _kill(self, wanted: Callable[[Member], bool], timeout: float = 20) -> Kill:
+    def _kill(self, wanted: Callable[[Member], bool], timeout: float = 180) -> Kill:
         killed: Counter[str] = Counter()
         had: set[int] = set()
         began = signals = 0.0
         deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            members = sorted(filter(wanted, self.members()), key=lambda each: each.role != "guard")
-            if not members:
-                return Kill(dict(sorted(killed.items())), signals, time.monotonic() - began if began else 0.0)
+        while members := sorted(filter(wanted, self.members()), key=lambda each: each.role != "guard"):
+            if time.monotonic() > deadline and had >= {member.pid for member in members}:
+                raise TimeoutError(f"still there {timeout:g} s after SIGKILL: {members}")
             began = began or time.monotonic()
             for member in members:
                 with contextlib.suppress(ProcessLookupError):
@@ -144,7 +143,7 @@ class Supervised:
             killed.update(member.role for member in members if member.pid not in had)
             had |= {member.pid for member in members}
             time.sleep(0.002)
-        raise TimeoutError(f"still there after SIGKILL: {members}")
+        return Kill(dict(sorted(killed.items())), signals, time.monotonic() - began if began else 0.0)
 
 
 if __name__ == "__main__":

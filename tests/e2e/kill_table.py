@@ -82,7 +82,7 @@ def _foreign(entries: Entries) -> int:
 def phases(everything: Entries, guard: Entries) -> str:
     """Kill points by phase, and what was there then: mean number of resources of each kind."""
     names = sorted({e["phase"] for e in everything + guard if "phase" in e})
-    body = []
+    body: list[list[Any]] = []
     whole = [e for e in everything if e.get("way", "alb_smoke") == "alb_smoke"]
     for name in names:
         there = [e for e in everything + guard if e.get("phase") == name]
