@@ -44,7 +44,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret-key")
 
     def run(module: ModuleType, aws: FakeAws | None = None, check: bool = False, **options: Any) -> dict[str, Any]:
-        monkeypatch.setattr(_aws, "module_clients", lambda wanted: aws)
+        monkeypatch.setattr(_aws, "module_clients", lambda wanted, **config: aws)
         arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": True}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             module.main()
