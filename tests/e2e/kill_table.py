@@ -81,20 +81,19 @@ def _foreign(entries: Entries) -> int:
 
 def phases(everything: Entries, guard: Entries) -> str:
     """Kill points by phase, and what was there then: mean number of resources of each kind."""
-    names = sorted({e["phase"] for e in everything + guard if "phase" in e})
     body: list[list[Any]] = []
     whole = [e for e in everything if e.get("way", "alb_smoke") == "alb_smoke"]
-    for name in names:
-        there = [e for e in everything + guard if e.get("phase") == name]
+    for name in titles(everything + guard):
+        there = of_phase(everything + guard, name)
         counts: Counter[str] = Counter()
         for e in there:
             counts.update(e.get("there", {}))
         body.append(
             [
                 name.partition(" ")[2],
-                sum(e.get("phase") == name for e in whole),
-                sum(e.get("phase") == name for e in everything) - sum(e.get("phase") == name for e in whole),
-                sum(e.get("phase") == name for e in guard),
+                len(of_phase(whole, name)),
+                len(of_phase(everything, name)) - len(of_phase(whole, name)),
+                len(of_phase(guard, name)),
                 *(f"{counts[kind] / len(there):.1f}" if counts[kind] else "" for kind, _title in KINDS),
             ]
         )
@@ -108,6 +107,19 @@ def phases(everything: Entries, guard: Entries) -> str:
         ),
         body,
     )
+
+
+def titles(entries: Entries) -> list[str]:
+    """Phases that there are, each by its number once."""
+    return sorted(
+        {
+            e["phase"][0]: e["phase"] for e in sorted(entries, key=lambda e: e.get("phase", "")) if e.get("phase")
+        }.values()
+    )
+
+
+def of_phase(entries: Entries, name: str) -> Entries:
+    return [e for e in entries if e.get("phase", " ")[0] == name[0]]
 
 
 def spread(killed: Entries) -> str:
@@ -160,8 +172,8 @@ def sweeps(everything: Entries) -> str:
 def guards(guard: Entries) -> str:
     """How long a guard took from the kill of its controller to its own end."""
     body = []
-    for name in sorted({e["phase"] for e in guard if "phase" in e}):
-        seconds = [e["sweep_seconds"] for e in guard if e.get("phase") == name and e.get("swept_by") == "guard"]
+    for name in titles(guard):
+        seconds = [e["sweep_seconds"] for e in of_phase(guard, name) if e.get("swept_by") == "guard"]
         if seconds:
             body.append(
                 [name.partition(" ")[2], len(seconds), f"{statistics.median(seconds):.1f}", f"{max(seconds):.1f}"]
