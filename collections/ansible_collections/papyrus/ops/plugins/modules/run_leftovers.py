@@ -190,7 +190,7 @@ leftovers:
       type: str
       sample: the lease of its run ended at 2026-01-31T13:00:00Z
 deleted:
-  description: What is gone now. RV(deleted[].how) tells what was gone already. In check mode what would be deleted.
+  description: What is gone now. C(how) tells what was gone already. In check mode what would be deleted.
   returned: always
   type: list
   elements: dict
@@ -201,7 +201,7 @@ deleted:
       run_id: 20260131T120000Z-abc234
       how: deleted
 spared:
-  description: What was seen and left alone, each with its RV(spared[].reason).
+  description: What was seen and left alone, each with its C(reason).
   returned: always
   type: list
   elements: dict
@@ -218,8 +218,8 @@ untouched:
   sample:
     - 'left alone: 1 load balancer (papyrus-smoke-zzz777): it bears our name and none of our tags'
 not_deleted:
-  description: What was to be deleted and is still there, each with RV(not_deleted[].error) and RV(not_deleted[].hint).
-    RV(not_deleted[].held) is true for what AWS only has not let go of yet.
+  description: What was to be deleted and is still there, each with C(error) and C(hint).
+    C(held) is true for what AWS only has not let go of yet.
   returned: always
   type: list
   elements: dict

@@ -20,8 +20,16 @@ description:
   - Reads the ledger with the credentials of the task's environment when it is in S3.
 author:
   - papyrus.ops contributors (@papyrus-ops)
-extends_documentation_fragment:
-  - papyrus.ops.attributes.info
+attributes:
+  check_mode:
+    support: full
+    description: Reads only, so check mode makes no difference.
+  diff_mode:
+    support: N/A
+    description: Reads only.
+  idempotent:
+    support: full
+    description: Reads only.
 options:
   ledger:
     description: Folder of the ledger, or C(s3://bucket/prefix).

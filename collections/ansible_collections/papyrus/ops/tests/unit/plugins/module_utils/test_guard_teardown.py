@@ -106,9 +106,9 @@ def test_C6_a_runner_that_cancels_a_job_and_clears_up_leaves_the_guard(
         ["bash", "-c", '"$@"; true', "step", sys.executable, "-c", CONTROLLER, *arguments],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as step:  # fmt: skip
-        until(lambda: (run.folder / "run.json").exists(), "the run is open")
+        until((run.folder / "run.json").exists, "the run is open")
         run.run = json.loads((run.folder / "run.json").read_text())
-        until(lambda: (run.folder / "run.json.pids").exists(), "a module is under way")
+        until((run.folder / "run.json.pids").exists, "a module is under way")
         start(run.run)
         until(lambda: under_way(run), "apply is under way")
         guard, marked = run.guard, tracked(mark)
