@@ -85,7 +85,8 @@ def _states() -> Iterator[str]:
     s3.delete_bucket(Bucket=name)
 
 
-@pytest.mark.parametrize("when", [pytest.param("making", marks=pytest.mark.soak), "made"])
+@pytest.mark.soak
+@pytest.mark.parametrize("when", ["making", "made"])
 def test_C6_terraform_is_killed_and_leaves_the_lock_of_its_state(tmp_path: Path, states: str, when: str) -> None:
     """While AWS makes the load balancer no state knows anything: all is swept. Afterwards Terraform destroys it, once
     the lock of the dead one is freed."""

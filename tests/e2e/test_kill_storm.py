@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import re
 import shutil
 import time
 from pathlib import Path
@@ -20,6 +21,8 @@ from .kill_storm import ALB_SMOKE, CONTROL, DRIVER, EVERYTHING, GUARD, Run, Stor
 from .kill_sweeps import Sweeps
 from .services import until
 
+STACKS = re.compile(r'"Key": "Stack", "Value": "(00-network|10-rds|15-ecs)"')
+OTHERS = re.compile(r"\bt-[a-z]+-[0-9a-f]{6}")
 SEED = int(os.environ.get("PAPYRUS_STORM_SEED") or time.time_ns() % 1_000_000)
 
 
@@ -38,8 +41,15 @@ def has(listing: AwsListing, run: Run, kind: str) -> bool:
 
 
 def permanent(listing: Listing) -> Listing:
-    """What the stacks made, which no other test changes; shared groups change with each run's rule."""
-    return {item: text for item, text in listing.items() if '"Key": "Stack"' in text and item[0] != "security group"}
+    """What the stacks made, which no other test changes; shared groups change with each run's rule.
+
+    Other tests apply stacks of their own beside this one: 30-monitor, or others under names that `services.unique` made.
+    """
+    return {
+        item: text
+        for item, text in listing.items()
+        if STACKS.search(text) and item[0] != "security group" and not OTHERS.search(f"{item} {text}")
+    }
 
 
 def test_N1_runs_killed_at_random_moments_of_their_creation_are_swept_by_tags_alone(tmp_path: Path) -> None:
