@@ -43,7 +43,7 @@ def has(listing: AwsListing, run: Run, kind: str) -> bool:
 def permanent(listing: Listing) -> Listing:
     """What the stacks made, which no other test changes; shared groups change with each run's rule.
 
-    Other tests apply stacks of their own beside this one: 30-monitor, or others under names that `services.unique` made.
+    Other tests apply stacks of their own beside this one: 30-monitor, or under a name of `services.unique`.
     """
     return {
         item: text
