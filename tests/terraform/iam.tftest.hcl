@@ -119,3 +119,17 @@ run "a_load_balancer_anywhere_is_refused" {
   }
   expect_failures = [var.subnet_ids, var.tag_prefix]
 }
+
+# All that the stack can be asked for: tests/terraform/policies/__init__.py reads the documents of this plan.
+run "everything" {
+  command = plan
+  variables {
+    db_master_secret_arn = "arn:aws:secretsmanager:us-west-2:123456789012:secret:papyrus/prd/db-master-AbCdEf"
+    tasks_sg_id          = "sg-0123456789abcdef0"
+    base_repositories    = ["sandbox/host-python"]
+    ledger               = { bucket = "ledger-of-runs", prefix = "runs" }
+    signing_key_arn      = "arn:aws:kms:us-west-2:123456789012:key/11111111-2222-3333-4444-555555555555"
+    exec_key_arn         = "arn:aws:kms:us-west-2:123456789012:key/66666666-7777-8888-9999-000000000000"
+    drills               = true
+  }
+}

@@ -34,16 +34,19 @@ class Grant:
 
 @functools.cache
 def planned(stack: str) -> tuple[dict[str, Any], ...]:
-    """The resources of a plan that nobody applies (`<stack>.tftest.hcl` beside this file)."""
+    """The resources of a plan that nobody applies: the run `everything` of the tests of a stack, here or above."""
+    name = f"{stack}.tftest.hcl"
+    tests = HERE / name if (HERE / name).is_file() else HERE.parent / name
     with tempfile.TemporaryDirectory(prefix="papyrus-policies-") as folder:
         work = Path(folder)
         stacks.copy(stack, work)
-        shutil.copy(HERE / f"{stack}.tftest.hcl", work)
+        shutil.copy(tests, work)
         started = terraform(work, "init", "-no-color", "-input=false")
         assert started.returncode == 0, started.stderr
         tested = terraform(work, "test", "-json", "-verbose")
     lines = [json.loads(line) for line in tested.stdout.splitlines()]
-    plans = [line["test_plan"]["resource_changes"] for line in lines if line["type"] == "test_plan"]
+    shown = [line for line in lines if line["type"] == "test_plan" and line["@testrun"] == "everything"]
+    plans = [line["test_plan"]["resource_changes"] for line in shown]
     assert tested.returncode == 0 and len(plans) == 1, tested.stdout[-3000:]
     return tuple({**change, "after": change["change"]["after"]} for change in plans[0])
 
