@@ -125,16 +125,9 @@ def tasks(given: Given, clients: Clients, tell: Tell) -> dict[str, _drill_condit
         definition = str(given.output("impossible_task_definition"))
         place = _task_run.place(calls, plan)
         request = {key: value for key, value in place.request.items() if key != "overrides"}
-        log = {"reason": "it never starts"}
-        return _task_run.Runner(calls, plan)(
-            replace(
-                place,
-                request={**request, "taskDefinition": definition},
-                container=IMPOSSIBLE,
-                task_definition=definition,
-                log=log,
-            )
-        )
+        request["taskDefinition"] = definition
+        impossible = replace(place, request=request, task_definition=definition, definition={"name": IMPOSSIBLE})
+        return _task_run.Runner(calls, plan)(impossible)
 
     made = {
         "task-exit": _drill_conditions.TaskEnds(

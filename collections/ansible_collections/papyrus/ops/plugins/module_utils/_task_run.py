@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from . import _aws, _ecs_tasks
+from . import _aws, _container_log, _ecs_tasks
 from ._calls import Calls
 from ._poller import Done, GoOn, Hopeless, Judgement, poll
 from ._rows import json_safe, listing
@@ -68,17 +68,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class Place:
-    """What the task is made from: `request` is RunTask's, `log` says where the container's lines go."""
+    """What the task is made from: `request` is RunTask's, `definition` the container's part of the task definition."""
 
     request: dict[str, Any]
-    container: str
     task_definition: str
-    log: dict[str, str]
+    definition: Mapping[str, Any]
+
+    @property
+    def container(self) -> str:
+        return str(self.definition["name"])
 
 
 @dataclass
 class TaskRun:
-    """How it went. `rc` is an int only when `outcome` is `exited`; `stopped` only when ECS itself said STOPPED."""
+    """How it went. `rc` is an int only when `outcome` is `exited`; `stopped` only when ECS itself said STOPPED.
+
+    `log` is the place of its lines (`_container_log.place`), with a `note` where they could not be read.
+    """
 
     outcome: Outcome = "indeterminate"
     reason: str = ""
@@ -108,7 +114,7 @@ class TaskRun:
         """Why it is ok or not, in one line."""
         text = self.reason or "nobody knows how it ended"
         if self.outcome == "exited" and self.rc == 0 and self.unmatched:
-            where = self.log.get("reason") or f"log stream {self.log.get('stream', '')}"
+            where = self.log.get("note") or f"log stream {self.log.get('stream', '')}"
             text += f", but no line matches {listing(map(repr, self.unmatched))} ({where})"
         elif not self.ok and self.lines:
             text += f"; last line: {self.lines[-1]}"
@@ -124,9 +130,8 @@ def place(calls: Calls, plan: Plan) -> Place:
     container = _ecs_tasks.container_definition(definition, plan.container or None)
     return Place(
         request=request(plan, primary, str(definition["taskDefinitionArn"]), str(container["name"])),
-        container=str(container["name"]),
         task_definition=str(definition["taskDefinitionArn"]),
-        log=log_place(container),
+        definition=container,
     )
 
 
@@ -156,20 +161,6 @@ def request(plan: Plan, deployment: Mapping[str, Any], task_definition: str, con
 def bounded(command: Sequence[str], life: int) -> list[str]:
     """The command with an end of its own after `life` seconds; needs `sh` and `sleep` in the container."""
     return ["sh", "-c", WATCH, "sh", str(life), *command] if life else list(command)
-
-
-def log_place(container: Mapping[str, Any]) -> dict[str, str]:
-    """Group and the beginning of the stream's name; `reason` where the lines cannot be read from CloudWatch Logs."""
-    configuration = container.get("logConfiguration") or {}
-    driver = str(configuration.get("logDriver") or "none")
-    options = configuration.get("options") or {}
-    if driver != "awslogs" or not options.get("awslogs-group"):
-        return {"reason": f"the container's log driver is {driver}: its lines are not in CloudWatch Logs"}
-    return {
-        "group": str(options["awslogs-group"]),
-        "prefix": str(options.get("awslogs-stream-prefix") or ""),
-        "region": str(options.get("awslogs-region") or ""),
-    }
 
 
 def judge(task: Mapping[str, Any] | None, container: str) -> Judgement:
@@ -209,7 +200,7 @@ class Runner:
     def __call__(self, where: Place) -> TaskRun:
         """Never raises for what AWS says after the task was asked for: that is the outcome."""
         run, began = self.run, self.clock()
-        run.task_definition, run.container, run.log = where.task_definition, where.container, dict(where.log)
+        run.task_definition, run.container = where.task_definition, where.container
         arn = self._start(where)
         if not arn:
             return run
@@ -219,7 +210,7 @@ class Runner:
             self._await_end()
             self._end()
             ended = True
-            self._read_log()
+            self._read_log(where.definition)
         except _aws.AwsFailure as exc:
             run.reason = f"{run.reason}; {exc}".lstrip("; ")
         finally:
@@ -308,42 +299,29 @@ class Runner:
         except _aws.AwsFailure as exc:
             self.run.reason += f"; {exc}"
 
-    def _read_log(self) -> None:
+    def _read_log(self, definition: Mapping[str, Any]) -> None:
         run, plan = self.run, self.plan
-        run.unmatched = list(plan.expect)
-        if "reason" in run.log:
+        run.unmatched, run.log = list(plan.expect), _container_log.place(definition, self.last)
+        if "note" in run.log:
             return
-        own = str(_container(self.last, run.container).get("runtimeId") or "")
-        task_id = _ecs_tasks.short(run.task_arn)
-        run.log["stream"] = f"{run.log['prefix']}/{run.container}/{task_id}" if run.log["prefix"] else own
 
-        def observe() -> list[str]:
-            try:
-                return self._events()
-            except _aws.AwsFailure as exc:
-                if not exc.missing:
-                    raise
-                return []  # the stream comes with the first line
-
-        def enough(lines: list[str]) -> Judgement:
-            run.lines, run.unmatched = lines, unmatched(plan.expect, lines)
-            wanted = run.unmatched if run.rc == 0 else not lines
+        def enough(read: tuple[list[str], str]) -> Judgement:
+            run.lines, why = read
+            run.unmatched = unmatched(plan.expect, run.lines)
+            if why:
+                run.log["note"] = why
+                return Hopeless(why)
+            wanted = run.unmatched if run.rc == 0 else not run.lines
             return GoOn() if wanted else Done()
 
-        poll(observe, enough, timeout=plan.log_wait, interval=1.0, clock=self.clock, sleep=self.sleep)
-
-    def _events(self) -> list[str]:
-        log = self.run.log
-        answer = self.calls.call(
-            "logs",
-            "get_log_events",
-            f"stream {log['stream']} of log group {log['group']}",
-            logGroupName=log["group"],
-            logStreamName=log["stream"],
-            startFromHead=True,
-            limit=self.plan.log_lines,
+        poll(
+            lambda: _container_log.last_lines(self.calls, run.log, plan.log_lines),
+            enough,
+            timeout=plan.log_wait,
+            interval=1.0,
+            clock=self.clock,
+            sleep=self.sleep,
         )
-        return [str(event.get("message", "")).rstrip("\n") for event in answer.get("events", [])]
 
 
 def unmatched(expect: Sequence[str], lines: Sequence[str]) -> list[str]:
@@ -363,6 +341,6 @@ def transcript(run: TaskRun, command: Sequence[str]) -> str:
         f"stop reason:     {run.stop_reason or 'none'}",
         f"outcome:         {run.outcome}",
         f"exit code:       {run.rc if run.rc is not None else 'none'}",
-        f"log:             {run.log.get('reason') or run.log.get('group', '') + ' ' + run.log.get('stream', '')}",
+        f"log:             {run.log.get('note') or run.log.get('group', '') + ' ' + run.log.get('stream', '')}",
     ]
     return "\n".join([*head, "", *run.lines]) + "\n"

@@ -28,6 +28,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - papyrus.ops.attributes.actiongroup_aws
   - papyrus.ops.attributes
 attributes:
   check_mode:
@@ -140,7 +141,7 @@ reason:
   type: str
   sample: exit code 0
 lines:
-  description: What the container logged, 200 lines at most.
+  description: The last lines that the container logged, 200 at most.
   returned: always
   type: list
   elements: str
@@ -152,10 +153,10 @@ unmatched:
   elements: str
   sample: []
 log:
-  description: Group and stream of the lines, or the C(reason) why they cannot be read.
+  description: Group, stream and region of the lines, or a C(note) why they cannot be read. Empty when nothing ran.
   returned: always
   type: dict
-  sample: {group: /ecs/papyrus-task, prefix: app, region: us-west-2, stream: app/app/0123456789abcdef0123456789abcdef}
+  sample: {group: /ecs/papyrus-task, region: us-west-2, stream: app/app/0123456789abcdef0123456789abcdef}
 stopped:
   description: Whether ECS said V(STOPPED), or never started the task.
   returned: always
@@ -267,7 +268,7 @@ def main() -> None:
         plan = plan_of(asked)
         place = _task_run.place(calls, plan)
         if module.check_mode:
-            run = _task_run.TaskRun(task_definition=place.task_definition, container=place.container, log=place.log)
+            run = _task_run.TaskRun(task_definition=place.task_definition, container=place.container)
             result = {**run.as_dict(), "outcome": "not_run", "reason": "check mode", "ok": True, "transcript": ""}
             module.exit_json(changed=True, request=place.request, request_ids=calls.request_ids, **result)
         run = _task_run.Runner(calls, plan)(place)

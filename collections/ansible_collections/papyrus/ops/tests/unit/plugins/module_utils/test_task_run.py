@@ -249,6 +249,16 @@ def test_E1_another_log_driver_leaves_the_exit_code_only(expect: tuple[str, ...]
     assert ok or "splunk" in run.verdict()
 
 
+def test_E1_lines_of_another_region_are_not_looked_for_here() -> None:
+    elsewhere = {**LOGS, "options": {**LOGS["options"], "awslogs-region": "eu-west-1"}}
+    definition = {"taskDefinition": shapes.definition(logConfiguration=elsewhere)}
+    stand = Stand(DONE, ["TLS: of somebody else"], ecs__describe_task_definition=definition)
+    run = stand.run(plan(expect=("^TLS",)))
+    assert run.ok is False
+    assert "eu-west-1" in run.verdict()
+    assert "logs.get_log_events" not in stand.aws.names
+
+
 def test_E1_a_service_that_does_not_exist_starts_nothing() -> None:
     stand = Stand([], ecs__describe_services={"failures": [{"reason": "MISSING"}]})
     with pytest.raises(_ecs_tasks.TaskProblem, match="there is no service"):
