@@ -116,10 +116,21 @@ class Sweeps:
 
 
 def foreign(changes: Iterable[dict[str, Any]], idents: Iterable[str]) -> list[str]:
-    """Changes whose parameters name none of the items: each is one too many."""
+    """Changes that name none of the items, also those of one call for several: each is one too many."""
     known = list(idents)
     return [
-        f"{call['operation']} {json.dumps(call['parameters'])}"
+        f"{call['operation']} {json.dumps(part)}"
         for call in changes
-        if not any(ident in json.dumps(call["parameters"]) for ident in known)
+        for part in _parts(call["parameters"])
+        if not any(ident in json.dumps(part) for ident in known)
     ]
+
+
+def _parts(parameters: dict[str, Any]) -> list[Any]:
+    """What one call changes: each of its alarms, each source of its rules, else all of it."""
+    if "AlarmNames" in parameters:
+        return list(parameters["AlarmNames"])
+    if "IpPermissions" not in parameters:
+        return [parameters]
+    kinds = ("UserIdGroupPairs", "IpRanges", "Ipv6Ranges", "PrefixListIds")
+    return [each for one in parameters["IpPermissions"] for kind in kinds for each in one.get(kind) or []]

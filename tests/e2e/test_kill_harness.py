@@ -100,6 +100,15 @@ def test_N1_a_change_that_names_nothing_of_the_runs_is_foreign() -> None:
         {"operation": "DeleteLoadBalancer", "parameters": {"LoadBalancerArn": "arn:prd"}},
     ]
     assert foreign(calls, ["arn:own"]) == ['DeleteLoadBalancer {"LoadBalancerArn": "arn:prd"}']
+    rules = [{"UserIdGroupPairs": [{"GroupId": "sg-own"}, {"GroupId": "sg-prd"}]}, {"IpRanges": [{"CidrIp": "any"}]}]
+    calls = [
+        {"operation": "RevokeSecurityGroupIngress", "parameters": {"GroupId": "sg-own", "IpPermissions": rules}},
+        {"operation": "DeleteAlarms", "parameters": {"AlarmNames": ["a-own", "a"]}},
+    ]
+    assert foreign(calls, ["sg-own", "a-own"]) == [
+        'RevokeSecurityGroupIngress {"GroupId": "sg-prd"}', 'RevokeSecurityGroupIngress {"CidrIp": "any"}',
+        'DeleteAlarms "a"',
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

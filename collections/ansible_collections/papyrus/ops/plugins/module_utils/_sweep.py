@@ -20,7 +20,7 @@ from ._names import rfc3339, utc_now
 from ._printable import printable
 from ._rows import listing
 from ._sweep_choice import Order, Resource, choose
-from ._sweep_delete import ORDER, Deleter
+from ._sweep_delete import ORDER, TOGETHER, Deleter
 
 __all__ = ["Order", "Resource", "Swept", "choose", "counted", "sweep"]
 
@@ -36,6 +36,7 @@ QUIET = 60.0
 """Seconds after which a wait in which nothing changes says that it still waits."""
 
 _FILTER_VALUES = 200
+_LATER = ("held", "again")
 _THROTTLED = ("Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException", "SlowDown")
 
 
@@ -221,20 +222,35 @@ class _Sweep:
         """Tries each in order, then waits for what is held, and for interfaces that AWS takes away itself."""
         todo = list(todo)
         held: list[Resource] = []
+        interfaces = [each for each in todo if each["kind"] == "network_interface"]
+        held_by_aws = {each["run_id"] for each in interfaces} if wait else set()
         for kind in ORDER:
             of_kind = [each for each in todo if each["kind"] == kind]
-            held += [each for each in of_kind if not self._blocked(each) and self._try(each) in ("held", "again")]
-            gone = [each for each in of_kind if _key(each) in self.done]
-            if gone:
-                self.say(f"{counted(gone)} deleted: {_names(gone)}")
+            several = self._together(of_kind) if kind in TOGETHER else set()
+            for each in of_kind:
+                if _key(each) in several or self._blocked(each):
+                    continue
+                # A group is asked to go when no interface is there any more: `_wait` sees that for all groups at once.
+                if (kind == "security_group" and each["run_id"] in held_by_aws) or self._try(each) in _LATER:
+                    held.append(each)
+            self._say_deleted(of_kind)
         for listener in (each for each in todo if each["kind"] == "listener"):
             if ("load_balancer", listener["detail"]["load_balancer"]) in self.done:
                 self.done.setdefault(_key(listener), {**listener, "how": "deleted"})
             else:
                 self._blocked(listener)
-        interfaces = [each for each in todo if each["kind"] == "network_interface"]
         if wait:
             self._wait(held, interfaces)
+
+    def _say_deleted(self, resources: list[Resource]) -> None:
+        gone = [each for each in resources if _key(each) in self.done]
+        if gone:
+            self.say(f"{counted(gone)} deleted: {_names(gone)}")
+
+    def _together(self, resources: list[Resource]) -> set[_Key]:
+        done = self.deleter.together(resources)
+        self.done = {_key(each): {**each, "how": "deleted"} for each in done} | self.done
+        return {_key(each) for each in done}
 
     def _try(self, resource: Resource) -> str:
         key = _key(resource)
@@ -292,7 +308,9 @@ class _Sweep:
                 for group in each.get("Groups", []):
                     by_group.setdefault(group["GroupId"], []).append(each["NetworkInterfaceId"])
             held = [each for each in held if not self._blocked(each)]
-            held = [each for each in held if each["id"] in by_group or self._try(each) in ("held", "again")]
+            before = held
+            held = [each for each in held if each["id"] in by_group or self._try(each) in _LATER]
+            self._say_deleted([each for each in before if each not in held])
             if not held and not interfaces:
                 return
             if self.clock() >= self.deadline:

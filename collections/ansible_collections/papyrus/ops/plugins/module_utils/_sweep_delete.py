@@ -7,17 +7,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from . import _leftovers_drill
 from ._aws import AwsFailure, Clients, aws_call, request_id
-from ._calls import api_name
+from ._calls import api_name, batches
+
+_Resource = Mapping[str, Any]
 
 ORDER = ("load_balancer", *_leftovers_drill.KINDS, "target_group", "security_group_rule", "security_group")
 """Load balancers first: their network interfaces take AWS minutes. Listeners go with them, interfaces by themselves."""
 
+TOGETHER = {"alarm": "AlarmNames", "security_group_rule": "IpPermissions"}
+"""Kinds of which one call takes several, with the parameter: alarms, and rules of one group."""
+
+_AT_ONCE = 100  # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DeleteAlarms.html
 _HELD = frozenset({"ResourceInUse", "ResourceInUseException", "DependencyViolation", "InvalidGroup.InUse"})
 # What says that it is gone and does not end as such errors do elsewhere (`_aws.is_missing`).
 _GONE = frozenset(
@@ -69,6 +75,29 @@ class Deleter:
             raise
         return Step("deleted")
 
+    def together(self, resources: Iterable[_Resource]) -> list[_Resource]:
+        """Those of `TOGETHER` that calls for several at once have deleted; the others, one by one, are for `delete`."""
+        alike: dict[tuple[str, str], list[_Resource]] = {}
+        for resource in resources:
+            operation, parameters = request_of(resource)[1:]
+            alike.setdefault((operation, str(parameters.get("GroupId"))), []).append(resource)
+        found = [batch for those in alike.values() for batch in batches(those, _AT_ONCE) if len(batch) > 1]
+        return [resource for batch in found if self._all(batch) for resource in batch]
+
+    def _all(self, batch: Sequence[_Resource]) -> bool:
+        """Whether one call has deleted them. AWS deletes none of them when one is gone or refused."""
+        service, operation, parameters = request_of(batch[0])
+        key = TOGETHER[batch[0]["kind"]]
+        parameters[key] = [value for each in batch for value in request_of(each)[2][key]]
+        try:
+            answer = self.call(service, operation, f"{len(batch)} at once", **parameters)
+        except AwsFailure as failure:
+            self.log(f"{failure.operation} of {len(batch)} at once, now one by one: {failure}")
+            return False
+        for each in batch:
+            self._done(operation, str(each["name"] or each["id"]), str(each["id"]), answer)
+        return True
+
     def call(self, service: str, operation: str, resource: str, /, **parameters: Any) -> Mapping[str, Any]:
         """One call, counted."""
         self.calls[api_name(operation)] += 1
@@ -77,7 +106,9 @@ class Deleter:
         return answer
 
     def _do(self, service: str, operation: str, name: str, ident: str, /, **parameters: Any) -> None:
-        answer = self.call(service, operation, ident, **parameters)
+        self._done(operation, name, ident, self.call(service, operation, ident, **parameters))
+
+    def _done(self, operation: str, name: str, ident: str, answer: Mapping[str, Any]) -> None:
         label = ident if name == ident else f"{name} ({ident})"
         self.log(f"{api_name(operation)} {label}: done (request id {request_id(answer)})")
 

@@ -265,7 +265,8 @@ def test_C7_a_group_that_another_rule_names_is_not_gone(world: World) -> None:
 def test_N1_a_refused_delete_stops_nothing_else(world: World, operation: str) -> None:
     world.run(RUN)
     world.run(OTHER)
-    world.refuse[operation] = [Refusal("AccessDenied", "no")]
+    together = operation == "ec2.revoke_security_group_ingress"  # refused for both rules, then for the first alone
+    world.refuse[operation] = [Refusal("AccessDenied", "no")] * (2 if together else 1)
     result = swept(world, timeout=30)
     assert not result.gone and len({each["run_id"] for each in result.failed}) == 1
     assert any("AccessDenied" in each["error"] for each in result.failed)
@@ -369,6 +370,37 @@ def test_N1_calls_are_counted_and_grow_by_pages(world: World) -> None:
     result = swept(world)
     assert result.gone
     assert sum(result.calls.values()) == len(world.aws.names) - sum(looked.calls.values())
+
+
+def test_N1_deleting_asks_no_more_often_than_aws_needs_it(world: World) -> None:
+    suffixes = [f"{a}{b}aaaa" for a in "abcdefghijkl" for b in "abcdefghij"]
+    for suffix in suffixes:
+        world.run(f"20260131T120000Z-{suffix}")
+    world.interface_seconds = 100
+    result = swept(world)
+    assert result.gone and world.names() == {"sg-tasks"} and world.now >= 100
+    each = {name: count for name, count in result.calls.items() if count == len(suffixes)}
+    assert set(each) == {
+        "DescribeLoadBalancerAttributes", "DescribeListeners", "DeleteListener", "DeleteLoadBalancer",
+        "DeleteTargetGroup", "DeleteSecurityGroup",
+    }  # fmt: skip
+    others = {name: count for name, count in result.calls.items() if name not in each}
+    assert others["RevokeSecurityGroupIngress"] == 2 and others["DescribeNetworkInterfaces"] <= 40  # 3 a look, ten looks
+    assert sum(others.values()) <= 70 and max(others.values()) < len(suffixes)
+    revoked = [line for line in result.log if "RevokeSecurityGroupIngress" in line]
+    assert len(revoked) == len(suffixes) and all(f"-{suffix} " in " ".join(revoked) for suffix in suffixes)
+
+
+def test_N1_rules_that_aws_refuses_together_go_one_by_one(world: World) -> None:
+    for run in (RUN, OTHER):
+        world.run(run)
+    world.before["ec2.revoke_security_group_ingress"] = lambda: world.groups["sg-tasks"]["IpPermissions"].pop(0)
+    result = swept(world)
+    assert result.gone and not result.failed and world.names() == {"sg-tasks"}
+    assert result.calls["RevokeSecurityGroupIngress"] == 3
+    how = {each["run_id"]: each["how"] for each in result.deleted if each["kind"] == "security_group_rule"}
+    assert how == {RUN: "was gone already", OTHER: "deleted"}
+    assert [line for line in result.log if "of 2 at once, now one by one" in line]
 
 
 def test_C7_the_evidence_tells_what_was_found_done_and_proved(world: World) -> None:
