@@ -101,11 +101,16 @@ def test_C6_terraform_is_killed_and_leaves_the_lock_of_its_state(tmp_path: Path,
         tmp_path, {"run_terraform": {**TERRAFORM, "backend": {"s3": backend}, "limits": {"lock": 3}}}
     )
     run_id = wait_for_the_balancer(running)
-    state = f"papyrus/{run_id}.tfstate"
+    state, label = f"papyrus/{run_id}.tfstate", unique("listener")
     if when == "made":
+        # Terraform has written the load balancer down and waits for the answer about its listener: it holds the lock.
+        balancer = {"LoadBalancerArn": f"*{run_id.rsplit('-', 1)[1]}*"}
+        asked = {"service": "elbv2", "operation": "CreateListener", "late_seconds": 60, "match": balancer}
+        harness.add_faults({**asked, "label": label})
         running.wait_for(lambda: state in in_bucket(states), SLOW)
     assert f"{state}.tflock" in in_bucket(states)
     os.kill(pid_in(private(running, "terraform.json")), signal.SIGKILL)
+    remove_labelled(label)
     smoke = running.end(SLOW)
     assert smoke.exit_code != 0
     assert "SIGKILL" in smoke.verdict["first_failure"]["cause"]

@@ -94,8 +94,10 @@ class Script(ProcessRunner):
         self.cloud = cloud
         self.answers = {name.replace("_", "-"): list(given) for name, given in answers.items()}
         self.said: list[str] = []
+        self.before: Callable[[str], object] = str
 
     def run(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path, timeout: float) -> Ran:
+        self.before(argv[1])
         self.said.append(" ".join(argv[1:]))
         left = self.answers.get(argv[1], [(0, "")])
         answer = left.pop(0) if len(left) > 1 else left[0]
@@ -238,6 +240,48 @@ def test_C6_the_lock_is_read_as_terraform_words_it() -> None:
 # Disks
 
 
+RESET = (
+    1,
+    "Error: error configuring Terraform AWS Provider: sts:GetCallerIdentity: read: connection reset by peer\n",
+)
+
+
+def test_C1_an_apply_is_repeated_after_a_lost_connection_only_before_anything_was_asked_for(
+    stand: Callable[..., Stand],
+) -> None:
+    s = stand(limits={"backoff": 7})
+    run, script = s.stack_run(apply=[RESET, RESET, (0, "Apply complete!")])
+    assert run.apply()["ok"]
+    assert [said.split()[0] for said in script.said] == ["init", "apply", "apply", "apply"]
+    assert s.cloud.time == 7 + 14
+    assert "connection reset" in "".join(s.said)
+
+
+@pytest.mark.parametrize(
+    ("answer", "applies"),
+    [
+        (RESET, 3),
+        ((1, f"aws_lb.this: Creating...\n{RESET[1]}"), 1),
+        ((1, f"{RESET[1]}Error: InvalidGroup.Duplicate: it already exists\n"), 1),
+        ((1, "Error: send request failed: dial tcp: lookup sts: no such host\n"), 1),
+        ((1, "connection reset by peer\n"), 1),
+    ],
+)
+def test_C1_no_apply_is_repeated_for_ever_nor_one_that_may_have_made_something(
+    stand: Callable[..., Stand], answer: tuple[int, str], applies: int
+) -> None:
+    run, script = stand().stack_run(apply=[answer])
+    assert not run.apply()["ok"]
+    assert [said.split()[0] for said in script.said].count("apply") == applies
+
+
+def test_C1_an_interrupted_apply_is_not_repeated(stand: Callable[..., Stand]) -> None:
+    run, script = stand().stack_run(apply=[RESET])
+    script.before = lambda command: run.interrupt() if command == "apply" else None
+    assert not run.apply()["ok"]
+    assert [said.split()[0] for said in script.said].count("apply") == 1
+
+
 def full(*_: Any, **__: Any) -> Any:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -352,6 +396,7 @@ def test_C6_expired_credentials_end_it_at_once(stand: Callable[..., Stand], code
         (["DeleteLoadBalancer on x failed: OperationNotPermitted: no.", "it is kept, as load balancer x could"], True),
         (["DeleteLoadBalancer on x failed: Throttling: Rate exceeded."], False),
         (["AWS still holds it, by eni-1, and the time is over", "it is kept, as load balancer x could"], False),
+        (["DeleteLoadBalancer on AccessDenied/ExpiredToken failed: Throttling: Rate exceeded."], False),  # its name
     ],
 )
 def test_C6_a_sweep_is_repeated_while_it_may_help(errors: list[str], hopeless: bool) -> None:
