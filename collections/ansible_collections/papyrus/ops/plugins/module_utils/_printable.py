@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+
 
 def printable(text: str) -> str:
     """`text` with line breaks, and everything else that a terminal would obey instead of show written as an escape.
@@ -19,3 +22,9 @@ def printable(text: str) -> str:
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def extra_variable(name: str, value: str) -> str:
+    """`-e` with a variable, for a shell: as JSON where Ansible would end the value at a blank or take a quote away."""
+    plain = shlex.quote(value) == value
+    return "-e " + (f"{name}={value}" if plain else shlex.quote(json.dumps({name: value}, ensure_ascii=False)))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ._evidence import RUN_FILE, VERDICT
+from ._printable import extra_variable
 from ._report_proofs import Proof, proof
 from ._report_source import Entry, Source, dict_of, dicts_of, number_of, spread, text_of
 from ._report_summary import Summary
@@ -167,13 +168,14 @@ def _limits(source: Source, summary: Summary) -> Iterator[Limit]:
 
 def verification(source: Source, summary: Summary) -> Verification:
     """Commands for a shell: what the bundle says of itself is quoted in them."""
-    folder = shlex.quote(source.view.folder.name)
+    folder = source.view.folder.name
     trusted = "papyrus_verify_key=PUBLIC_KEY.pem"
     if summary.trust.kind == "keyless":
         trusted = "papyrus_verify_identity=WHO -e papyrus_verify_issuer=ISSUER"
-    image = f" -e papyrus_verify_image={shlex.quote(summary.image.digest)}" if summary.image else ""
-    verify = f"ansible-playbook papyrus.ops.verify_evidence -e papyrus_verify_bundle={folder}"
-    return Verification(f"cd {folder} && sha256sum --check --strict SHA256SUMS", f"{verify} -e {trusted}{image}")
+    image = f" {extra_variable('papyrus_verify_image', summary.image.digest)}" if summary.image else ""
+    verify = f"ansible-playbook papyrus.ops.verify_evidence {extra_variable('papyrus_verify_bundle', folder)}"
+    sums = f"cd {shlex.quote(folder)} && sha256sum --check --strict SHA256SUMS"
+    return Verification(sums, f"{verify} -e {trusted}{image}")
 
 
 def skips(source: Source) -> list[Skip]:

@@ -22,6 +22,7 @@ from ._guard_processes import Process
 from ._ledger import Ledger, LedgerError
 from ._locks import LockTimeout
 from ._names import parse_rfc3339
+from ._printable import extra_variable
 from ._redaction import Redactor
 from ._run_settings import ChildFile, Settings, Signing, guard_process
 from ._seal import AlreadySealed, Sealed, SealError, seal, sealed_before, summarise
@@ -164,8 +165,8 @@ def _seal_line(sealed: Sealed, folder: Path) -> str:
     key = (
         "papyrus_verify_identity=… -e papyrus_verify_issuer=…" if sealed.trust == "keyless" else "papyrus_verify_key=…"
     )
-    verify = f"ansible-playbook papyrus.ops.verify_evidence -e papyrus_verify_bundle={folder} -e {key}"
-    return f"Sealed {who}. Verify: {verify}"
+    bundle = extra_variable("papyrus_verify_bundle", str(folder))
+    return f"Sealed {who}. Verify: ansible-playbook papyrus.ops.verify_evidence {bundle} -e {key}"
 
 
 def tree_dirty(folder: Path) -> bool | None:

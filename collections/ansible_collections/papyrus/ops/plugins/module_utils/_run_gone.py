@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from ._aws import AwsFailure, Clients
 from ._evidence import Bundle, BundleError, content_bytes
 from ._locks import LockTimeout
 from ._names import rfc3339, utc_now
+from ._printable import extra_variable
 from ._run_settings import Settings
 from ._sweep import Order, Swept, sweep
 
@@ -69,7 +69,7 @@ class Keeper:
 
 def sweep_command(run_ids: Iterable[str]) -> str:
     """The one command that takes what runs have left; with the inventory and the environment of the run."""
-    return f"ansible-playbook papyrus.ops.sweep -e papyrus_sweep_run_ids={shlex.quote(','.join(run_ids))}"
+    return f"ansible-playbook papyrus.ops.sweep {extra_variable('papyrus_sweep_run_ids', ','.join(run_ids))}"
 
 
 def left_behind(result: Mapping[str, Any], *, run_id: str, expires_at: str, name: str) -> str:

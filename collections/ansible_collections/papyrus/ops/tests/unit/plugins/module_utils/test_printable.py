@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+
 import pytest
-from ansible_collections.papyrus.ops.plugins.module_utils._printable import printable
+from ansible.parsing.splitter import parse_kv
+from ansible_collections.papyrus.ops.plugins.module_utils._printable import extra_variable, printable
 from ansible_collections.papyrus.ops.plugins.module_utils._rows import Row, table
 from ansible_collections.papyrus.ops.plugins.module_utils._verdict import verdict, verdict_text
 
@@ -24,6 +28,13 @@ from ansible_collections.papyrus.ops.plugins.module_utils._verdict import verdic
 )
 def test_what_a_terminal_obeys_is_shown_instead(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize("value", ["runs/x", "/home/a b/it's", 'x"y', "run; curl evil", "$(id)", "証跡/一"])
+def test_a_variable_of_a_printed_command_reaches_ansible_as_it_is(value: str) -> None:
+    option, given = shlex.split(extra_variable("papyrus_verify_bundle", value))
+    read = json.loads(given) if given.startswith("{") else parse_kv(given)
+    assert (option, read) == ("-e", {"papyrus_verify_bundle": value})
 
 
 def test_the_table_of_the_preflight_is_printable() -> None:

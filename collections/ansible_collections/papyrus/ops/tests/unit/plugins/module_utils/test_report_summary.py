@@ -259,7 +259,7 @@ def test_N4_commands_quote_what_the_bundle_says_of_itself(tmp_path: Path) -> Non
     bundle = Bundle.create(tmp_path / "run; curl evil", {"run_id": "$(evil)"})
     found = verification(source(bundle), said(bundle))
     assert found.files == "cd 'run; curl evil' && sha256sum --check --strict SHA256SUMS"
-    assert "papyrus_verify_bundle='run; curl evil' -e papyrus_verify_key=" in found.signature
+    assert """-e '{"papyrus_verify_bundle": "run; curl evil"}' -e papyrus_verify_key=""" in found.signature
     keyless = verification(source(bundle), said(bundle, {"trust": "keyless"}))
     assert "papyrus_verify_identity=WHO" in keyless.signature
 
