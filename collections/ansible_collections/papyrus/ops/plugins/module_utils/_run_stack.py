@@ -34,6 +34,7 @@ from ._terraform import (
     complete_line,
     environment,
     held_lock,
+    lost_before_creating,
     outputs_of,
     why_failed,
 )
@@ -228,7 +229,7 @@ class StackRun:
             if ran.ok and not self._stop.is_set():
                 versions = {"providers": terraform.providers()}
                 self.state.update(may_exist=True)
-                ran = terraform.apply(self.limits.apply, self.limits.lock)
+                ran = self._apply(terraform)
             ok, error = ran.ok and not self._stop.is_set(), "" if ran.ok else why_failed(ran)
             if ran.ok and self._stop.is_set():
                 error = "interrupted"
@@ -239,6 +240,17 @@ class StackRun:
         self.phase(APPLY_PHASE, "end")
         seconds = round(self._clock() - start, 1)
         return self._applied({"ok": ok, "error": error, "outputs": outputs, "seconds": seconds, **versions})
+
+    def _apply(self, terraform: Terraform) -> Ran:
+        """Once; again, a few times, while a lost connection ends it before anything was asked for."""
+        number = 0
+        while True:
+            number += 1
+            ran = terraform.apply(self.limits.apply, self.limits.lock)
+            if ran.ok or self._stop.is_set() or number >= self.limits.attempts or not lost_before_creating(ran):
+                return ran
+            self._log(f"apply, attempt {number}: {why_failed(ran)}")
+            self._sleep(self.limits.backoff * number)
 
     def _require_may_create(self) -> None:
         if self.settings.problems:

@@ -276,6 +276,7 @@ _CODES = (
     ),  # SDK v1, with or without line end
     re.compile(r"(?P<code>[A-Z][\w]*(?:\.[\w]+)*): .*\n?\s*status code: \d+"),
 )
+_CREATING = ": Creating..."
 _REQUEST_ID = re.compile(r"request ?id: (?P<id>[A-Za-z0-9-]+)", re.IGNORECASE)
 
 
@@ -356,6 +357,16 @@ def held_lock(output: str) -> StateLock | None:
     if not _LOCK_ID.fullmatch(said.get("ID", "")):
         return None  # a lock without a readable id cannot be freed by it
     return StateLock(*(said.get(field, "") for field in ("ID", "Path", "Who", "Operation", "Created")))
+
+
+def lost_before_creating(ran: Ran) -> bool:
+    """Whether a reset connection ended an apply that had asked for nothing to be made: it can be done again.
+
+    The AWS SDK of provider 3.x asks nothing again after `read: connection reset`, whatever `max_retries` says:
+    https://github.com/hashicorp/terraform-provider-aws/issues/10715
+    """
+    found = problems(ran.output)
+    return bool(found) and _CREATING not in ran.output and all("connection reset" in each.summary for each in found)
 
 
 def complete_line(output: str) -> str:
