@@ -85,7 +85,7 @@ def options(folder: Path, key: str) -> tuple[dict[str, Any], dict[str, str]]:
             "TF_VAR_sandbox_endpoint": known["endpoint"],
         },
         "override_files": [str(sandbox / "sandbox_endpoint.tf"), str(sandbox / "sandbox_override.tf")],
-        "limits": {"backoff": 2, "sweep": 120},
+        "limits": {"backoff": 2, "sweep": 60, "gone": 10, "gone_interval": 1},
     }
     return {
         "tag_prefix": "papyrus", "lease_minutes": 60, "service": SERVICE, "region": known["region"],

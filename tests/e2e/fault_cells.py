@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,8 @@ class Outcome:
     cause: str
     seconds: float
     left: list[str]
+    gone: str = ""
+    wrong: str = ""
     cells: dict[str, Cell] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
     """How many calls of each kind that change something AWS carried out."""
@@ -133,7 +135,15 @@ class Outcome:
     @property
     def passed(self) -> bool:
         """WARNED too: a working tree with changes is one."""
-        return self.exit_code in (0, 4) and self.result in ("PASSED", "WARNED")
+        return self.exit_code == 0 and self.result in ("PASSED", "WARNED")
+
+    def contradiction(self) -> str:
+        """What of the verdict cannot be so: well with something left or another exit code, bad without a cause."""
+        if self.left and (self.passed or self.gone == "ok"):
+            return f"{self.result}, gone: {self.gone}, and there is {self.left}"
+        if (self.exit_code == 0) != (self.result in ("PASSED", "WARNED")):
+            return f"{self.result}, with exit code {self.exit_code}"
+        return "" if self.passed or self.cause else "failed, and does not say by what"
 
     def as_dict(self) -> dict[str, Any]:
         return {**vars(self), "cells": {name: vars(cell) for name, cell in self.cells.items()}}
@@ -177,6 +187,19 @@ def done(calls: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+@dataclass
+class Around:
+    """What a run gets: its variables, and the access key that it must have, "" for any.
+
+    `left` lists what is left of a run of this id; `wrong` says what of its verdict is not so, "" when all of it is.
+    """
+
+    variables: dict[str, Any] = field(default_factory=dict)
+    key: str = ""
+    left: Callable[[str], list[str]] = harness.left_behind
+    wrong: Callable[[harness.Smoke], str] = lambda smoke: ""
+
+
 class Faulty(Recorded):
     """A run of a playbook under way, with one fault in the way of each of `apis`."""
 
@@ -186,11 +209,12 @@ class Faulty(Recorded):
         playbook: str,
         fault: str,
         apis: Iterable[Api],
-        variables: Mapping[str, Any],
+        around: Around,
         times: int | None = 1,
     ) -> None:
         self.playbook, self.fault, self.apis, self.times = playbook, fault, list(apis), times
-        super().__init__(folder, dict(variables), (), playbook)
+        self.around = around
+        super().__init__(folder, around.variables, (), playbook, around.key)
 
     def prepare(self) -> None:
         """The faults are there before the first call."""
@@ -204,17 +228,20 @@ class Faulty(Recorded):
             remove(self.key)
         mine = RECORD.of(self.key)
         verdict = smoke.verdict
-        return Outcome(
+        outcome = Outcome(
             playbook=Path(self.playbook).stem,
             fault=self.fault,
             exit_code=smoke.exit_code,
             result=verdict["result"],
             cause=str((verdict.get("first_failure") or {}).get("cause", "")),
             seconds=round(smoke.seconds, 1),
-            left=harness.left_behind(smoke.run_id),
+            left=self.around.left(smoke.run_id),
+            gone=verdict["gone"],
             cells=cells_of(mine),
             done=done(mine),
         )
+        outcome.wrong = outcome.contradiction() or self.around.wrong(smoke)
+        return outcome
 
 
 def save(folder: Path, name: str, value: Any) -> None:

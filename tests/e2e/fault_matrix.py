@@ -13,7 +13,7 @@ import contextlib
 import json
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,9 @@ from typing import Any
 from . import fault_applies, fault_direct, fault_preflight, fault_sweeps, harness
 from .aws_listing import AwsListing
 from .fault_cells import FAULTS, RECORD, Api, Faulty, Outcome, done, save
+from .fault_runs import PLAYBOOKS
 
 DELAYS = {"alb_interface_seconds": 15, "dns_seconds": 5, "health_lag_seconds": 2}
-PLAYBOOKS: dict[str, tuple[str, float]] = {
-    "alb_smoke": ("playbooks/alb_smoke.yml", 1800.0),
-}
 
 
 @contextlib.contextmanager
@@ -38,16 +36,23 @@ def delays() -> Iterator[None]:
         harness.control("DELETE", "switches")
 
 
-def baseline(folder: Path, name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+def whole(folder: Path, name: str, fault: str, apis: Iterable[Api]) -> tuple[Faulty, Outcome]:
+    """A run of the playbook to its end, with what it needs around it."""
+    playbook, timeout, around = PLAYBOOKS[name]
+    where = folder / "runs" / f"{name}-{fault.replace(' ', '-') if apis else 'baseline'}-{time.time_ns()}"
+    with around(where) as given:
+        run = Faulty(where, playbook, fault, apis, given)
+        return run, run.outcome(timeout)
+
+
+def baseline(folder: Path, name: str) -> dict[str, Any]:
     """A run without faults: the APIs that are called, and how many changes AWS carries out."""
     kept = folder / f"{name}.baseline.json"
     if kept.exists():
         result: dict[str, Any] = json.loads(kept.read_text("utf-8"))
         return result
-    playbook, timeout = PLAYBOOKS[name]
-    run = Faulty(folder / "runs" / f"{name}-baseline-{time.time_ns()}", playbook, next(iter(FAULTS)), [], variables)
-    outcome = run.outcome(timeout)
-    assert outcome.passed, (outcome, run.output[-4000:])
+    run, outcome = whole(folder, name, next(iter(FAULTS)), [])
+    assert outcome.passed and not outcome.wrong, (outcome, run.output[-4000:])
     mine = RECORD.of(run.key)
     apis = sorted({api for call in mine if (api := Api.of(call)) is not None})
     found = {"apis": [vars(api) for api in apis], "done": done(mine), "seconds": outcome.seconds, "calls": mine}
@@ -55,18 +60,17 @@ def baseline(folder: Path, name: str, variables: Mapping[str, Any]) -> dict[str,
     return found
 
 
-def once(folder: Path, name: str, fault: str, variables: Mapping[str, Any]) -> Outcome:
+def once(folder: Path, name: str, fault: str) -> Outcome:
     """One run with the fault in the way of each call of the playbook once."""
-    known = baseline(folder, name, variables)
-    playbook, timeout = PLAYBOOKS[name]
+    known = baseline(folder, name)
     apis = [Api(**api) for api in known["apis"]]
-    where = folder / "runs" / f"{name}-{fault.replace(' ', '-')}-{time.time_ns()}"
-    outcome = Faulty(where, playbook, fault, apis, variables).outcome(timeout)
+    dummy, outcome = whole(folder, name, fault, apis)
     save(folder, f"{name}.once.{fault.replace(' ', '-')}", outcome.as_dict())
     hit = sum(1 for cell in outcome.cells.values() if cell.hit)
     more = {what: count for what, count in outcome.done.items() if count > known["done"].get(what, 0)}
-    print(f"{name} / {fault}: {outcome.result} {outcome.exit_code} in {outcome.seconds} s, {hit} of {len(apis)} hit,"
-          f" left {outcome.left}, more than without: {more}; {outcome.cause}", flush=True)  # fmt: skip
+    text = f"{name} / {fault}: {outcome.result} {outcome.exit_code} in {outcome.seconds} s, {hit} of {len(apis)} hit"
+    said = f"left {outcome.left}, more than without: {more}; {outcome.cause}"
+    print(text, said, outcome.wrong and f"WRONG {outcome.wrong}", flush=True)
     return outcome
 
 
@@ -78,7 +82,6 @@ def main() -> None:
     parser.add_argument("--fault", action="append", choices=list(FAULTS))
     parser.add_argument("--api", action="append", help="of these operations only (apply)")
     parser.add_argument("--at-once", type=int, default=2)
-    parser.add_argument("--variables", type=json.loads, default={})
     given = parser.parse_args()
     before = AwsListing().take()
     with delays():
@@ -90,7 +93,7 @@ def main() -> None:
 def direct_part(given: argparse.Namespace) -> None:
     """Each read call by itself."""
     name = (given.playbook or list(PLAYBOOKS))[0]
-    known = baseline(given.results, name, given.variables)
+    known = baseline(given.results, name)
     asked = fault_direct.run(known, given.fault or list(FAULTS))
     save(given.results, f"{name}.direct", [vars(each) for each in asked])
     tell(asked)
@@ -115,11 +118,8 @@ def once_part(given: argparse.Namespace) -> None:
     """Whole playbooks."""
     with ThreadPoolExecutor(given.at_once) as pool:
         for name in given.playbook or list(PLAYBOOKS):
-            baseline(given.results, name, given.variables)
-            futures = {
-                fault: pool.submit(once, given.results, name, fault, given.variables)
-                for fault in given.fault or list(FAULTS)
-            }
+            baseline(given.results, name)
+            futures = {fault: pool.submit(once, given.results, name, fault) for fault in given.fault or list(FAULTS)}
             for fault, future in futures.items():
                 try:
                     future.result()
@@ -129,7 +129,7 @@ def once_part(given: argparse.Namespace) -> None:
 
 def apply_part(given: argparse.Namespace) -> None:
     """Terraform's calls."""
-    apis = [Api(**api) for api in baseline(given.results, "alb_smoke", given.variables)["apis"]]
+    apis = [Api(**api) for api in baseline(given.results, "alb_smoke")["apis"]]
     apis = [api for api in apis if not given.api or api.operation in given.api]
     cells = fault_applies.run(given.results / "applies", apis, given.at_once)
     save(given.results, "applies" + "".join(f".{name}" for name in given.api or ()), [vars(each) for each in cells])

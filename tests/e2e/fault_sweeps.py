@@ -63,6 +63,7 @@ class Left:
     run_id: str
     group: str
     tasks: str
+    service: str = SERVICE
 
     @property
     def name(self) -> str:
@@ -73,18 +74,18 @@ class Left:
         return f"{PREFIX}-drill-{self.run_id.rpartition('-')[2]}"
 
     @classmethod
-    def make(cls) -> Left:
+    def make(cls, service: str = SERVICE) -> Left:
         ec2, elb = harness.client("ec2"), harness.client("elbv2")
         begun = datetime.now(UTC) - timedelta(hours=3)
         run_id = f"{begun:%Y%m%dT%H%M%SZ}-{''.join(secrets.choice(SUFFIX) for _each in range(6))}"
         until = f"{begun + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
-        marks = {f"{PREFIX}:run-id": run_id, f"{PREFIX}:expires-at": until, f"{PREFIX}:service": SERVICE}
+        marks = {f"{PREFIX}:run-id": run_id, f"{PREFIX}:expires-at": until, f"{PREFIX}:service": service}
         tags = [{"Key": key, "Value": value} for key, value in marks.items()]
-        text = f"{PREFIX} run {run_id} until {until} of {SERVICE}"
+        text = f"{PREFIX} run {run_id} until {until} of {service}"
         network = permanent_service()["networkConfiguration"]["awsvpcConfiguration"]
         subnets, tasks = network["subnets"], network["securityGroups"][0]
         vpc = ec2.describe_subnets(SubnetIds=subnets[:1])["Subnets"][0]["VpcId"]
-        left = cls(run_id, "", tasks)
+        left = cls(run_id, "", tasks, service)
         left.group = ec2.create_security_group(
             GroupName=left.name, Description=text, VpcId=vpc,
             TagSpecifications=[{"ResourceType": "security-group", "Tags": tags}],
@@ -154,17 +155,17 @@ def topic() -> str:
     return arn
 
 
-def scope() -> Any:
+def scope(service: str = SERVICE) -> Any:
     """What the sweep of the service looks for, drills included."""
 
     drill = DrillScope(cluster=CLUSTER, task_family="papyrus-task", alarm_name=PREFIX, topic_arn=topic())
-    return _leftovers.Scope(PREFIX, SERVICE, name_prefix=f"{PREFIX}-smoke", drill=drill)
+    return _leftovers.Scope(PREFIX, service, name_prefix=f"{PREFIX}-smoke", drill=drill)
 
 
 def sweep(key: str, run_ids: Iterable[str], where: Any) -> Any:
     """The product's sweep of these runs by this access key; waits little."""
 
-    order = _sweep.Order(SERVICE, frozenset(run_ids))
+    order = _sweep.Order(where.service, frozenset(run_ids))
     return _sweep.sweep(product_clients(key), where, order, timeout=40, interval=1)
 
 

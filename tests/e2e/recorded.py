@@ -14,8 +14,10 @@ from .services import unique
 class Recorded(harness.RunningSmoke):
     """A run under way with an access key of its own, by which the local AWS's record knows its calls."""
 
-    def __init__(self, folder: Path, variables: dict[str, Any], arguments: tuple[str, ...], playbook: str) -> None:
-        known, self.key = harness.facts(), unique("key")
+    def __init__(
+        self, folder: Path, variables: dict[str, Any], arguments: tuple[str, ...], playbook: str, key: str = ""
+    ) -> None:
+        known, self.key = harness.facts(), key or unique("key")
         self.before = max([call["n"] for call in harness.calls()], default=0)
         environment = {
             "AWS_ENDPOINT_URL": known["endpoint"],
