@@ -31,6 +31,7 @@ SERVICE_OF_SIGNING_NAME = {
     "monitoring": "cloudwatch",
     "tagging": "resourcegroupstaggingapi",
     "email": "sesv2",
+    "servicequotas": "service-quotas",
 }
 # X-Amz-Target prefix → service.
 SERVICE_OF_TARGET = {
@@ -48,6 +49,7 @@ SERVICE_OF_TARGET = {
     "CertificateManager": "acm",
     "GraniteServiceVersion20100801": "cloudwatch",
     "ResourceGroupsTaggingAPI_20170126": "resourcegroupstaggingapi",
+    "ServiceQuotasV20190624": "service-quotas",
 }
 RPC_PATH = re.compile(r"/service/(?P<service>\w+)/operation/(?P<operation>\w+)")
 CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]*)/([^/]+)/aws4_request")

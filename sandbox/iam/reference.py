@@ -20,6 +20,7 @@ PREFIXES = {
     "resourcegroupstaggingapi": "tag",
     "sesv2": "ses",
     "s3control": "s3",
+    "service-quotas": "servicequotas",
 }
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 PLACEHOLDER = re.compile(r"\$\{[^}]*\}|<[^>]*>|(?<=/)tag-key$|(?<=/)key$")

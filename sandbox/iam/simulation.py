@@ -67,13 +67,42 @@ def _results(request: ApiRequest, caller: Caller, given: dict[str, Sequence[str]
         caller = Caller(caller.account, caller.arn, caller.role_arn, caller.policies, [str(one) for one in limits])
     resources = [str(one) for one in parameters.get("ResourceArns") or ["*"]]
     own = str(parameters.get("ResourcePolicy") or "")
-    results = []
+    results: list[dict[str, Any]] = []
     for action in parameters["ActionNames"]:
+        found = []
         for resource in resources:
             policy = ResourcePolicy(own, str(parameters.get("ResourceOwner") or caller.account)) if own else None
             decision = decide(caller, str(action), resource, lambda key: keys.get(key.lower()), policy)
-            results.append(_result(str(action), resource, decision, _missing(caller, str(action), resource, keys)))
+            found.append(_result(str(action), resource, decision, _missing(caller, str(action), resource, keys)))
+        results += one_result_an_action(found, given=bool(parameters.get("ResourceArns")))
     return {"EvaluationResults": results, "IsTruncated": False}
+
+
+STRICTEST = ("explicitDeny", "implicitDeny", "allowed")
+
+
+@behaviour("iam", otherwise=lambda found, given: found)
+def one_result_an_action(found: list[dict[str, Any]], given: bool) -> list[dict[str, Any]]:
+    """A simulation has one result for each action, the strictest of its resources', with those of each inside.
+
+    https://docs.aws.amazon.com/IAM/latest/APIReference/API_EvaluationResult.html (Important, ResourceSpecificResults)
+    """
+    strictest = min(found, key=lambda one: STRICTEST.index(one["EvalDecision"]))
+    if not given:
+        return [strictest]
+    each = [
+        {
+            "EvalResourceName": one["EvalResourceName"],
+            "EvalResourceDecision": one["EvalDecision"],
+            **{
+                name: one[name]
+                for name in ("MatchedStatements", "MissingContextValues", "PermissionsBoundaryDecisionDetail")
+                if name in one
+            },
+        }
+        for one in found
+    ]
+    return [{**strictest, "ResourceSpecificResults": each}]
 
 
 def _result(action: str, resource: str, decision: Decision, missing: list[str]) -> dict[str, Any]:
