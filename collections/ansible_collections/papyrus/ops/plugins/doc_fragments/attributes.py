@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What every module of this collection says about check mode, diff and repetition."""
+"""What every module of this collection says about check mode, diff, repetition and its action group."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """`papyrus.ops.attributes` has the descriptions, `papyrus.ops.attributes.info` is for modules that only read."""
+    """`papyrus.ops.attributes` has the descriptions, `.info` is for modules that only read, `.actiongroup_aws` for AWS."""
 
     DOCUMENTATION = r"""
 options: {}
@@ -36,4 +36,14 @@ attributes:
     support: full
     details:
       - Reads only.
+"""
+
+    ACTIONGROUP_AWS = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/papyrus.ops.aws) in C(module_defaults) to set the options of AWS for this module.
+    support: full
+    membership:
+      - papyrus.ops.aws
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ecs_postgresql
 short_description: Query, change and prepare a PostgreSQL database from inside an ECS task
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Does PostgreSQL work in a container of a running task, by ECS Exec (see M(papyrus.ops.ecs_exec)), for databases that
     the runner has no route to.
@@ -29,6 +29,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - papyrus.ops.attributes.actiongroup_aws
   - papyrus.ops.attributes
 attributes:
   check_mode:

@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - papyrus.ops.attributes.actiongroup_aws
   - papyrus.ops.attributes
   - papyrus.ops.export
 options:

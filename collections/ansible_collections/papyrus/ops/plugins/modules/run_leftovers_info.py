@@ -81,6 +81,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - papyrus.ops.attributes.actiongroup_aws
 seealso:
   - module: papyrus.ops.run_leftovers
   - module: papyrus.ops.temporary_alb

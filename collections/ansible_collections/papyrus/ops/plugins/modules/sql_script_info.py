@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: sql_script_info
 short_description: Look at a SQL file and refuse what cannot be rehearsed in a transaction
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Parses a SQL file with PostgreSQL's own parser and returns its hash and its statements. No database is asked.
   - Refuses what cannot run in one transaction that is rolled back first (dry run) and committed afterwards. These are
