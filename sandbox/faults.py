@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import random
 import threading
 from collections.abc import Mapping
@@ -232,6 +233,12 @@ def _any_matches(value: Any, pattern: str) -> bool:
     return value is not None and fnmatch.fnmatchcase(str(value), pattern)
 
 
+def _parsed(document: Any) -> list[Fault]:
+    if not isinstance(document, list):
+        raise FaultError("faults are a list")
+    return [Fault.parse(value) for value in document]
+
+
 class Faults:
     """The switched-on faults: the first that matches, and happens, wins; a used-up fault is dropped."""
 
@@ -241,11 +248,22 @@ class Faults:
 
     def replace(self, document: Any) -> None:
         """Switch on exactly these. Raises FaultError and changes nothing when one is not understood."""
-        if not isinstance(document, list):
-            raise FaultError("faults are a list")
-        parsed = [Fault.parse(value) for value in document]
+        parsed = _parsed(document)
         with self._lock:
             self._faults = parsed
+
+    def add(self, document: Any) -> None:
+        """Switch these on behind those that are on, which keep their counts. Raises FaultError as `replace` does."""
+        parsed = _parsed(document)
+        with self._lock:
+            self._faults += parsed
+
+    def drop(self, text: str) -> None:
+        """Switch those off with a value in which the text occurs."""
+        with self._lock:
+            self._faults = [
+                fault for fault in self._faults if not any(text in json.dumps(v) for v in fault.as_dict().values())
+            ]
 
     def listed(self) -> list[dict[str, Any]]:
         with self._lock:

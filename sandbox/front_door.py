@@ -226,7 +226,12 @@ class FrontDoor:
         elif what == "cloudtrail" and method == "POST":
             await self._take_history(receive, send)
         elif what == "faults":
-            await self._settle(faults.listed, faults.replace, [], method, receive, send)
+            text = dict(parse_qsl(scope["query_string"].decode())).get("text", "")
+            if method == "DELETE" and text:
+                faults.drop(text)
+                await http.respond_json(send, 200, faults.listed())
+            else:
+                await self._settle(faults.listed, faults.replace, [], method, receive, send, faults.add)
         elif what == "switches":
             switches = self._runtime.switches
             await self._settle(switches.as_dict, switches.replace, {}, method, receive, send)
@@ -256,11 +261,17 @@ class FrontDoor:
         method: str,
         receive: Receive,
         send: Send,
+        add: Callable[[Any], None] | None = None,
     ) -> None:
-        """GET shows what is set, PUT replaces it, DELETE sets it back; each answers with what is set then."""
+        """GET shows what is set, PUT replaces it, POST adds where that can be, DELETE sets it back.
+
+        Each answers with what is set then.
+        """
         try:
             if method == "PUT":
                 replace(json.loads(await http.body_of(receive, 1_000_000)))
+            elif method == "POST" and add is not None:
+                add(json.loads(await http.body_of(receive, 1_000_000)))
             elif method == "DELETE":
                 replace(nothing)
             elif method != "GET":

@@ -95,15 +95,12 @@ RECORD = Record()
 
 def add(rules: Iterable[Mapping[str, Any]]) -> None:
     """Switch faults on beside those that are on."""
-    harness.add_faults(*map(dict, rules))
+    harness.control("POST", "faults", list(map(dict, rules)))
 
 
 def remove(key: str) -> None:
     """Switch the faults of one access key off."""
-    with harness.fault_lock():
-        harness.control(
-            "PUT", "faults", [each for each in harness.control("GET", "faults") if each["access_key_id"] != key]
-        )
+    harness.control("DELETE", f"faults?text={key}")
 
 
 @dataclass

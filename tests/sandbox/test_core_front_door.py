@@ -193,6 +193,25 @@ def test_faults_that_mean_nothing_are_refused_and_change_nothing(no_faults: Sand
     assert len(json.loads(no_faults.http("GET", "/_sandbox/faults")[2])) == 1
 
 
+def test_a_fault_that_is_added_or_taken_out_brings_no_other_back(no_faults: Sandbox) -> None:
+    """Whoever reads the list and puts it back with another one brings back what was used up meanwhile."""
+    hit = {"service": "ecs", "operation": "ListClusters", "code": "Teapot", "status": 418}
+    no_faults.faults({**hit, "times": 1, "label": "first"}, {**hit, "times": 1, "label": "second"})
+    with pytest.raises(ClientError):
+        no_faults.client("ecs").list_clusters()
+    for method, path, body, labels in (
+        ("POST", "faults", [{**hit, "label": "third"}], ["second", "third"]),
+        ("POST", "faults", [{"service": "ecs"}], []),
+        ("DELETE", "faults?text=second", None, ["third"]),
+        ("DELETE", "faults?text=nothing-of-it", None, ["third"]),
+    ):
+        status, dummy, answer = no_faults.http(method, f"/_sandbox/{path}", json.dumps(body).encode() if body else None)
+        assert status == (200 if labels else 400)
+        assert not labels or [each["label"] for each in json.loads(answer)] == labels
+    assert [each["label"] for each in json.loads(no_faults.http("GET", "/_sandbox/faults")[2])] == ["third"]
+    assert no_faults.http("POST", "/_sandbox/switches", b"{}")[0] == 405
+
+
 @pytest.mark.parametrize("path", ["/_ministack/reset", "/_ministack/health", "/_localstack/health", "/health"])
 def test_the_emulators_side_doors_are_shut(sandbox: Sandbox, path: str) -> None:
     for method in ("GET", "POST"):
