@@ -3,7 +3,7 @@
     PAPYRUS_SANDBOX_ROOT=… python -m tests.e2e.fault_matrix RESULTS once [--playbook alb_smoke] [--fault throttled …]
 
 A run of each playbook without faults says which calls there are. Then one run for each fault, in which it is in the way
-of each of these calls once.
+of each of these calls once. `direct` asks the read calls of all of these runs by themselves.
 """
 
 from __future__ import annotations
@@ -92,10 +92,9 @@ def main() -> None:
 
 def direct_part(given: argparse.Namespace) -> None:
     """Each read call by itself."""
-    name = (given.playbook or list(PLAYBOOKS))[0]
-    known = baseline(given.results, name)
-    asked = fault_direct.run(known, given.fault or list(FAULTS))
-    save(given.results, f"{name}.direct", [vars(each) for each in asked])
+    calls = [call for name in given.playbook or PLAYBOOKS for call in baseline(given.results, name)["calls"]]
+    asked = fault_direct.run({"calls": calls}, given.fault or list(FAULTS))
+    save(given.results, "direct", [vars(each) for each in asked])
     tell(asked)
 
 

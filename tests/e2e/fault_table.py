@@ -9,8 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from .fault_cells import FAULTS, Outcome
+from .fault_runs import PLAYBOOKS
 
 BEGIN, END = "<!-- from here: tests/e2e/fault_table.py -->", "<!-- to here -->"
+OF_RUNS = (
+    "One line is one run with the fault once in the way of each call. *left*: what an independent listing found of it; "
+    "*carried out more often*: calls that change something, and that AWS carried out more often than in a run without."
+)
+OF_CALLS = (
+    "What became of each call: again, it was asked again; waited, the answer came late; not again, it was not asked "
+    "again in this run; **failed**, the run failed by it; · it was not hit, as it was not asked."
+)
+OF_CLIENTS = "How often it was asked, 2 being once more, and the error that it ended with, none if it was answered:"
+OF_PREFLIGHT = "Rows that then are not OK, though they are without the fault:"
+OF_SWEEPS = "What the sweep said, and how much of the nine things was there afterwards, by an independent listing:"
+OF_APPLIES = (
+    "One line is one apply and destroy. *asked*: how often the call was; *said, and left*: what the gone-check said and "
+    "how much was there, by an independent listing; *more than once*: what AWS carried out more often."
+)
 
 
 def read(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -27,43 +43,48 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines) + "\n"
 
 
+def outcomes(folder: Path, playbook: str) -> list[Outcome]:
+    """The runs of a playbook, in the order of the faults."""
+    found = [Outcome.from_dict(json.loads(path.read_text("utf-8"))) for path in folder.glob(f"{playbook}.once.*.json")]
+    return sorted(found, key=lambda each: list(FAULTS).index(each.fault))
+
+
 def runs(folder: Path, playbook: str) -> str:
     """One line for each run, then what became of each call in it."""
-    outcomes = [
-        Outcome.from_dict(json.loads(path.read_text("utf-8")))
-        for path in sorted(folder.glob(f"{playbook}.once.*.json"))
-    ]
-    outcomes.sort(key=lambda each: list(FAULTS).index(each.fault))
-    if not outcomes:
+    ended = outcomes(folder, playbook)
+    if not ended:
         return ""
-    known = json.loads((folder / f"{playbook}.baseline.json").read_text("utf-8"))["done"]
-    names = sorted({name for each in outcomes for name in each.cells})
-    lines = []
-    for each in outcomes:
-        hit = sum(1 for cell in each.cells.values() if cell.hit)
-        more = [
-            f"{name} {count} for {known.get(name, 0)}"
-            for name, count in each.done.items()
-            if count > known.get(name, 0)
-        ]
-        said = "" if each.passed else " ".join(each.cause.split())[:220]
-        lines.append([each.fault, each.result, str(hit), str(len(each.left)), ", ".join(more), said])
-    text = table(
-        ["fault", "verdict", "calls hit", "left", "carried out more often than without", "first failure"], lines
+    known = json.loads((folder / f"{playbook}.baseline.json").read_text("utf-8"))
+    lines = [_run(each, known["done"]) for each in ended]
+    text = table(["fault", "verdict", "exit", "calls hit", "left", "carried out more often", "first failure"], lines)
+    names = sorted({name for each in ended for name in each.cells})
+    body = [[name, *(_cell(each, name) for each in ended)] for name in names]
+    bad = [f"{each.fault}: {each.wrong}" for each in ended if each.wrong]
+    count = f"{len(known['apis'])} calls, {len(ended)} runs, {len(bad)} with a wrong word."
+    calls = table(["call", *(each.fault for each in ended)], body)
+    listed = "".join(f"\n- {each}" for each in bad)
+    return (
+        f"## A run with each call hit once: {playbook}\n\n{count}{listed}\n\n{OF_RUNS}\n\n{text}\n{OF_CALLS}\n\n{calls}"
     )
-    head = ["call", *(each.fault for each in outcomes)]
-    body = [[name, *(_cell(each, name) for each in outcomes)] for name in names]
-    return f"{text}\n{table(head, body)}"
+
+
+def _run(each: Outcome, known: Mapping[str, int]) -> list[str]:
+    more = [
+        f"{name} {count} for {known.get(name, 0)}" for name, count in each.done.items() if count > known.get(name, 0)
+    ]
+    hit = sum(1 for cell in each.cells.values() if cell.hit)
+    said = "" if each.passed else " ".join(each.cause.split())[:220]
+    return [each.fault, each.result, str(each.exit_code), str(hit), str(len(each.left)), ", ".join(more), said]
 
 
 def _cell(outcome: Outcome, name: str) -> str:
     cell = outcome.cells.get(name)
     if cell is None or not cell.hit:
         return "·"
-    if cell.again:
-        return "again"
     if FAULTS[outcome.fault].keys() <= {"late_seconds", "body_seconds"}:
         return "waited"
+    if cell.again:
+        return "again"
     return "**failed**" if name.rpartition(":")[2] in outcome.cause else "not again"
 
 
@@ -103,7 +124,7 @@ def _swept(cell: Mapping[str, Any]) -> str:
 
 
 def _needing(cell: Mapping[str, Any]) -> str:
-    return " ".join(sorted(cell["rows"])) or "none"
+    return " ".join(sorted(row for row, status in cell["rows"].items() if status != "ok")) or "none"
 
 
 def applies_table(cells: Sequence[Mapping[str, Any]]) -> str:
@@ -117,35 +138,25 @@ def applies_table(cells: Sequence[Mapping[str, Any]]) -> str:
         said = " ".join(cell["said"].split())[:140]
         left = f"{'gone' if cell['gone'] else 'not gone'}, {len(cell['left'])}"
         rows.append([cell["api"], cell["fault"], cell["times"], str(cell["tries"]), *ends, left, twice, said])
-    head = [
-        "call of Terraform",
-        "fault",
-        "how often",
-        "asked",
-        "apply",
-        "destroy",
-        "said, and left",
-        "more than once",
-        "",
-    ]
-    return f"## Terraform: apply and destroy with one call hit\n\n{wrong(cells)}\n{table(head, rows)}"
+    head = ["call of Terraform", "fault", "how often", "asked", "apply", "destroy", "said, and left"]
+    body = table([*head, "more than once", "first error"], rows)
+    return f"## Terraform: apply and destroy with one call hit\n\n{wrong(cells)}\n{OF_APPLIES}\n\n{body}"
 
 
 def generated(folder: Path) -> str:
     """All tables."""
-    direct, sweeps = read(folder, "alb_smoke.direct"), read(folder, "sweeps")
+    direct, sweeps = read(folder, "direct"), read(folder, "sweeps")
     once = [cell for cell in direct if cell["times"] == "once"]
     ever = [cell for cell in direct if cell["times"] == "always"]
     whole = [cell for cell in sweeps if cell["api"] == "each"]
     single = [cell for cell in sweeps if cell["api"] != "each"]
-    smoke = runs(folder, "alb_smoke")
     parts = [
-        smoke and f"## A run with each call hit once: alb_smoke\n\n{smoke}",
-        section("The clients: each read call hit once", once, "How often it was asked, and what was said:", _asked),
-        section("The clients: each read call failing for ever", ever, "How often it was asked, what was said:", _asked),
-        section("The preflight: each call failing for ever", read(folder, "preflight"), "Rows that are NG:", _needing),
-        section("A sweep: each call hit once", whole, "What it said, and how much of nine was there:", _swept),
-        section("A sweep: one call failing for ever", single, "What it said, and how much of nine was there:", _swept),
+        *(runs(folder, playbook) for playbook in PLAYBOOKS),
+        section("The clients: each read call hit once", once, OF_CLIENTS, _asked),
+        section("The clients: each read call failing for ever", ever, OF_CLIENTS, _asked),
+        section("The preflight: each call failing for ever", read(folder, "preflight"), OF_PREFLIGHT, _needing),
+        section("A sweep: each call hit once", whole, OF_SWEEPS, _swept),
+        section("A sweep: one call failing for ever", single, OF_SWEEPS, _swept),
         applies_table(read(folder, "applies")),
     ]
     return "\n".join(part for part in parts if part)
