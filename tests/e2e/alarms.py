@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from . import harness
@@ -41,6 +44,26 @@ def named(name: str) -> list[dict[str, Any]]:
         "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNamePrefix=f"{name}-"
     )
     return found
+
+
+@contextlib.contextmanager
+def watched(services: Services, folder: Path, kind: str = "drill", **more: Any) -> Iterator[dict[str, Any]]:
+    """Variables of a service of its own, with the permanent alarms that monitor.yml makes for it with `more`."""
+    service = services.service(kind)
+    name = service["papyrus_service"]
+    variables = {**service, "papyrus_monitor_name": name, "papyrus_monitor_load_balancer": LOAD_BALANCER}
+    monitored = {
+        "papyrus_state_dir": str(folder / "state"),
+        # Else it rings until the service, which has just been made, has data of four minutes.
+        "papyrus_stack_variables": {"30-monitor": {"treat_missing_data": {"memory": "missing"}}},
+        "papyrus_allowed_skips": ["I1"],  # nobody has subscribed, which monitor.yml finds strange
+    }
+    monitor = harness.RunningSmoke(
+        folder / "monitor", {**variables, **monitored, **more}, playbook="playbooks/monitor.yml"
+    ).end(300)
+    assert monitor.exit_code == 0, monitor.output[-3000:]
+    yield variables
+    remove(name)
 
 
 def permanent_alarms(services: Services, *, silent: str = "", ringing: str = "") -> str:

@@ -81,13 +81,22 @@ class Run:
         return found
 
 
-def start(folder: Path, number: int, kind: str, way: str = ALB_SMOKE) -> Run:
+def start(
+    folder: Path,
+    number: int,
+    kind: str,
+    way: str = ALB_SMOKE,
+    *,
+    playbook: str = "playbooks/alb_smoke.yml",
+    variables: dict[str, Any] | None = None,
+) -> Run:
     """A run below a supervisor, with a temporary folder of its own: what is left of it goes with that."""
     private = Path(tempfile.mkdtemp(prefix="ks"))
     pid_file, beside = private / "controller.pid", Path(__file__).parent
     smoke = RunningSmoke(
         folder,
-        {},
+        variables or {},
+        playbook=playbook,
         environment={"TMPDIR": str(private), "XDG_RUNTIME_DIR": ""},
         launcher=(
             *(sys.executable, str(beside / "kill_processes.py"), str(pid_file)),

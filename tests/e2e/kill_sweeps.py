@@ -19,7 +19,6 @@ from .aws_listing import Item
 from .services import SERVICE
 
 KEY = "SWEEPERSTORM0000"
-PLAYBOOK = harness.CHECKOUT / "playbooks" / "sweep.yml"
 PLAYBOOK_EVERY = 4
 """Each so many batches the playbook sweeps, with its evidence; the module costs a third of its time."""
 
@@ -48,15 +47,20 @@ class Sweeps:
         self.count = 0
         self.last_call = 0
 
-    def sweep(self, run_ids: list[str], items: Iterable[Item]) -> dict[str, Any]:
-        """Sweeps these runs by id. `items` are all that belong to them: nothing else may be named in a change."""
-        if not run_ids:
+    def sweep(
+        self, run_ids: list[str], items: Iterable[Item], *, expired: bool = False, **variables: Any
+    ) -> dict[str, Any]:
+        """Sweeps these runs by id, or without any what is `expired`. Changes may name nothing but `items`.
+
+        `variables` are more of the playbook, which then sweeps, as it does by expiry.
+        """
+        if not run_ids and not expired:
             return {"swept_by": "nothing to name", "sweep_seconds": 0.0}
         self._calls()  # those before are of no interest
         self.count += 1
-        by = "playbook" if self.count % PLAYBOOK_EVERY == 1 and PLAYBOOK.exists() else "module"
+        by = "playbook" if expired or variables or self.count % PLAYBOOK_EVERY == 1 else "module"
         began = time.monotonic()
-        ran = self.by_playbook(run_ids) if by == "playbook" else self.by_module(run_ids)
+        ran = self.by_playbook(run_ids, **variables) if by == "playbook" else self.by_module(run_ids)
         seconds = round(time.monotonic() - began, 2)
         calls = [call for call in self._calls() if call["access_key_id"] == KEY]
         changes = [call for call in calls if not call["read_only"]]
@@ -71,7 +75,7 @@ class Sweeps:
             "foreign_calls": foreign(changes, [ident for _kind, ident in items]),
         }
 
-    def by_playbook(self, run_ids: list[str]) -> subprocess.CompletedProcess[str]:
+    def by_playbook(self, run_ids: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
         """sweep.yml with evidence of its own; the bundles of the runs are no help to it."""
         folder = self.folder / f"{self.count:04}"
         variables = {
@@ -79,6 +83,7 @@ class Sweeps:
             "papyrus_aws_environment": environment(),
             "papyrus_evidence_root": str(folder / "runs"),
             "papyrus_ledger": str(folder / "ledger"),
+            **more,
         }
         return self._ansible(["ansible-playbook", "playbooks/sweep.yml", "-e", json.dumps(variables)], folder)
 

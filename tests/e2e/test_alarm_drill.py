@@ -41,24 +41,8 @@ def drill_left(run_id: str, topic_arn: str) -> list[str]:
 
 @pytest.fixture(name="watched")
 def _watched(services: Services, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """Variables of a service of its own, with the permanent alarms that monitor.yml makes for it."""
-    service = services.service("drill")
-    name = service["papyrus_service"]
-    variables = {
-        **service,
-        "papyrus_monitor_name": name,
-        "papyrus_monitor_load_balancer": LOAD_BALANCER,
-    }
-    monitored = {
-        "papyrus_state_dir": str(tmp_path / "state"),
-        # Else it rings until the service, which has just been made, has data of four minutes.
-        "papyrus_stack_variables": {"30-monitor": {"treat_missing_data": {"memory": "missing"}}},
-        "papyrus_allowed_skips": ["I1"],  # nobody has subscribed, which monitor.yml finds strange
-    }
-    monitor = RunningSmoke(tmp_path / "monitor", variables | monitored, playbook="playbooks/monitor.yml").end(300)
-    assert monitor.exit_code == 0, monitor.output[-3000:]
-    yield variables
-    alarms.remove(name)
+    with alarms.watched(services, tmp_path) as variables:
+        yield variables
 
 
 def test_I1_each_alarm_rings_is_heard_and_is_over(watched: dict[str, Any], tmp_path: Path) -> None:

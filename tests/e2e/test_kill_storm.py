@@ -5,7 +5,9 @@ The storm of 200 and 50 runs, and ten runs at once, carry the mark soak; docs/ki
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
+import json
 import os
 import random
 import re
@@ -15,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from .aws_listing import AwsListing, Listing, difference, owned
+from .aws_listing import AwsListing, Listing, difference, kinds, owned
 from .kill_bystanders import Bystanders
-from .kill_storm import ALB_SMOKE, CONTROL, DRIVER, EVERYTHING, GUARD, Run, Storm, fault, of_kind, start
+from .kill_storm import ALB_SMOKE, CONTROL, DRIVER, EVERYTHING, GUARD, Run, Storm, fault, of_kind, phase, start
 from .kill_sweeps import Sweeps
 from .services import until
 
@@ -126,3 +128,56 @@ def test_N1_ten_runs_of_one_service_one_killed_and_swept_meanwhile(tmp_path: Pat
     results = [line["meta"]["result"] for run in others for line in run.manifest() if line["name"] == "verdict.json"]
     assert len(results) == 9 and set(results) <= {"PASSED", "WARNED"}, results
     assert difference(before, last) == []
+
+
+def expiry(run: Run) -> dt.datetime:
+    """End of its lease, by its bundle."""
+    [folder] = run.smoke.bundle_folders()
+    return dt.datetime.fromisoformat(json.loads((folder / "run.json").read_bytes())["expires_at"])
+
+
+def applied(run: Run) -> bool:
+    """Whether its apply has ended."""
+    return phase(run.manifest(), True).startswith("5")
+
+
+@pytest.mark.soak
+def test_N1_after_a_storm_a_sweep_without_ids_takes_what_is_expired_and_nothing_else(tmp_path: Path) -> None:
+    """Leases of minutes that are over by the clock; nothing of the sweep knows the runs."""
+    chance, listing, bystanders = random.Random(SEED), AwsListing(), Bystanders()
+    bystanders.make()
+    runs: list[Run] = []
+    try:
+        time.sleep(3)
+        before = listing.take()
+        short = {"papyrus_lease_minutes": 5, "kill_driver_seconds": 600}
+        runs = [start(tmp_path / str(n), n, EVERYTHING, DRIVER, variables=short) for n in range(8)]
+        moments = ("security group", "load balancer", "")  # the last: after its apply
+        for run, kind in zip(runs, sorted(chance.choices(moments, k=8), key=moments.index), strict=True):
+            until(functools.partial(has, listing, run, kind) if kind else functools.partial(applied, run), kind, 240)
+            time.sleep(chance.uniform(0, 2))
+            killed_whole(run)
+            assert dt.datetime.now(dt.UTC) < expiry(run), "its guard may have begun"
+        last = max(map(expiry, runs))
+        young = start(tmp_path / "young", 8, CONTROL, DRIVER, variables={"kill_driver_seconds": 150})
+        runs.append(young)
+        until(functools.partial(has, listing, young, "load balancer"), "the load balancer of the young run", 240)
+        until(lambda: dt.datetime.now(dt.UTC) > last, "the end of the leases", 400)
+        there = {run.suffix: owned(listing.take(), run.suffix) for run in runs[:8]}
+        assert all(there.values()), (SEED, there)
+        done = Sweeps(tmp_path / "sweeps").sweep([], sum(there.values(), []), expired=True)
+        after = listing.take()
+        assert not young.processes.ended(), "the sweep came too late to meet it"
+        print(f"seed {SEED}: {kinds(sum(there.values(), []))} of 8 runs: {done}")
+        assert done["sweep_ok"], done["sweep_said"]
+        assert done["foreign_calls"] == [], SEED
+        assert {suffix: owned(after, suffix) for suffix in there} == {suffix: [] for suffix in there}, SEED
+        assert difference(before, after, [young.suffix]) == [], SEED
+        until(young.processes.ended, "the end of the young run", 400)
+        assert young.processes.supervisor.returncode == 0, young.smoke.output[-3000:]
+        assert difference(before, listing.take()) == [], SEED
+    finally:
+        for run in runs:
+            run.processes.kill_everything()
+            shutil.rmtree(run.private, ignore_errors=True)
+        bystanders.remove()

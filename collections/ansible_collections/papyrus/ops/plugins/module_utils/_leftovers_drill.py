@@ -34,6 +34,13 @@ class DrillScope:
     topic_arn: str
 
 
+OPTION: dict[str, Any] = {
+    "type": "dict",
+    "options": {name: {"type": "str", "required": True} for name in DrillScope.__dataclass_fields__},
+}
+"""Of modules: see the documentation fragment `drill_place`."""
+
+
 def drill_scope(variables: Mapping[str, Any]) -> DrillScope | None:
     """Of a stack's variables: the stack that drills alarms is the one that has all of these."""
     names = DrillScope.__dataclass_fields__

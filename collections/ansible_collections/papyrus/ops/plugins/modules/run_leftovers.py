@@ -30,6 +30,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - papyrus.ops.drill_place
   - papyrus.ops.attributes.actiongroup_aws
   - papyrus.ops.attributes
 attributes:
@@ -67,26 +68,6 @@ options:
     description:
       - What is named C(<name_prefix>-<six characters>) without our tags is listed as well. It is never deleted.
     type: str
-  drill:
-    description: Where drills of alarms make things. They are not looked for without it.
-    type: dict
-    suboptions:
-      cluster:
-        description: ECS cluster.
-        type: str
-        required: true
-      task_family:
-        description: Family of the service's task definitions.
-        type: str
-        required: true
-      alarm_name:
-        description: What the names of the permanent alarms begin with.
-        type: str
-        required: true
-      topic_arn:
-        description: Topic of the alarms.
-        type: str
-        required: true
   timeout:
     description:
       - Seconds that it may take until AWS has let go of everything. Network interfaces of a load balancer outlive it by
@@ -272,7 +253,7 @@ import os
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils._aws import module_clients
 from ansible_collections.papyrus.ops.plugins.module_utils._leftovers import Scope, by_hand
-from ansible_collections.papyrus.ops.plugins.module_utils._leftovers_drill import DrillScope
+from ansible_collections.papyrus.ops.plugins.module_utils._leftovers_drill import OPTION, DrillScope
 from ansible_collections.papyrus.ops.plugins.module_utils._names import check_prefix, utc_now
 from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 from ansible_collections.papyrus.ops.plugins.module_utils._rollout_journal import Journal
@@ -293,10 +274,7 @@ ARGUMENTS = {
     "run_ids": {"type": "list", "elements": "str", "default": []},
     "tag_prefix": {"type": "str", "default": "papyrus"},
     "name_prefix": {"type": "str"},
-    "drill": {
-        "type": "dict",
-        "options": {field: {"type": "str", "required": True} for field in DrillScope.__dataclass_fields__},
-    },
+    "drill": OPTION,
     "timeout": {"type": "float", "default": 2100},
     "interval": {"type": "float", "default": 10},
     "tolerate_held": {"type": "bool", "default": False},

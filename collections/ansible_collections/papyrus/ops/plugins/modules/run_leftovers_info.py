@@ -57,30 +57,11 @@ options:
   name_prefix:
     description: What is named C(<name_prefix>-<six characters>) without our tags is foreign.
     type: str
-  drill:
-    description: Where drills of alarms make things. They are not looked for without it.
-    type: dict
-    suboptions:
-      cluster:
-        description: ECS cluster.
-        type: str
-        required: true
-      task_family:
-        description: Family of the service's task definitions.
-        type: str
-        required: true
-      alarm_name:
-        description: What the names of the permanent alarms begin with.
-        type: str
-        required: true
-      topic_arn:
-        description: Topic of the alarms.
-        type: str
-        required: true
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - papyrus.ops.drill_place
   - papyrus.ops.attributes.actiongroup_aws
 seealso:
   - module: papyrus.ops.run_leftovers
@@ -198,7 +179,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 
 from ..module_utils._aws import module_clients
 from ..module_utils._leftovers import Found, Scope, by_hand, find
-from ..module_utils._leftovers_drill import DrillScope
+from ..module_utils._leftovers_drill import OPTION, DrillScope
 from ..module_utils._names import check_prefix, parse_run_id, utc_now
 from ..module_utils._results import redact_results, redacted_failure
 from ..module_utils._run_end import alive_runs
@@ -227,10 +208,7 @@ def main() -> None:
             "tag_prefix": {"type": "str", "default": "papyrus"},
             "names": {"type": "list", "elements": "str", "default": []},
             "name_prefix": {"type": "str"},
-            "drill": {
-                "type": "dict",
-                "options": {field: {"type": "str", "required": True} for field in DrillScope.__dataclass_fields__},
-            },
+            "drill": OPTION,
         },
         required_if=[("all", True, ["service"]), ("all", False, ["run_id"])],
         supports_check_mode=True,
