@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - papyrus.ops.preflight
   - papyrus.ops.attributes.actiongroup_aws
   - papyrus.ops.attributes
   - papyrus.ops.attributes.info
@@ -37,144 +38,17 @@ options:
     type: str
     choices: [smoke, release]
     default: smoke
-  account_id:
-    description: The account that the inventory expects.
-    type: str
-    required: true
-  expected_region:
-    description: The region that the inventory expects.
-    type: str
-    required: true
   rows:
     description: Ids of the rows to evaluate. All when empty. B10 is always evaluated.
     type: list
     elements: str
     default: []
-  cluster:
-    description: ECS cluster.
-    type: str
-    required: true
-  service:
-    description: ECS service.
-    type: str
-    required: true
-  container:
-    description: Container that serves requests. May be left out when the task has only one.
-    type: str
-  port:
-    description: Its port. That of its definition when left out.
-    type: int
-  task_family:
-    description: Family that the running task definition must belong to.
-    type: str
-  exec_required:
-    description: Whether the run uses ECS Exec. Row B3 is skipped instead of NG otherwise.
-    type: bool
-    default: true
-  secret_id:
-    description: Secret with the database's connection.
-    type: str
-  db_instance:
-    description: RDS instance. Without it the rows about a database are skipped.
-    type: str
-  db_username_rule:
-    description: Whom the secret must name, V(master) or a role.
-    type: str
-    default: master
-  db_name:
-    description: Database that the secret must name, see M(papyrus.ops.secrets_rds_drift).
-    type: str
-  db_allowlist:
-    description: CIDRs, prefix lists and security groups that may reach the database beside the tasks.
-    type: list
-    elements: str
-    default: []
-  db_login:
-    description:
-      - Whether to log in with the secret from here, or with its current values from inside a running task through ECS
-        Exec. Check mode opens no Exec session, row B2 is then skipped.
-    type: str
-    choices: [direct, exec, none]
-    default: direct
-  exec_python:
-    description: The container's Python that has psycopg 3, for O(db_login=exec).
-    type: str
-    default: python
-  db_ca_file:
-    description: CA certificates for the login.
-    type: path
-  db_hostaddr:
-    description: IP address for the login, see M(papyrus.ops.secrets_rds_drift).
-    type: str
-  vpc_id:
-    description: VPC of service and ALB.
-    type: str
-  tasks_sg_id:
-    description: Security group of the tasks. Those of the running tasks when left out.
-    type: str
-  alb_scheme:
-    description: Scheme of the temporary ALB.
-    type: str
-    choices: [internet-facing, internal]
-    default: internet-facing
-  alb_subnet_ids:
-    description: Subnets of the temporary ALB.
-    type: list
-    elements: str
-    default: []
-  alb_ingress_cidrs:
-    description: Who may reach the temporary ALB. The whole internet is refused, also in parts.
-    type: list
-    elements: str
-    default: []
-  tag_prefix:
-    description: Prefix of the tags on temporary resources.
-    type: str
-    default: papyrus
-  name_prefix:
-    description: Prefix of the names of temporary resources. O(tag_prefix) with C(-smoke) when left out.
-    type: str
   run_id:
     description: Id of this run, for the names that it is about to take.
     type: str
-  lease_minutes:
-    description: How long this run may live.
-    type: int
-    default: 60
-  app_source:
-    description: Folder with the application. Row B1 is skipped without it.
-    type: path
-  app_factory:
-    description: Its factory as C(module:function).
-    type: str
-  app_python:
-    description: Interpreter with the application's dependencies.
-    type: path
-  app_paths:
-    description: Further folders for the application's import path.
-    type: list
-    elements: path
-    default: []
-  app_environment:
-    description: Dummy settings for loading the application.
-    type: dict
-    default: {}
-  routes_required:
-    description: Routes that must be registered.
-    type: list
-    elements: str
-    default: []
-  terraform_binary:
-    description: Terraform or OpenTofu.
-    type: str
-    default: terraform
   private:
     description: The run's private folder, where the database's password is made known for redaction.
     type: path
-  timeout:
-    description: Seconds after which an unanswered row is NG.
-    type: float
-    default: 60
 """
 
 EXAMPLES = r"""
@@ -267,86 +141,26 @@ elapsed:
   sample: 1.9
 """
 
-import os
 import time
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.papyrus.ops.plugins.module_utils import (
     _aws,
-    _names,
     _preflight,
+    _preflight_options,
     _preflight_report,
-    _preflight_runner,
     _rows,
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
-TEXTS = {"type": "list", "elements": "str", "default": []}
 ARGUMENTS = {
+    **_preflight_options.ARGUMENTS,
     "before": {"type": "str", "choices": ["smoke", "release"], "default": "smoke"},
-    "account_id": {"type": "str", "required": True},
-    "expected_region": {"type": "str", "required": True},
-    "rows": TEXTS,
-    "cluster": {"type": "str", "required": True},
-    "service": {"type": "str", "required": True},
-    "container": {"type": "str"},
-    "port": {"type": "int"},
-    "task_family": {"type": "str"},
-    "exec_required": {"type": "bool", "default": True},
-    "secret_id": {"type": "str", "no_log": False},
-    "db_instance": {"type": "str"},
-    "db_username_rule": {"type": "str", "default": "master"},
-    "db_name": {"type": "str"},
-    "db_allowlist": TEXTS,
-    "db_login": {"type": "str", "choices": ["direct", "exec", "none"], "default": "direct"},
-    "exec_python": {"type": "str", "default": "python"},
-    "db_ca_file": {"type": "path"},
-    "db_hostaddr": {"type": "str"},
-    "vpc_id": {"type": "str"},
-    "tasks_sg_id": {"type": "str"},
-    "alb_scheme": {"type": "str", "choices": ["internet-facing", "internal"], "default": "internet-facing"},
-    "alb_subnet_ids": TEXTS,
-    "alb_ingress_cidrs": TEXTS,
-    "tag_prefix": {"type": "str", "default": "papyrus"},
-    "name_prefix": {"type": "str"},
+    "rows": {"type": "list", "elements": "str", "default": []},
     "run_id": {"type": "str"},
-    "lease_minutes": {"type": "int", "default": 60},
-    "app_source": {"type": "path"},
-    "app_factory": {"type": "str"},
-    "app_python": {"type": "path"},
-    "app_paths": {"type": "list", "elements": "path", "default": []},
-    "app_environment": {"type": "dict", "default": {}},
-    "routes_required": TEXTS,
-    "terraform_binary": {"type": "str", "default": "terraform"},
     "private": {"type": "path"},
-    "timeout": {"type": "float", "default": 60},
 }
-
-
-def settings_of(asked: dict, dry: bool) -> _preflight.Settings:
-    """Module options as settings: what is not given keeps the default, lists become tuples."""
-    known = _preflight.Settings.__dataclass_fields__
-    given = {name: value for name, value in asked.items() if name in known and value is not None and name != "region"}
-    given.update({name: tuple(value) for name, value in given.items() if isinstance(value, list)})
-    return _preflight.Settings(**given, region=asked["expected_region"], credentials=credentials_of(asked), dry=dry)
-
-
-def credentials_of(asked: dict) -> dict:
-    """Kind and end of the credentials that the SDK will use; keys of the environment arrive as module options."""
-    if asked.get("session_token"):
-        return {
-            "kind": "session",
-            "method": "option or environment",
-            "expires_at": os.environ.get("AWS_CREDENTIAL_EXPIRATION"),
-        }
-    if asked.get("access_key"):
-        return {"kind": "static", "method": "option or environment"}
-    import boto3
-
-    return _preflight_runner.session_credentials(
-        boto3.session.Session(profile_name=asked.get("profile")), _names.utc_now()
-    )
 
 
 @redacted_failure
@@ -356,7 +170,7 @@ def main() -> None:
     asked = module.params
     started = time.monotonic()
     try:
-        settings = settings_of(asked, module.check_mode)
+        settings = _preflight_options.settings_of(_preflight.Settings, asked, dry=module.check_mode)
         checks = _preflight_report.chosen(asked["rows"])
     except Exception as exc:  # a profile that does not exist, an unreadable role: botocore's own words
         module.fail_json(msg=f"the preflight cannot begin: {exc}", step="B10")
