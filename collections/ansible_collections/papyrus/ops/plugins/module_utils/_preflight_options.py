@@ -64,16 +64,13 @@ def settings_of(kind: type[S], asked: Mapping[str, Any], *, dry: bool) -> S:
 
 def credentials_of(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Kind and end of the credentials that the SDK will use; keys of the environment arrive as module options."""
+    expires = os.environ.get("AWS_CREDENTIAL_EXPIRATION")
     if asked.get("session_token"):
-        return {
-            "kind": "session",
-            "method": "option or environment",
-            "expires_at": os.environ.get("AWS_CREDENTIAL_EXPIRATION"),
-        }
+        return {"kind": "session", "method": "option or environment", "expires_at": expires}
     if asked.get("access_key"):
         return {"kind": "static", "method": "option or environment"}
     import boto3
 
-    return _preflight_runner.session_credentials(
-        boto3.session.Session(profile_name=asked.get("profile")), _names.utc_now()
-    )
+    session = boto3.session.Session(profile_name=asked.get("profile"))
+    found = _preflight_runner.session_credentials(session, _names.utc_now())
+    return {"expires_at": expires, **found} if found["kind"] == "session" else found

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the module preflight_info learns how long the credentials live (B14)."""
+"""Where a preflight learns how long the credentials live (B14)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.papyrus.ops.plugins.modules import preflight_info
+from ansible_collections.papyrus.ops.plugins.module_utils import _preflight_options
 
 END = "2026-01-31T13:00:00Z"
 
@@ -42,5 +42,5 @@ def test_B14_the_end_of_a_session_is_what_the_environment_says(
     """A session token in a file has no end of its own: the workflows write it there, and say the end beside it."""
     (tmp_path / "credentials").write_text(file, "utf-8")
     monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", END)
-    found = preflight_info.credentials_of(asked)
+    found = _preflight_options.credentials_of(asked)
     assert (found["kind"], found.get("expires_at")) == (kind, end)
