@@ -11,6 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
@@ -342,7 +343,7 @@ class ApiAnswer(Answer):
     def _take_request_id(self, start: Any, body: bytes) -> None:
         """The body's request id, where clients read it there (XML), else the header's; the headers then say the same.
 
-        S3 has it in the header, and in the body of an error.
+        S3 has it in the header, and in the body of an error. Every answer says when it was given, too (RFC 9110, 6.6.1).
         """
         in_body = self._request.protocol in ("query", "ec2") or (
             self._request.protocol == "rest-xml" and self.status >= 400
@@ -354,6 +355,8 @@ class ApiAnswer(Answer):
         names = (b"x-amzn-requestid", b"x-amz-request-id")
         others = [(name, old) for name, old in start["headers"] if name.lower() not in names]
         also = [names[1]] if "x-amz-request-id" in self.headers else []
+        if "date" not in self.headers:
+            others.append((b"date", formatdate(usegmt=True).encode()))
         start["headers"] = [*others, *((name, value) for name in (names[0], *also))]
         self.headers["x-amzn-requestid"] = self.request_id
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -58,6 +60,13 @@ def test_quotas_are_asked_for_with_actions_of_their_own(sandbox: Sandbox) -> Non
         assert "servicequotas:ListServiceQuotas" in str(denied.value)
         with refused("AccessDenied"):
             other.client("elbv2").describe_account_limits()
+
+
+@pytest.mark.parametrize(("service", "operation"), [("sts", "get_caller_identity"), ("ecs", "list_clusters")])
+def test_every_answer_says_when_it_was_given_once(sandbox: Sandbox, service: str, operation: str) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    headers = getattr(sandbox.client(service), operation)()["ResponseMetadata"]["HTTPHeaders"]
+    assert before <= parsedate_to_datetime(headers["date"]) <= datetime.now(UTC)  # two of them are none of this form
 
 
 @pytest.mark.behaviour("iam.one_result_an_action")
