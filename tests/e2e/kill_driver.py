@@ -17,7 +17,7 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 WORK_SECONDS = 15.0
-"""What probes and proofs take of a run, unless its variable `kill_driver_seconds` says otherwise."""
+"""What probes and proofs take of a run."""
 
 
 def task(name: str) -> None:
@@ -93,6 +93,13 @@ def register(target_group: str) -> None:
     boto3.client("elbv2").register_targets(TargetGroupArn=target_group, Targets=[{"Id": address, "Port": 5000}])
 
 
+def work(until: Path, waits: bool) -> None:
+    """What a run does with its load balancer; a run that `waits` does it until a file is there."""
+    time.sleep(WORK_SECONDS)
+    while waits and not until.exists():
+        time.sleep(0.2)
+
+
 def main(argv: list[str]) -> int:
     """Exit code 0 when the run has passed."""
     given = json.loads(Path(argv[-1].removeprefix("@")).read_text("utf-8"))
@@ -117,7 +124,7 @@ def main(argv: list[str]) -> int:
         task("Put the running task behind the temporary ALB")
         register(present["outputs"]["target_group_arn"])
         task("Prove the service")
-        time.sleep(given.get("kill_driver_seconds", WORK_SECONDS))
+        work(Path(argv[-1].removeprefix("@")).with_name("go-on"), given.get("kill_driver_waits", False))
     except _run_alb.AlbFailure as exc:
         failure = {"step": exc.result["step"], "task": "", "cause": str(exc)}
     try:
