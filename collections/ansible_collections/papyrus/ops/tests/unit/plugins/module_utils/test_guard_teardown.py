@@ -165,6 +165,16 @@ def test_C6_static_credentials_that_expire_in_the_middle(scene: Make, endpoint: 
     assert seal_says(run.sealed())["by"] == "guard"
 
 
+def test_C6_what_an_apply_that_failed_has_made_is_taken_down_by_the_guard(scene: Make) -> None:
+    run = scene(FAKE_TF_APPLY_ERROR="\nError: AccessDenied: no\n")
+    opened = run.open()
+    with pytest.raises(AlbFailure, match="AccessDenied"):
+        wait_present(opened, 90)
+    run.end_controller(signal.SIGKILL)
+    down(opened)
+    assert run.events[-1] == "end destroy 0" and run.verdict()["gone"] == "ok"
+
+
 def test_C6_a_destroy_that_left_something_in_the_playbook_is_tried_again_by_the_guard(
     scene: Make, endpoint: AwsEndpoint
 ) -> None:

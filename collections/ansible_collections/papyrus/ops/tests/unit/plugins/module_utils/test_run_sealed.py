@@ -241,6 +241,7 @@ def test_N4_a_second_verdict_is_not_given(tmp_path: Path) -> None:
 
 def test_N4_only_a_keyless_run_hands_the_workflows_identity_to_its_guard(tmp_path: Path) -> None:
     environ = {"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t", "GITHUB_ACTIONS": "true", "GITHUB_TOKEN": "no", "PATH": "/bin"}
+    environ["RUNNER_TRACKING_ID"] = "github_1"  # by which a runner finds what it kills at the end of a job
     kept = {}
     for kind in ("sigstore", "file"):
         settings = Settings(
@@ -251,6 +252,7 @@ def test_N4_only_a_keyless_run_hands_the_workflows_identity_to_its_guard(tmp_pat
     assert {"ACTIONS_ID_TOKEN_REQUEST_TOKEN", "GITHUB_ACTIONS", "PATH"} <= kept["sigstore"].keys()
     assert "GITHUB_TOKEN" not in kept["sigstore"]
     assert not [name for name in kept["file"] if "ACTIONS" in name]
+    assert not [kind for kind, given in kept.items() if "RUNNER_TRACKING_ID" in given]
 
 
 def test_J1_who_sealed_is_said_in_the_statement(tmp_path: Path) -> None:

@@ -333,6 +333,16 @@ def test_C6_a_run_whose_private_files_somebody_removed_is_still_taken_down(
     assert made.lines()[-1]["meta"] == {"phase": "terraform destroy", "event": "end"}
 
 
+def test_C6_a_state_that_cannot_be_read_is_not_an_empty_one(stand: Callable[..., Stand]) -> None:
+    made = stand()
+    run, script = made.stack_run()
+    run.apply()
+    (run.folder / "terraform.tfstate").write_text("{")
+    assert run.destroy()["gone"] is True
+    assert script.said[-1].startswith("destroy ")
+    assert any("cannot be read" in text for text in made.said)
+
+
 def test_C6_without_private_folder_and_guard_the_tags_lead_to_what_is_left(stand: Callable[..., Stand]) -> None:
     made = stand()
     made.cloud.left = [BALANCER]
