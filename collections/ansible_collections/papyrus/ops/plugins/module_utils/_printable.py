@@ -24,6 +24,11 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """`printable` without line breaks, where a line of its own would be taken for ours."""
+    return printable(" ".join(text.split()))
+
+
 def extra_variable(name: str, value: str) -> str:
     """`-e` with a variable, for a shell: as JSON where Ansible would end the value at a blank or take a quote away."""
     plain = shlex.quote(value) == value

@@ -28,7 +28,6 @@ _HELD = frozenset({"ResourceInUse", "ResourceInUseException", "DependencyViolati
 # What says that it is gone and does not end as such errors do elsewhere (`_aws.is_missing`).
 _GONE = frozenset(
     {
-        "InvalidPermission.NotFound",
         "ServiceNotActiveException",
         "AWS.SimpleQueueService.NonExistentQueue",
         "QueueDoesNotExist",

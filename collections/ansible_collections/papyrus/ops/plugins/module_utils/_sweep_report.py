@@ -12,7 +12,7 @@ from typing import Any
 
 from ._leftovers import Found
 from ._names import parse_run_id, rfc3339, utc_now
-from ._printable import printable
+from ._printable import one_line
 from ._rows import json_safe, listing
 from ._sweep import Order, Resource, Swept, choose, counted
 
@@ -57,7 +57,7 @@ def text_of(swept: Swept, order: Order) -> str:
     if swept.gone:
         whole = f"{sum(swept.calls.values())} calls, the last look was answered whole and shows nothing that was to go"
         parts = [*(parts or ["nothing was to be deleted"]), whole]
-    return printable("; ".join(" ".join(part.split()) for part in parts) or "something is left")
+    return one_line("; ".join(parts) or "something is left")
 
 
 def named_spared(swept: Swept, order: Order) -> list[Resource]:
@@ -71,7 +71,7 @@ def untouched(swept: Swept) -> list[str]:
     for each in swept.spared:
         groups.setdefault((str(each.get("run_id") or ""), each["reason"]), []).append(each)
     return [
-        printable(
+        one_line(
             f"left alone: {counted(those)}{f' of {run_id}' if run_id else ''} "
             f"({listing((each['name'] or each['id'] for each in those), 2)}): {reason}"
         )

@@ -180,6 +180,7 @@ def test_N1_all_runs_of_a_service_and_no_other(world: World) -> None:
     whole_run(world)
     world.balancers["papyrus-smoke-zzz777"] = tags(run_id=OTHER, expires="2026-02-01T00:00:00Z")
     world.balancers["papyrus-smoke-yyy222"] = tags(service="other-service")
+    world.rule(rule_text("20260131T123000Z-yyy222", service="other-service"), "sg-other")
     scope = Scope(tag_prefix="papyrus", service="svc")
     found = find(world.aws, scope, now=NOW)
     assert {resource["run_id"] for resource in found.resources} == {RUN, OTHER}

@@ -71,6 +71,7 @@ def test_N1_the_module_deletes_once_and_predicts_before(world: World, call: Call
     there = world.names()
     predicted = call(run_leftovers, check=True, service="svc")
     assert predicted["changed"] and world.names() == there and not predicted["gone"]
+    assert {(each["age"], each["swept"]) for each in predicted["leftovers"]} == {(5400, True)}  # by AWS' clock
     progress = tmp_path / "progress"
     progress.touch()
     done = call(run_leftovers, service="svc", progress=str(progress))
