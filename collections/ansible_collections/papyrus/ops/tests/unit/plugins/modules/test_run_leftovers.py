@@ -152,6 +152,32 @@ def test_N1_the_list_says_age_and_what_a_sweep_would_do(world: World, call: Call
     assert {each["swept"] for each in nobody["resources"]} == {False}
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_C7_a_question_without_an_answer_is_a_failure_of_the_list_and_of_the_prediction(
+    world: World, call: Call, check: bool
+) -> None:
+    world.run(RUN)
+    world.balancers.clear()
+    world.refuse["elbv2.describe_load_balancers"] = [Refusal("AccessDenied", "not you")] * 9
+    listed = call(run_leftovers_info, check=check, all=True, service="svc")
+    assert listed["failed"] and "AccessDenied: not you" in listed["msg"] and not listed["gone"]
+    assert {each["kind"] for each in listed["resources"]} >= {"target_group", "security_group"}  # what the others saw
+    world.target_groups.clear(), world.groups.clear(), world.interfaces.clear()
+    nothing = call(run_leftovers_info, check=check, run_id=RUN)
+    assert nothing["failed"] and nothing["resources"] == [] and not nothing["gone"]
+    predicted = call(run_leftovers, check=True, service="svc")
+    assert predicted["failed"] and "not known" in predicted["msg"] and not predicted["gone"]
+
+
+def test_N1_the_list_spares_a_run_that_lives_on_this_machine(world: World, call: Call, tmp_path: Path) -> None:
+    world.run(RUN)
+    alive(RUN, tmp_path)
+    for arguments in ({"all": True}, {"run_id": RUN}):
+        found = call(run_leftovers_info, service="svc", **arguments)
+        assert {each["swept"] for each in found["resources"]} == {False}
+        assert all("its run is alive on this machine" in each["reason"] for each in found["resources"])
+
+
 def test_N4_a_run_that_nobody_closed_is_named_with_the_command(world: World, call: Call, tmp_path: Path) -> None:
     now, runs, ledger = utc_now(), tmp_path / "runs", FolderLedger(tmp_path / "ledger")
 
