@@ -285,6 +285,24 @@ def test_N1_the_lease_ends_no_run_that_is_destroyed_already_and_no_destroy_under
         leased.close()
 
 
+def test_N1_the_lease_ends_a_run_whose_destroy_left_something(scene: Make, endpoint: AwsEndpoint) -> None:
+    leased = Leased(scene(FAKE_TF_DESTROY_FAILURES="9"))
+    try:
+        wait_present(leased.run, 90)
+        endpoint.left[ARN.format(leased.run["name"])] = leased.run["tags"]
+        endpoint.refuse.add("DeleteLoadBalancer")
+        Client(leased.run["private"]).ask("destroy")
+        result = Client(leased.run["private"]).wait("destroy", 120)
+        assert result is not None and result["gone"] is False
+        endpoint.refuse.clear()
+        leased.expire()
+        leased.thread.join(120)
+        assert not leased.thread.is_alive() and endpoint.left == {}
+        assert leased.scene.verdict()["gone"] == "ok"
+    finally:
+        leased.close()
+
+
 def test_N1_a_run_is_alive_while_its_terraform_is(tmp_path: Path, scene: Make) -> None:
     """A sweeper on this machine must not look away from a Terraform that both of its masters left behind."""
     run = scene(FAKE_TF_APPLY_SECONDS="60")
