@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
-from workflow_files import WORKFLOWS, jobs, loaded, path_of, step, steps
+from workflow_files import WORKFLOWS, jobs, loaded, path_of, run_step, step, steps
 
 PLAYING = {"sweep": "Sweep", "alb-smoke": "Smoke", "audit-export": "Export"}
 """Workflows that reach AWS, and their step that does."""
@@ -141,6 +143,26 @@ def test_H2_where_nothing_is_set_up_it_says_what_is_missing(workflow: str, tmp_p
         check=False,
     )  # fmt: skip
     assert ended.returncode == 1 and "PAPYRUS_ACCOUNT_ID" in ended.stderr and "REGION" not in ended.stderr
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_H2_terraform_is_installed_by_its_checksum_or_not_at_all(right: bool, tmp_path: Path) -> None:
+    archive, programs, path = tmp_path / "given.zip", tmp_path / "bin", tmp_path / "path"
+    with zipfile.ZipFile(archive, "w") as stream:
+        stream.writestr("terraform", "#!/bin/sh\necho Terraform\n")
+    programs.mkdir()
+    (programs / "curl").write_text(f'#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done; cp {archive} "$2"\n', "utf-8")
+    (programs / "curl").chmod(0o755)
+    digest = hashlib.sha256(archive.read_bytes() + (b"" if right else b"x")).hexdigest()
+    ended = run_step(
+        "alb-smoke", "Install Terraform by its checksum", tmp_path,
+        {"URL": "https://x.example/t.zip", "SHA256": digest, "RUNNER_TEMP": str(tmp_path), "GITHUB_PATH": str(path),
+         "PATH": f"{programs}:/usr/bin:/bin"},
+    )  # fmt: skip
+    assert (ended.returncode == 0, path.exists(), (tmp_path / "terraform" / "terraform").exists()) == (right,) * 3
+    if right:
+        found = subprocess.run([Path(path.read_text("utf-8").strip(), "terraform")], capture_output=True, check=True)
+        assert found.stdout == b"Terraform\n"
 
 
 @each_workflow()
