@@ -303,6 +303,28 @@ def test_N1_the_lease_ends_a_run_whose_destroy_left_something(scene: Make, endpo
         leased.close()
 
 
+def test_C6_a_guard_waits_for_a_network_while_the_lease_lasts_and_no_longer_than_a_sweep(
+    scene: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leased = Leased(scene())
+    expires, asked = parse_rfc3339(leased.run["expires_at"]), []
+
+    def destroy(patience: float) -> dict[str, Any]:
+        asked.append(patience)
+        return {"gone": False}
+
+    try:
+        wait_present(leased.run, 90)
+        with monkeypatch.context() as patch:
+            patch.setattr(leased.guard.stack, "destroy", destroy)
+            for seconds in (3600, 12, 0.5):
+                leased.now = expires - dt.timedelta(seconds=seconds)
+                leased.guard._destroy_everything()
+        assert asked == [20, 12, 1]  # `limits.sweep`, the lease, `limits.gone`
+    finally:
+        leased.close()
+
+
 def test_N1_a_run_is_alive_while_its_terraform_is(tmp_path: Path, scene: Make) -> None:
     """A sweeper on this machine must not look away from a Terraform that both of its masters left behind."""
     run = scene(FAKE_TF_APPLY_SECONDS="60")
