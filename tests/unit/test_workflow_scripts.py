@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workflow_files import BASH, CHECKOUT, run_step, step
+from workflow_files import CHECKOUT, command, run_step, step
 
 RUN = "20261124T120000Z-abc234"
 KEYS = {
@@ -227,7 +227,9 @@ def test_C6_a_cancelled_step_cancels_the_playbook_and_keeps_what_the_guard_needs
     https://docs.github.com/en/actions/reference/workflow-cancellation-reference
     """
     environment = surroundings(checkout, SERVICE="papyrus-prd", CHECK="", HANG="1")
-    with subprocess.Popen([*BASH, step("alb-smoke", "Smoke")["run"]], cwd=checkout, env=environment) as process:
+    with subprocess.Popen(
+        command(step("alb-smoke", "Smoke")["run"], checkout), cwd=checkout, env=environment
+    ) as process:
         deadline = time.monotonic() + 30
         while not (checkout / "hanging").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -305,11 +307,13 @@ def test_C6_the_end_waits_for_the_guard_and_keeps_what_it_needs_until_then(check
     guard.mkdir()
     script = step("alb-smoke", "Say how it ended")["run"] + " --wait 1"
     values = {**surroundings(checkout), "GITHUB_STEP_SUMMARY": str(checkout / "summary.md")}
-    ran = subprocess.run([*BASH, script], cwd=checkout, env=values, capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        command(script, checkout), cwd=checkout, env=values, capture_output=True, text=True, check=True
+    )
     assert f"Waiting for the guard of {RUN}" in ran.stdout
     assert "the sweep has to" in (checkout / "summary.md").read_text("utf-8")
     assert (checkout / "papyrus.private" / "credentials").exists()
-    with subprocess.Popen([*BASH, script], cwd=checkout, env=values | {"GITHUB_STEP_SUMMARY": ""}) as waiting:
+    with subprocess.Popen(command(script, checkout), cwd=checkout, env=values | {"GITHUB_STEP_SUMMARY": ""}) as waiting:
         time.sleep(0.5)
         guard.rmdir()
         assert waiting.wait(20) == 0

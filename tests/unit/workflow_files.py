@@ -11,7 +11,6 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
-BASH = ("bash", "--noprofile", "--norc", "-e", "-c")
 
 
 def path_of(name: str) -> Path:
@@ -38,6 +37,13 @@ def step(workflow: str, name: str) -> dict[str, Any]:
     return found
 
 
+def command(script: str, folder: Path) -> list[str]:
+    """How GitHub's runner starts a script: as a file, which bash does not become as it would the last command of -c."""
+    file = folder / "step.sh"
+    file.write_text(script, "utf-8")
+    return ["bash", "-e", str(file)]
+
+
 def run_step(
     workflow: str, name: str, checkout: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
@@ -45,5 +51,6 @@ def run_step(
     found = step(workflow, name)
     assert set(found.get("env", {})) <= set(environment), set(found.get("env", {})) - set(environment)
     return subprocess.run(
-        [*BASH, found["run"]], cwd=checkout, env=dict(environment), capture_output=True, text=True, check=False,
+        command(found["run"], checkout), cwd=checkout, env=dict(environment), capture_output=True, text=True,
+        check=False,
     )  # fmt: skip
