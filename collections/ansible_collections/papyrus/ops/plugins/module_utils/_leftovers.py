@@ -373,10 +373,12 @@ def find(clients: Clients, scope: Scope, *, now: dt.datetime | None = None) -> F
     ]
     if scope.drill is not None:
         names = {"run_id": scope.run_id, "service": scope.service, "tag_prefix": scope.tag_prefix}
-        steps += DrillSearch(search, scope.drill, **names).parts()
+        drill = DrillSearch(search, scope.drill, **names)
+        steps += [*drill.parts(), search.adopt, drill.subscriptions]
+    else:
+        steps.append(search.adopt)
     for step in steps:
         search.guarded(step)
-    search.adopt()
     search.found.asked_at = search.found.asked_at or utc_now()
     # Of security groups the longer name first: the group of a task, named after that of its load balancer, admits it.
     search.found.resources.sort(

@@ -82,7 +82,8 @@ class DrillSearch:
         self._ends = re.compile(rf".*-drill-{suffix or _SUFFIX}")
 
     def parts(self) -> tuple[Callable[[], None], ...]:
-        return (self.alarms, self.queues, self.subscriptions, self.services, self.tasks, self.task_definitions)
+        """All but `subscriptions`, which are told by queues, and these may be told by a task definition."""
+        return (self.alarms, self.queues, self.services, self.tasks, self.task_definitions)
 
     def _one(self, service: str, operation: str, resource: str, **parameters: Any) -> Mapping[str, Any]:
         with aws_call(api_name(operation), resource):

@@ -17,7 +17,7 @@ from ._aws import AwsFailure, Clients
 from ._calls import batches
 from ._leftovers import Found, Scope, find
 from ._names import rfc3339, utc_now
-from ._printable import printable
+from ._printable import one_line
 from ._rows import listing
 from ._sweep_choice import Order, Resource, choose
 from ._sweep_delete import ORDER, TOGETHER, Deleter
@@ -111,6 +111,7 @@ class _Sweep:
         self.tries: Counter[_Key] = Counter()
         self.errors: dict[_Key, str] = {}
         self.known: set[str] = set()
+        self.seen = Found()
         self.done: dict[_Key, Resource] = {}
         self.failed: dict[_Key, Resource] = {}
         self.protected: dict[_Key, Resource] = {}
@@ -118,17 +119,17 @@ class _Sweep:
         self._said: tuple[str, float] = ("", clock())
 
     def _logged(self, text: str) -> None:
-        self.log.append(printable(f"{rfc3339(utc_now(), microseconds=True)} {text}"))
+        self.log.append(one_line(f"{rfc3339(utc_now(), microseconds=True)} {text}"))
 
     def say(self, text: str) -> None:
         """A line of progress; the same again only after a while."""
         last, at = self._said
         if text != last or self.clock() - at >= QUIET:
-            self._say(printable(text))
+            self._say(one_line(text))
             self._said = (text, self.clock())
 
     def look(self) -> Found:
-        found = find(self.clients, self.scope, now=self.now)
+        self.seen = found = find(self.clients, self.scope, now=self.now)
         self.known = {each["id"] for each in found.resources if each["kind"] == "network_interface"}
         # Interfaces outlive the load balancers by which they are found.
         names = {each["name"]: each for each in found.resources if each["kind"] == "load_balancer"}
@@ -198,7 +199,8 @@ class _Sweep:
     def _swept(self, before: Found, after: Found, chosen: list[Resource], spared: list[Resource]) -> Swept:
         for resource in chosen:
             if _key(resource) not in self.protected:
-                self._fail(resource, "AWS still shows it", "Sweep again later.", held=True)
+                error = self.errors.get(_key(resource), "AWS still shows it")
+                self._fail(resource, error, "Sweep again later.", held=True)
         spared = spared + [each for each in chosen if _key(each) in self.protected]
         spared = [{**each, **self.protected.get(_key(each), {})} for each in spared]
         there = {_key(each) for each in after.resources}
@@ -256,6 +258,10 @@ class _Sweep:
         key = _key(resource)
         if key in self.done and resource["kind"] in ("ecs_service", "ecs_task"):
             return "deleted"  # asked for already; ECS takes its time, and asking again changes nothing
+        needed = self._needed_for(resource)
+        if needed:
+            self.errors[key] = f"it is kept, as by it alone {needed}"
+            return "held"
         try:
             step = self.deleter.delete(resource)
         except AwsFailure as failure:
@@ -272,6 +278,16 @@ class _Sweep:
             self.done.setdefault(key, {**resource, "how": "deleted" if step.state == "deleted" else "was gone already"})
         return step.state
 
+    def _needed_for(self, resource: Resource) -> str:
+        """What is there yet, or may be, and would be nobody's if this went first; "" for nothing."""
+        for each in self.seen.resources:
+            if _told_by(each, resource) and _key(each) not in self.done:
+                return f"it is known whose {each['kind'].replace('_', ' ')} {each['name'] or each['id']} is"
+        if resource["kind"] == "queue":
+            unknown = (each for each in self.seen.failures if each["operation"] == "ListSubscriptionsByTopic")
+            return next((f"a subscription could be found again: {each['text']}" for each in unknown), "")
+        return ""
+
     def _blocked(self, resource: Resource) -> bool:
         """Fails it when something of the same run keeps it from going, for good: failed or protected."""
         kinds = _HOLDERS.get(resource["kind"], ())
@@ -279,7 +295,7 @@ class _Sweep:
         names = (
             f"{e['kind'].replace('_', ' ')} {e['name'] or e['id']}"
             for e in stuck
-            if e["kind"] in kinds and e["run_id"] == resource["run_id"]
+            if (e["kind"] in kinds and e["run_id"] == resource["run_id"]) or _told_by(e, resource)
         )
         blocker = next(names, "")
         if blocker:
@@ -354,11 +370,17 @@ class _Sweep:
 # What goes only when these of the same run are gone.
 _HOLDERS = {
     "listener": ("load_balancer",),
-    "queue": ("subscription",),
     "target_group": ("load_balancer",),
     "security_group": ("load_balancer", "ecs_service", "security_group_rule"),
     "network_interface": ("load_balancer", "ecs_service"),
 }
+
+
+def _told_by(resource: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether `other` alone tells whose `resource` is: a subscription's queue, the sibling of what has no tags yet."""
+    if (resource.get("detail") or {}).get("sibling") == other["id"]:
+        return True
+    return (resource["kind"], other["kind"]) == ("subscription", "queue") and resource["name"] == other["name"]
 
 
 def _key(resource: Mapping[str, Any]) -> _Key:

@@ -201,6 +201,46 @@ def test_N1_a_queue_stays_as_long_as_its_subscription_does(world: DrillWorld) ->
     assert swept(world).gone  # by the queue the next one knows whose the subscription is
 
 
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("operation", ["sns.unsubscribe", "sns.list_subscriptions_by_topic"])
+def test_N1_a_queue_goes_after_a_subscription_that_was_throttled(world: DrillWorld, operation: str, times: int) -> None:
+    world.drill(RUN)
+    world.refuse[operation] = [Refusal("Throttling", "Rate exceeded")] * times
+    result = swept(world)
+    assert result.gone and set(world.things) == PERMANENT and not result.failed
+    assert world.aws.names.index("sqs.delete_queue") > max(
+        index for index, name in enumerate(world.aws.names) if name == "sns.unsubscribe"
+    )
+
+
+@pytest.mark.parametrize("operation", ["sns.unsubscribe", "sns.list_subscriptions_by_topic"])
+def test_C7_a_subscription_that_cannot_go_is_never_gone_and_keeps_the_queue(world: DrillWorld, operation: str) -> None:
+    world.drill(RUN)
+    world.refuse[operation] = [Refusal("Throttling", "Rate exceeded")] * 99
+    result = swept(world, timeout=120)
+    assert not result.gone and not world.aws.sent("sqs.delete_queue")
+    assert set(world.things) - PERMANENT == {"sub-abc234", "papyrus-drill-abc234"}
+    [kept] = [each for each in result.failed if each["kind"] == "queue"]
+    assert kept["error"].startswith("it is kept, as ") and "subscription" in kept["error"]
+    world.refuse.clear()
+    assert swept(world).gone and set(world.things) == PERMANENT
+
+
+def test_N1_what_an_untagged_queue_is_known_by_goes_after_it(world: DrillWorld) -> None:
+    world.drill(RUN)
+    world.bare_queue = True
+    world.refuse["sqs.delete_queue"] = [Refusal("Throttling", "Rate exceeded")] * 2
+    result = swept(world)
+    assert result.gone and set(world.things) == PERMANENT
+    assert world.aws.names.index("ecs.deregister_task_definition") > max(
+        index for index, name in enumerate(world.aws.names) if name == "sqs.delete_queue"
+    )
+    world.drill(RUN)
+    world.refuse["sqs.delete_queue"] = [Refusal("AccessDenied", "no")]
+    result = swept(world)
+    assert not result.gone and {each["kind"] for each in result.failed} == {"queue", "task_definition"}
+
+
 @pytest.mark.parametrize(
     ("operation", "code"),
     [
