@@ -175,7 +175,8 @@ def done(calls: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     seen: set[tuple[str, str]] = set()
     counts: Counter[str] = Counter()
     for call in calls:
-        if call["read_only"] or not 200 <= call["status"] < 300:
+        instead = "body" in FAULTS.get(call["fault"] or "", {})
+        if call["read_only"] or instead or not 200 <= call["status"] < 300:
             continue
         name, token = f"{call['service']}:{call['operation']}", str(call["parameters"].get("clientToken") or "")
         if not token or (name, token) not in seen:
@@ -217,13 +218,18 @@ class Faulty(Recorded):
         """The faults are there before the first call."""
         add(api.rule(self.fault, self.key, self.times) for api in self.apis)
 
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """What the run has asked so far; who prepared it may have had its key as well."""
+        return [call for call in RECORD.of(self.key) if call["n"] > self.before]
+
     def outcome(self, timeout: float) -> Outcome:
         """Wait for its end. A run that does not end in time raises."""
         try:
             smoke = self.end_by_guard(timeout)
         finally:
             remove(self.key)
-        mine = RECORD.of(self.key)
+        mine = self.calls
         verdict = smoke.verdict
         outcome = Outcome(
             playbook=Path(self.playbook).stem,

@@ -20,7 +20,7 @@ from typing import Any
 
 from . import fault_applies, fault_direct, fault_preflight, fault_sweeps, harness
 from .aws_listing import AwsListing
-from .fault_cells import FAULTS, RECORD, Api, Faulty, Outcome, done, save
+from .fault_cells import FAULTS, Api, Faulty, Outcome, done, save
 from .fault_runs import PLAYBOOKS
 
 DELAYS = {"alb_interface_seconds": 15, "dns_seconds": 5, "health_lag_seconds": 2}
@@ -53,7 +53,7 @@ def baseline(folder: Path, name: str) -> dict[str, Any]:
         return result
     run, outcome = whole(folder, name, next(iter(FAULTS)), [])
     assert outcome.passed and not outcome.wrong, (outcome, run.output[-4000:])
-    mine = RECORD.of(run.key)
+    mine = run.calls
     apis = sorted({api for call in mine if (api := Api.of(call)) is not None})
     found = {"apis": [vars(api) for api in apis], "done": done(mine), "seconds": outcome.seconds, "calls": mine}
     save(folder, f"{name}.baseline", found)
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("what", choices=list(PARTS))
     parser.add_argument("--playbook", action="append", choices=list(PLAYBOOKS))
     parser.add_argument("--fault", action="append", choices=list(FAULTS))
-    parser.add_argument("--api", action="append", help="of these operations only (apply)")
+    parser.add_argument("--api", action="append", help="of these operations only (sweep: for ever; apply)")
     parser.add_argument("--at-once", type=int, default=2)
     given = parser.parse_args()
     before = AwsListing().take()
@@ -100,8 +100,8 @@ def direct_part(given: argparse.Namespace) -> None:
 
 def sweep_part(given: argparse.Namespace) -> None:
     """Sweeps."""
-    cells = fault_sweeps.run(given.fault or list(FAULTS))
-    save(given.results, "sweeps", [vars(each) for each in cells])
+    cells = fault_sweeps.run(given.fault or list(FAULTS), given.api)
+    save(given.results, "sweeps" + "".join(f".{name}" for name in given.api or ()), [vars(each) for each in cells])
     tell(cells)
 
 

@@ -40,7 +40,7 @@ def sweep(folder: Path) -> Iterator[Around]:
         "papyrus_service": left.service,
         "papyrus_monitor_name": fault_sweeps.PREFIX,
         "papyrus_drill_topic_arn": fault_sweeps.topic(),
-        "papyrus_sweep_timeout": 60,
+        "papyrus_sweep_timeout": 240,
         "papyrus_sweep_interval": 1,
     }
     yield Around(variables, left=lambda run_id: left.there())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -166,7 +166,7 @@ def sweep(key: str, run_ids: Iterable[str], where: Any) -> Any:
     """The product's sweep of these runs by this access key; waits little."""
 
     order = _sweep.Order(where.service, frozenset(run_ids))
-    return _sweep.sweep(product_clients(key), where, order, timeout=40, interval=1)
+    return _sweep.sweep(product_clients(key), where, order, timeout=90, interval=1)
 
 
 def one(apis: list[Api], fault: str, times: int | None, where: Any) -> SweepCell:
@@ -193,11 +193,17 @@ def one(apis: list[Api], fault: str, times: int | None, where: Any) -> SweepCell
     return cell
 
 
-def run(faults: Iterable[str], at_once: int = 12, say: Callable[[str], None] = print) -> list[SweepCell]:
-    """Each call for ever × fault, and all calls once × fault."""
+def run(
+    faults: Iterable[str],
+    operations: Collection[str] | None = None,
+    at_once: int = 12,
+    say: Callable[[str], None] = print,
+) -> list[SweepCell]:
+    """Each call for ever × fault, and all calls once × fault; with `operations` only these, for ever."""
     where, faults = scope(), list(faults)
-    wanted = [(LOOKS + DELETES, fault, 1) for fault in faults]
-    wanted += [([api], fault, None) for fault in faults if fault in FOR_EVER for api in LOOKS + DELETES]
+    apis = [api for api in LOOKS + DELETES if operations is None or api.operation in operations]
+    wanted = [(apis, fault, 1) for fault in faults if operations is None]
+    wanted += [([api], fault, None) for fault in faults if fault in FOR_EVER for api in apis]
     with ThreadPoolExecutor(at_once) as pool:
         cells = list(pool.map(lambda each: one(*each, where), wanted))
     for cell in cells:

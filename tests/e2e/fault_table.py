@@ -24,17 +24,18 @@ OF_CLIENTS = "How often it was asked, 2 being once more, and the error that it e
 OF_PREFLIGHT = "Rows that then are not OK, though they are without the fault:"
 OF_SWEEPS = "What the sweep said, and how much of the nine things was there afterwards, by an independent listing:"
 OF_APPLIES = (
-    "One line is one apply and destroy. *asked*: how often the call was; *said, and left*: what the gone-check said and "
-    "how much was there, by an independent listing; *more than once*: what AWS carried out more often."
+    "One line is one apply and destroy. *asked*: how often the call was; *said, and left*: what the gone-check said, "
+    "and how much was there by an independent listing; *more than once*: what AWS carried out more often."
 )
 
 
 def read(folder: Path, name: str) -> list[dict[str, Any]]:
-    """Cells of a part, of all files of it."""
-    found: list[dict[str, Any]] = []
-    for path in sorted(folder.glob(f"{name}*.json")):
-        found += json.loads(path.read_text("utf-8"))
-    return found
+    """Cells of a part, of all files of it; those of a file for some operations count before those for all."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for path in sorted(folder.glob(f"{name}*.json"), key=lambda path: path.name.count(".")):
+        for cell in json.loads(path.read_text("utf-8")):
+            found[cell["api"], cell["fault"], cell.get("times", "")] = cell
+    return list(found.values())
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -154,13 +154,14 @@ def test_what_became_of_each_call_is_told_by_the_record() -> None:
         call("ListTasks", 500, "error 500"), call("ListTasks"), call("ListTasks", 200, "answer lost"),
         call("RunTask", 200, "answer lost", "a"), call("RunTask", 200, None, "a"), call("RunTask", 200, None, "b"),
         call("CreateService", 200, "500 but done"), call("CreateService"), call("CreateService", 400),
+        call("CreateService", 200, "page 200"),
         call("ListTasks", 200, None, "", "terraform"), call("ListTasks", 200, None, "", "person"),
     ]  # fmt: skip
     cells = {name: (cell.called, cell.hit, cell.again) for name, cell in cells_of(calls).items()}
     assert cells == {
         "python ecs:ListTasks": (3, 2, 1),
         "python ecs:RunTask": (3, 1, 1),
-        "python ecs:CreateService": (3, 1, 1),
+        "python ecs:CreateService": (4, 2, 1),
         "terraform ecs:ListTasks": (1, 0, 0),
     }
     assert done(calls) == {"ecs:CreateService": 2, "ecs:RunTask": 2}
