@@ -257,6 +257,18 @@ def test_C7_absence_is_said_by_aws_for_every_id(world: World) -> None:
     assert all(entry["request_ids"] and all(entry["request_ids"]) for entry in found.described)
 
 
+@pytest.mark.parametrize("code", ["Throttling", "ExpiredToken", "AccessDenied", "InternalFailure"])
+def test_C7_an_id_that_aws_does_not_answer_for_is_never_gone(world: World, code: str) -> None:
+    def refused(_params: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise Refusal(code, "no")
+
+    found = find(world.aws, SCOPE, now=NOW)
+    world.aws.answers["elbv2.describe_load_balancers"] = refused
+    ask_by_id(world.aws, {"alb_arn": arn("loadbalancer/app", NAME), "alb_sg_id": "sg-alb"}, found)
+    assert not found.gone and [failure["code"] for failure in found.failures] == [code]
+    assert {entry["answer"] for entry in found.described if "answer" in entry} == {"InvalidGroup.NotFound"}
+
+
 def test_C7_what_lost_its_tags_is_still_found_by_its_id(world: World) -> None:
     world.group("sg-alb", NAME, [])
     found = find(world.aws, SCOPE, now=NOW)
