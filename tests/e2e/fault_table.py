@@ -30,9 +30,9 @@ OF_APPLIES = (
 
 
 def read(folder: Path, name: str) -> list[dict[str, Any]]:
-    """Cells of a part, of all files of it; those of a file for some operations count before those for all."""
+    """Cells of a part, of all files of it; of those that were asked again the newest count."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for path in sorted(folder.glob(f"{name}*.json"), key=lambda path: path.name.count(".")):
+    for path in sorted(folder.glob(f"{name}*.json"), key=lambda path: path.stat().st_mtime):
         for cell in json.loads(path.read_text("utf-8")):
             found[cell["api"], cell["fault"], cell.get("times", "")] = cell
     return list(found.values())

@@ -282,7 +282,9 @@ class _Sweep:
         """What is there yet, or may be, and would be nobody's if this went first; "" for nothing."""
         for each in self.seen.resources:
             if _told_by(each, resource) and _key(each) not in self.done:
-                return f"it is known whose {each['kind'].replace('_', ' ')} {each['name'] or each['id']} is"
+                error = self.errors.get(_key(each), "")
+                whose = f"it is known whose {each['kind'].replace('_', ' ')} {each['name'] or each['id']} is"
+                return f"{whose}: {error}" if error else whose
         if resource["kind"] == "queue":
             unknown = (each for each in self.seen.failures if each["operation"] == "ListSubscriptionsByTopic")
             return next((f"a subscription could be found again: {each['text']}" for each in unknown), "")

@@ -226,6 +226,14 @@ def test_C7_a_subscription_that_cannot_go_is_never_gone_and_keeps_the_queue(worl
     assert swept(world).gone and set(world.things) == PERMANENT
 
 
+def test_C7_a_queue_that_is_kept_names_the_call_that_had_no_answer(world: DrillWorld) -> None:
+    world.drill(RUN)
+    world.refuse["sns.unsubscribe"] = [Refusal("Throttling", "Rate exceeded")]
+    result = swept(world, timeout=0)
+    [kept] = [each for each in result.failed if each["kind"] == "queue"]
+    assert "Unsubscribe on sub-abc234 failed: Throttling" in kept["error"] and not result.gone
+
+
 def test_N1_what_an_untagged_queue_is_known_by_goes_after_it(world: DrillWorld) -> None:
     world.drill(RUN)
     world.bare_queue = True
