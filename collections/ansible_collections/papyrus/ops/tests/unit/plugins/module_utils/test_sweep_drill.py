@@ -228,7 +228,7 @@ def test_C7_a_subscription_that_cannot_go_is_never_gone_and_keeps_the_queue(worl
 
 def test_C7_a_queue_that_is_kept_names_the_call_that_had_no_answer(world: DrillWorld) -> None:
     world.drill(RUN)
-    world.refuse["sns.unsubscribe"] = [Refusal("Throttling", "Rate exceeded")]
+    world.refuse["sns.unsubscribe"] = [Refusal("Throttling", "Rate exceeded")] * 2
     result = swept(world, timeout=0)
     [kept] = [each for each in result.failed if each["kind"] == "queue"]
     assert "Unsubscribe on sub-abc234 failed: Throttling" in kept["error"] and not result.gone
