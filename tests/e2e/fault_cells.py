@@ -36,6 +36,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "expired": {"kind": "expired"},
 }
 """Each as sandbox/faults.py takes it."""
+HAPPENS = ("answer lost", "500 but done", "cut off", "too short", "late", "slow body")
+"""AWS does what was asked, whatever comes of the answer."""
 
 AGENTS = {"python": "*Botocore*", "terraform": "*Terraform*"}
 WRITES = re.compile(
@@ -175,8 +177,8 @@ def done(calls: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     seen: set[tuple[str, str]] = set()
     counts: Counter[str] = Counter()
     for call in calls:
-        instead = "body" in FAULTS.get(call["fault"] or "", {})
-        if call["read_only"] or instead or not 200 <= call["status"] < 300:
+        not_asked = call["fault"] and call["fault"] not in HAPPENS
+        if call["read_only"] or not_asked or not 200 <= call["status"] < 300:
             continue
         name, token = f"{call['service']}:{call['operation']}", str(call["parameters"].get("clientToken") or "")
         if not token or (name, token) not in seen:
