@@ -100,7 +100,7 @@ def test_N1_a_drill_killed_in_its_midst_is_swept_by_its_id_and_the_permanent_ala
             assert not run.processes.ended(), run.smoke.output[-3000:]
             return bool(run.run_id) and moment(run, kinds(owned(listing.take(), run.suffix)))
 
-        until(now, f"the moment {moment.__name__}", 400)
+        until(now, f"the moment {moment.__name__}", 900)
         killed_whole(run)
     finally:
         run.processes.kill_everything()

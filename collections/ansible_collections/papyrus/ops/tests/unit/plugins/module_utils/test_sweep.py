@@ -372,25 +372,6 @@ def test_N1_calls_are_counted_and_grow_by_pages(world: World) -> None:
     assert sum(result.calls.values()) == len(world.aws.names) - sum(looked.calls.values())
 
 
-def test_N1_deleting_asks_no_more_often_than_aws_needs_it(world: World) -> None:
-    suffixes = [f"{a}{b}aaaa" for a in "abcdefghijkl" for b in "abcdefghij"]
-    for suffix in suffixes:
-        world.run(f"20260131T120000Z-{suffix}")
-    world.interface_seconds = 100
-    result = swept(world)
-    assert result.gone and world.names() == {"sg-tasks"} and world.now >= 100
-    each = {name: count for name, count in result.calls.items() if count == len(suffixes)}
-    assert set(each) == {
-        "DescribeLoadBalancerAttributes", "DescribeListeners", "DeleteListener", "DeleteLoadBalancer",
-        "DeleteTargetGroup", "DeleteSecurityGroup",
-    }  # fmt: skip
-    others = {name: count for name, count in result.calls.items() if name not in each}
-    assert others["RevokeSecurityGroupIngress"] == 2 and others["DescribeNetworkInterfaces"] <= 40  # 3 a look, ten looks
-    assert sum(others.values()) <= 70 and max(others.values()) < len(suffixes)
-    revoked = [line for line in result.log if "RevokeSecurityGroupIngress" in line]
-    assert len(revoked) == len(suffixes) and all(f"-{suffix} " in " ".join(revoked) for suffix in suffixes)
-
-
 def test_N1_rules_that_aws_refuses_together_go_one_by_one(world: World) -> None:
     for run in (RUN, OTHER):
         world.run(run)
