@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Rows of a check: OK, SKIP or NG with the reason, and the table that an operator reads."""
+"""Rows of a check: OK, SKIP, NG or (of doctor alone) WARN with the reason, and the table that an operator reads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from ._printable import printable
 
-Status = Literal["ok", "ng", "skip"]
-WORDS: dict[Status, str] = {"ok": "OK", "ng": "NG", "skip": "SKIP"}
+Status = Literal["ok", "ng", "skip", "warn"]
+WORDS: dict[Status, str] = {"ok": "OK", "ng": "NG", "skip": "SKIP", "warn": "WARN"}
 
 
 @dataclass(frozen=True)
