@@ -24,6 +24,8 @@ from .services import CLUSTER, DATABASE, SECRET, SERVICE, unique
 FOR_EVER = ("throttled", "error 500", "page 200", "cut off", "answer lost", "expired")
 TIMEOUT = 240.0
 """Seconds; a machine with other work must not be taken for a fault."""
+INFORMS = {("rds:DescribeEvents", "B4")}
+"""Calls without whose answer a row may be OK, if it says which one is missing."""
 NOT_OF_AWS = {"B1", "B11"}
 """They ask the app's code and Terraform."""
 
@@ -87,11 +89,9 @@ def one(api: Api, fault: str, rows: set[str], timeout: float) -> PreflightCell:
     said = "; ".join(f"{row.id} {row.reason}" for row in refused)
     told = {row.id: row.status for row in answered if row.id in rows}
     cell = PreflightCell(str(api), fault, hit, told, said[:600], seconds)
-    # A row may be OK without an answer that only informs, if it says which one is missing.
+    well = [row for row in answered if row.id in rows and row.status == "ok"]
     cell.ok = sorted(
-        row.id
-        for row in answered
-        if row.id in rows and row.status == "ok" and api.operation not in json.dumps(row.as_dict())
+        row.id for row in well if (str(api), row.id) not in INFORMS or api.operation not in json.dumps(row.as_dict())
     )
     if not hit:
         cell.wrong = "the call was never made"
