@@ -112,6 +112,7 @@ class _Sweep:
         self.errors: dict[_Key, str] = {}
         self.known: set[str] = set()
         self.seen = Found()
+        self.told: list[Resource] = []
         self.done: dict[_Key, Resource] = {}
         self.failed: dict[_Key, Resource] = {}
         self.protected: dict[_Key, Resource] = {}
@@ -130,6 +131,7 @@ class _Sweep:
 
     def look(self) -> Found:
         self.seen = found = find(self.clients, self.scope, now=self.now)
+        self.told = [each for each in found.resources if each["kind"] == "subscription" or _sibling(each)]
         self.known = {each["id"] for each in found.resources if each["kind"] == "network_interface"}
         # Interfaces outlive the load balancers by which they are found.
         names = {each["name"]: each for each in found.resources if each["kind"] == "load_balancer"}
@@ -280,7 +282,7 @@ class _Sweep:
 
     def _needed_for(self, resource: Resource) -> str:
         """What is there yet, or may be, and would be nobody's if this went first; "" for nothing."""
-        for each in self.seen.resources:
+        for each in self.told:
             if _told_by(each, resource) and _key(each) not in self.done:
                 error = self.errors.get(_key(each), "")
                 whose = f"it is known whose {each['kind'].replace('_', ' ')} {each['name'] or each['id']} is"
@@ -380,9 +382,13 @@ _HOLDERS = {
 
 def _told_by(resource: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether `other` alone tells whose `resource` is: a subscription's queue, the sibling of what has no tags yet."""
-    if (resource.get("detail") or {}).get("sibling") == other["id"]:
+    if _sibling(resource) == other["id"]:
         return True
     return (resource["kind"], other["kind"]) == ("subscription", "queue") and resource["name"] == other["name"]
+
+
+def _sibling(resource: Mapping[str, Any]) -> str:
+    return str((resource.get("detail") or {}).get("sibling") or "")
 
 
 def _key(resource: Mapping[str, Any]) -> _Key:
