@@ -199,6 +199,7 @@ def test_N1_whatever_lies_in_an_account_the_rest_of_it_survives_every_sweep(
     assert bool(gone) == bool(result.deleted)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_N1_no_service_makes_a_description_that_reads_as_another(service: str) -> None:
     try:
