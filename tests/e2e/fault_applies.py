@@ -31,8 +31,8 @@ STACKS = ".sandbox/state/stacks/papyrus-prd/outputs.json"
 MAKES = ("ec2:CreateSecurityGroup", "elbv2:CreateLoadBalancer", "elbv2:CreateTargetGroup", "elbv2:CreateListener",
          "elbv2:CreateRule", "ec2:AuthorizeSecurityGroupIngress")  # fmt: skip
 LOST = ("answer lost", "500 but done")
-NOT_NEEDED = ("DetachNetworkInterface",)
-"""The provider only hurries by it: a load balancer's interfaces go by themselves."""
+NOT_NEEDED = ("ec2:DetachNetworkInterface", "ec2:DescribeAccountAttributes")
+"""The provider hurries by the first, as a load balancer's interfaces go by themselves, and only remembers the second."""
 FOR_EVER = ("throttled", "error 500", "reset before", "cut off", "expired", "page 503")
 
 
@@ -128,16 +128,22 @@ def one(folder: Path, api: Api, fault: str, times: int | None) -> ApplyCell:
         },
         seconds=round(time.monotonic() - begun, 1),
     )
-    needless = fault in HAPPENS or api.operation in NOT_NEEDED
-    if left:
-        cell.wrong = f"left: {left}"
-    elif not cell.gone:
-        cell.wrong = "does not say that it is gone"
-    elif cell.hit and not times and cell.applied and cell.destroyed and not needless:
-        cell.wrong = "well, though AWS never did what was asked"
-    elif not (cell.applied and cell.destroyed) and not cell.said:
-        cell.wrong = "failed, and says nothing"
+    cell.wrong = judged(cell)
     return cell
+
+
+def judged(cell: ApplyCell) -> str:
+    """What is not as it should be, "" for nothing."""
+    needless = cell.fault in HAPPENS or cell.api in NOT_NEEDED
+    if cell.left:
+        return f"left: {cell.left}"
+    if not cell.gone:
+        return "does not say that it is gone"
+    if cell.hit and cell.times == "always" and cell.applied and cell.destroyed and not needless:
+        return "well, though AWS never did what was asked"
+    if not (cell.applied and cell.destroyed) and not cell.said:
+        return "failed, and says nothing"
+    return ""
 
 
 def run(folder: Path, apis: Iterable[Api], at_once: int = 6, say: Callable[[str], None] = print) -> list[ApplyCell]:

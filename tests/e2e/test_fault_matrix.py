@@ -141,6 +141,27 @@ def test_C7_a_verdict_that_cannot_be_so_is_seen(run: dict[str, Any], said: str) 
     assert said in wrong if said else wrong == ""
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "well, though AWS never did"),
+        ({"fault": "cut off"}, ""),
+        ({"api": "ec2:DetachNetworkInterface"}, ""),
+        ({"times": "once"}, ""),
+        ({"hit": 0}, ""),
+        ({"applied": False, "said": "Throttling"}, ""),
+        ({"destroyed": False}, "failed, and says nothing"),
+        ({"applied": False, "said": "Throttling", "gone": False}, "does not say that it is gone"),
+        ({"applied": False, "said": "Throttling", "left": ["sg-1"]}, "left: ['sg-1']"),
+    ],
+)
+def test_C6_an_apply_is_judged_by_what_is_there(changes: dict[str, Any], said: str) -> None:
+    cell = {"api": "elbv2:CreateRule", "fault": "throttled", "times": "always", "hit": 3, "tries": 3, "applied": True,
+            "said": "", "destroyed": True, "gone": True, "left": [], "twice": {}, "seconds": 1.0}  # fmt: skip
+    judged = fault_applies.judged(fault_applies.ApplyCell(**{**cell, **changes}))
+    assert judged.startswith(said) if said else judged == ""
+
+
 def test_what_became_of_each_call_is_told_by_the_record() -> None:
     agents = {"python": "Botocore/1", "terraform": "HashiCorp Terraform/1", "person": "curl"}
 
