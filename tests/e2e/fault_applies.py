@@ -32,7 +32,7 @@ MAKES = ("ec2:CreateSecurityGroup", "elbv2:CreateLoadBalancer", "elbv2:CreateTar
          "elbv2:CreateRule", "ec2:AuthorizeSecurityGroupIngress")  # fmt: skip
 LOST = ("answer lost", "500 but done")
 NOT_NEEDED = ("ec2:DetachNetworkInterface", "ec2:DescribeAccountAttributes")
-"""The provider hurries by the first, as a load balancer's interfaces go by themselves, and only remembers the second."""
+"""The provider hurries by the first, as interfaces of a load balancer go by themselves, and does without the second."""
 FOR_EVER = ("throttled", "error 500", "reset before", "cut off", "expired", "page 503")
 
 
