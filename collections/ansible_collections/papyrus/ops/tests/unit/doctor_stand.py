@@ -53,6 +53,7 @@ def settings(**changes: Any) -> DoctorSettings:
         "ledger": "s3://ledger-of-runs/runs",
         "signing_key": KEY,
         "fresh_login": True,
+        "timeout": 600.0,  # of all rows together, whatever else the machine does
     }
     return DoctorSettings(**{**given, **more, **changes})
 

@@ -135,7 +135,7 @@ def test_N6_each_question_is_asked_once_with_its_actions_together() -> None:
 
 
 def test_N6_rows_side_by_side_do_not_ask_the_same_twice() -> None:
-    together = threading.Barrier(2, timeout=20)
+    together = threading.Barrier(2, timeout=120)
     seen: list[str] = []
     answer = stand.simulation()
 

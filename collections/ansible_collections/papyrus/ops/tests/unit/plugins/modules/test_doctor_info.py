@@ -32,6 +32,7 @@ OPTIONS: dict[str, Any] = {
     "alb_ingress_cidrs": ["203.0.113.7/32"],
     "terraform_binary": "true",
     "repository": "papyrus",
+    "timeout": 600,
 }
 
 
