@@ -192,3 +192,12 @@ def test_C7_a_question_for_interfaces_that_is_not_answered_lets_no_group_be_aske
     world.before["elbv2.delete_target_group"] = lambda: world.refuse.update(refused)
     result = swept(world)
     assert result.gone and world.now >= 30 and result.calls["DeleteSecurityGroup"] == 1
+
+
+def test_N1_what_was_refused_to_us_and_is_gone_by_another_is_no_failure() -> None:
+    world = World()
+    world.run(RUN)
+    world.refuse["elbv2.delete_target_group"] = [Refusal("AccessDenied", "not you")]
+    world.before["elbv2.delete_target_group"] = world.target_groups.clear
+    result = swept(world)
+    assert result.gone and result.failed == [] and world.names() == {"sg-tasks"}
