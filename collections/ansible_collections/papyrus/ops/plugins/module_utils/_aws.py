@@ -17,6 +17,7 @@ from ._answers import only_whole_answers
 Clients = Callable[[str], Any]
 """Service name as botocore spells it (`elbv2`, `ec2`, …) → client."""
 
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _MISSING_CODES = frozenset({"404", "NotFound", "NoSuchEntity", "NoSuchKey", "NoSuchBucket", "ParameterNotFound"})
 _MISSING_SUFFIXES = ("NotFound", "NotFoundException", "NotFoundFault", ".Malformed.NotFound")
 
@@ -203,6 +204,9 @@ def to_failure(exc: BaseException, operation: str = "", resource: str = "", hint
         return exc
     if isinstance(exc, _errors("ClientError")):
         error = _response(exc).get("Error", {})
+        if error.get("Code") in _EXPIRED:
+            # Whatever right the call needs, nobody has looked at it.
+            hint = "Renew the credentials, look whether the clock of this machine is right, and run it again."
         return AwsFailure(
             str(error.get("Message") or exc),
             code=str(error.get("Code", "")),

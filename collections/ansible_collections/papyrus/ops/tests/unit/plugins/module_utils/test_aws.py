@@ -74,6 +74,14 @@ def test_an_endpoint_out_of_reach_is_not_blamed_on_credentials() -> None:
     assert "AWS_ENDPOINT_URL" in str(failed.value) and "credentials" not in str(failed.value)
 
 
+@pytest.mark.parametrize("code", ["ExpiredToken", "ExpiredTokenException", "RequestExpired"])
+def test_credentials_that_have_expired_are_not_blamed_on_a_right(code: str) -> None:
+    aws = FakeAws({"ec2.describe_security_groups": refuse(code)})
+    with pytest.raises(_aws.AwsFailure) as failed, _aws.aws_call("DescribeSecurityGroups", "sg-1", "Needs a right."):
+        aws("ec2").describe_security_groups()
+    assert "Renew the credentials" in str(failed.value) and "right." not in str(failed.value)
+
+
 def test_faults_of_the_program_pass() -> None:
     with pytest.raises(KeyError), _aws.aws_call("DescribeSecurityGroups"):
         raise KeyError("x")
