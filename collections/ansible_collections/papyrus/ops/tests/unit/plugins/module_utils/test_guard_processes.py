@@ -94,6 +94,16 @@ def test_C6_a_guard_ends_the_controllers_workers_and_never_the_guard_of_another_
     assert (worker.alive(), guard.alive(), terraform.alive()) == (False, True, True)
 
 
+def test_N1_what_has_ended_is_not_alive_nor_is_a_later_process_of_its_pid() -> None:
+    with subprocess.Popen([sys.executable, "-c", NAP], stdin=subprocess.DEVNULL) as started:
+        found = process(started.pid)
+        assert found is not None and found.alive()
+        assert not Process(found.pid, found.start + "0").alive()
+        os.kill(found.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, found.pid, os.WEXITED | os.WNOWAIT)  # its parent has not taken note: a zombie
+        assert Path(f"/proc/{found.pid}").exists() and not found.alive()
+
+
 def test_C6_a_guard_is_known_by_the_line_that_it_is_started_with() -> None:
     assert GUARD_LINE in _BOOT.splitlines()
 

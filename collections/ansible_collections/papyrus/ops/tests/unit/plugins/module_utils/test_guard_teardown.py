@@ -332,6 +332,8 @@ def test_N1_a_run_is_alive_while_its_terraform_is(tmp_path: Path, scene: Make) -
     start(opened)
     until(lambda: under_way(run), "apply is under way")
     settings = Settings.load(opened["private"])
+    assert run.controller is not None
+    assert [each.pid for each in alive(settings)[:-1]] == [run.guard.pid, run.controller.pid]
     os.kill(run.guard.pid, signal.SIGKILL)
     run.end_controller(signal.SIGKILL)
     until(lambda: not run.guard.alive(), "the guard is dead")
