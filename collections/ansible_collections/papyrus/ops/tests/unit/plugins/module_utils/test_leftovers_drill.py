@@ -85,6 +85,7 @@ class World:
         names = [
             "svc-memory",
             "svc-memory-drill-of-old",
+            *self._named("svc2-memory-drill-{}"),
             *self._named("svc-memory-drill-{}"),
             *self._named("svc-drill-{}"),
         ]
@@ -198,7 +199,8 @@ def test_C7_a_task_of_the_run_is_found() -> None:
     arn, name = f"{ARN}:task/prd/0123", f"papyrus/{RUN}"
     world.aws.answers["ecs.list_tasks"] = {"taskArns": [arn]}
     task = {"taskArn": arn, "startedBy": name, "lastStatus": "RUNNING"}
-    world.aws.answers["ecs.describe_tasks"] = {"tasks": [task]}
+    others = [{**task, "startedBy": by} for by in (f"payments/{RUN}", "ecs-svc/1", RUN)]
+    world.aws.answers["ecs.describe_tasks"] = {"tasks": [*others, task]}
     assert left(find(world.aws, SCOPE, now=NOW)) == [("ecs_task", name)]
     assert left(find(world.aws, ALL, now=NOW)) == [("ecs_task", name)]
     world.aws.answers["ecs.describe_tasks"] = {"tasks": [{**task, "lastStatus": "STOPPED"}]}

@@ -188,7 +188,7 @@ def test_C7_a_question_for_interfaces_that_is_not_answered_lets_no_group_be_aske
     world = World()
     world.run(RUN)
     world.interface_seconds = 30
-    refused = {"ec2.describe_network_interfaces": [Refusal("AccessDenied", "no")] * 2}  # by group, by interface
+    refused = {"ec2.describe_network_interfaces": [Refusal("AccessDenied", "no")]}
     world.before["elbv2.delete_target_group"] = lambda: world.refuse.update(refused)
     result = swept(world)
     assert result.gone and world.now >= 30 and result.calls["DeleteSecurityGroup"] == 1

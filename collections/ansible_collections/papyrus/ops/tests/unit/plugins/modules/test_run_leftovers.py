@@ -202,5 +202,10 @@ def test_N4_a_run_that_nobody_closed_is_named_with_the_command(world: World, cal
     assert [each["run_id"] for each in found["unclosed"]] == [elsewhere, lost]
     assert found["unclosed"][0]["command"] == "" and "not on this machine" in found["text"]
     assert "papyrus.ops.evidence_seal" in found["unclosed"][1]["command"] and lost in found["unclosed"][1]["command"]
+    kept = (runs / lost / "run.json").read_text()
+    for unreadable in ("", "[]", "{}", '{"expires_at": 7}', '{"expires_at": "soon"}'):  # the longest lease counts then
+        (runs / lost / "run.json").write_text(unreadable)
+        assert [each["run_id"] for each in call(run_unclosed_info, **asked)["unclosed"]] == [elsewhere]
+    (runs / lost / "run.json").write_text(kept)
     assert call(run_unclosed_info, **asked, days=0.5)["unclosed"] == found["unclosed"][1:]
     assert call(run_unclosed_info, **{**asked, "ledger": "s3://"})["failed"]
