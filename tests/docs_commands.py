@@ -38,16 +38,18 @@ class Command:
 
 
 def blocks(page: str) -> Iterator[list[tuple[int, str]]]:
-    """Code of a page: numbered lines that are indented by four or stand between fences, until a blank one."""
+    """Code of a page: numbered lines that are indented by four behind a blank one, or stand between fences."""
     found: list[tuple[int, str]] = []
-    fence = ""
+    fence, blank = "", True
     for number, line in enumerate(page.splitlines(), 1):
         opened = re.match(r" *```(.*)$", line)
         if opened:
             fence = "" if fence else opened.group(1).strip() or "sh"
-        elif fence not in OTHER_LANGUAGES and line.strip() and (fence or re.match(r" {4}", line)):
-            found.append((number, line))
-            continue
+        elif line.strip() and fence not in OTHER_LANGUAGES:
+            if fence or (re.match(r" {4}", line) and (blank or found)):
+                found.append((number, line))
+                continue
+        blank = not line.strip()
         if found:
             yield found
         found = []
