@@ -45,10 +45,10 @@ def blocks(page: str) -> Iterator[list[tuple[int, str]]]:
         opened = re.match(r" *```(.*)$", line)
         if opened:
             fence = "" if fence else opened.group(1).strip() or "sh"
-        elif line.strip() and fence not in OTHER_LANGUAGES:
-            if fence or (re.match(r" {4}", line) and (blank or found)):
-                found.append((number, line))
-                continue
+        indented = re.match(r" {4}", line) is not None and (blank or bool(found))
+        if not opened and line.strip() and fence not in OTHER_LANGUAGES and (fence or indented):
+            found.append((number, line))
+            continue
         blank = not line.strip()
         if found:
             yield found
