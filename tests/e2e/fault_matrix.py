@@ -94,7 +94,8 @@ def direct_part(given: argparse.Namespace) -> None:
     """Each read call by itself."""
     calls = [call for name in given.playbook or PLAYBOOKS for call in baseline(given.results, name)["calls"]]
     asked = fault_direct.run({"calls": calls}, given.fault or list(FAULTS))
-    save(given.results, "direct", [vars(each) for each in asked])
+    some = "".join(f".{fault.replace(' ', '-')}" for fault in given.fault or ())
+    save(given.results, f"direct{some}", [vars(each) for each in asked])
     tell(asked)
 
 

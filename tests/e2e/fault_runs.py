@@ -107,12 +107,10 @@ def _released(smoke: harness.Smoke, service: dict[str, Any], old: str) -> str:
 
 @contextlib.contextmanager
 def drill(folder: Path) -> Iterator[Around]:
-    """Of alarms of its own."""
+    """Of a service of its own, with the alarms that monitor.yml makes for it."""
     services = Services()
-    with contextlib.closing(services):
-        with LOCK:
-            name = alarms.permanent_alarms(services)
-        variables = {"papyrus_monitor_name": name, "papyrus_monitor_load_balancer": alarms.LOAD_BALANCER}
+    with contextlib.closing(services), alarms.watched(services, folder / "watched") as variables:
+        name = str(variables["papyrus_monitor_name"])
         topic = alarms.topic_of(name)
         yield Around(
             variables, left=lambda run_id: drill_left(run_id, topic), wrong=lambda smoke: _drilled(smoke, name)

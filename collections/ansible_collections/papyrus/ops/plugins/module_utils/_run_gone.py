@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -106,10 +107,21 @@ class Rest:
         self._clock = clock
         self._sleep = sleep
 
-    def lost(self, state: str) -> list[dict[str, Any]]:
-        """Load balancers of this run whose ids are not in `state`, which is Terraform's as text. AwsFailure."""
-        found = _leftovers.find(self._clients(), self._settings.scope())
-        return [r for r in found.resources if r["kind"] == "load_balancer" and r["id"] not in state]
+    def lost(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What of this run would hold its security group and is not in Terraform's `state`. AwsFailure.
+
+        Load balancers, and rules on the groups of others: those whose create call had no answer.
+        """
+        text = json.dumps(state)
+        instances = (each for resource in state.get("resources") or [] for each in resource.get("instances") or [])
+        known = {_rule_of(each.get("attributes") or {}) for each in instances}
+        found = _leftovers.find(self._clients(), self._settings.scope()).resources
+        return [
+            each
+            for each in found
+            if (each["kind"] == "load_balancer" and each["id"] not in text)
+            or (each["kind"] == "security_group_rule" and _rule_of(each["detail"]) not in known)
+        ]
 
     def sweep(self, cause: str, patience: float) -> list[str]:
         """Deletes by tags and descriptions what the run has left, again and again while that may help.
@@ -219,6 +231,13 @@ def _hopeless(swept: Swept) -> bool:
     blamed = [str(failed["error"]) for failed in swept.failed if not str(failed["error"]).startswith(_CONSEQUENCE)]
     refused += [any(f" {code}: " in error for code in REFUSED) for error in blamed]
     return all(refused)
+
+
+def _rule_of(attributes: Mapping[str, Any]) -> tuple[str, str]:
+    """The group that a rule is on, and the one that it names: by what a find has of it, or by Terraform's state."""
+    group = attributes.get("group_id") or attributes.get("security_group_id")
+    keys = ("peer", "source_security_group_id", "referenced_security_group_id")
+    return str(group or ""), str(next((attributes[key] for key in keys if attributes.get(key)), ""))
 
 
 def group_lines(log: Path) -> list[str]:

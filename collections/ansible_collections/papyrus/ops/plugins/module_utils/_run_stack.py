@@ -364,13 +364,13 @@ class StackRun:
             return [{"number": 1, "ok": False, "error": error, "seconds": 0.0, "exit_code": None}], swept
 
     def _sweep_lost(self, terraform: Terraform) -> bool:
-        """Sweeps the run when a load balancer of it is not in Terraform's state, as Terraform was killed meanwhile.
+        """Sweeps the run when something of it is not in Terraform's state: it was killed, or an answer was lost.
 
-        AWS takes minutes to make one. Left alone it would hold the security group, and each attempt to destroy that
-        would wait for it in vain.
+        AWS takes minutes to make a load balancer. Left alone that, or a rule on the tasks' group, would hold the run's
+        own group, and each attempt to destroy that would wait in vain for as long as the stack lets it (20 minutes).
         """
         try:
-            lost = self._rest.lost(json.dumps(terraform.state()))
+            lost = self._rest.lost(terraform.state())
         except (TerraformError, AwsFailure) as exc:
             self._log(f"before the destroy: {exc}")
             return False

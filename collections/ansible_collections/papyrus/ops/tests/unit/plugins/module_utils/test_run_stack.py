@@ -56,6 +56,7 @@ class Cloud:
     def __init__(self) -> None:
         self.time = 0.0
         self.left: list[str] = []
+        self.rules: list[tuple[str, str]] = []
         self.away_until = 0.0
         self.refuses = ""
         self.sweeps: list[tuple[float, Order]] = []
@@ -75,13 +76,18 @@ class Cloud:
         found.resources = [
             {"kind": "load_balancer", "id": arn, "name": arn.split("/")[2], **marks} for arn in self.left
         ]
+        found.resources += [
+            {"kind": "security_group_rule", "id": group, "name": "a rule", "detail": {"group_id": group, "peer": peer},
+             **marks}
+            for group, peer in self.rules
+        ]  # fmt: skip
         return found
 
     def sweep(self, clients: Any, scope: Any, order: Order, **_: Any) -> Swept:
         self.sweeps.append((self.time, order))
         before = self.find()
         if not before.failures:
-            self.left = []
+            self.left, self.rules = [], []
         after = self.find()
         return Swept(before, after, deleted=before.resources, log=["DeleteLoadBalancer: done"], gone=after.gone)
 
@@ -273,6 +279,39 @@ def test_C1_no_apply_is_repeated_for_ever_nor_one_that_may_have_made_something(
     run, script = stand().stack_run(apply=[answer])
     assert not run.apply()["ok"]
     assert [said.split()[0] for said in script.said].count("apply") == applies
+
+
+DUPLICATE = (1, "Error: [WARN] A duplicate Security Group rule was found on (sg-tasks)\n")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "swept"),
+    [
+        (None, True),
+        ({"security_group_id": "sg-tasks", "source_security_group_id": "sg-alb"}, False),
+        ({"security_group_id": "sg-tasks", "referenced_security_group_id": "sg-alb"}, False),
+        ({"security_group_id": "sg-tasks", "source_security_group_id": "sg-other"}, True),
+        ({"security_group_id": "sg-alb", "source_security_group_id": "sg-tasks"}, True),
+    ],
+)
+def test_C6_a_rule_that_terraform_does_not_know_goes_before_the_group_that_it_holds(
+    stand: Callable[..., Stand], attributes: dict[str, str] | None, swept: bool
+) -> None:
+    s = stand()
+    run, script = s.stack_run(apply=[DUPLICATE])
+    assert not run.apply()["ok"]
+    s.cloud.rules = [("sg-tasks", "sg-alb")]
+    state = {"resources": [{"instances": [{"attributes": attributes}] if attributes else []}]}
+    (s.private / "stack" / "terraform.tfstate").write_text(json.dumps(state))
+    there: list[bool] = []
+
+    def before(command: str) -> None:
+        if command == "destroy":
+            there.append(bool(s.cloud.rules))
+            s.cloud.rules = []
+
+    script.before = before
+    assert run.destroy()["gone"] and there[0] is not swept
 
 
 def test_C1_an_interrupted_apply_is_not_repeated(stand: Callable[..., Stand]) -> None:
