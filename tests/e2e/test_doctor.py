@@ -61,7 +61,7 @@ def doctor(folder: Path, *statements: dict[str, Any]) -> Iterator[dict[str, Any]
 def seen(folder: Path, variables: dict[str, Any], *arguments: str, report: str = "report.json") -> Smoke:
     """The playbook run to its end, with its report beside it."""
     given = {**variables, "papyrus_doctor_report": str(folder / report)}
-    run = RunningSmoke(folder / "run", given, arguments, playbook=PLAYBOOK).end(200)
+    run = RunningSmoke(folder / "run", given, arguments, playbook=PLAYBOOK).end()
     assert run.bundles == [] and not run.evidence_root.exists()
     assert not (run.evidence_root.parent / "ledger").exists()
     return run
