@@ -21,10 +21,11 @@ Answer = Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class Refusal(Exception):
-    """Raised by an answer: AWS' error code and message."""
+    """Raised by an answer: AWS' error code, message and HTTP status."""
 
-    def __init__(self, code: str, message: str = "said AWS") -> None:
+    def __init__(self, code: str, message: str = "said AWS", status: int = 400) -> None:
         self.code = code
+        self.status = status
         self.message = message
         super().__init__(code)
 
@@ -79,7 +80,8 @@ class FakeAws:
                 given = found(sent) if callable(found) else found
             except Refusal as refusal:
                 error = {"Code": refusal.code, "Message": refusal.message}
-                return SimpleNamespace(status_code=400), {"Error": error, "ResponseMetadata": metadata}
+                metadata["HTTPStatusCode"] = refusal.status
+                return SimpleNamespace(status_code=refusal.status), {"Error": error, "ResponseMetadata": metadata}
             return SimpleNamespace(status_code=200), {**given, "ResponseMetadata": metadata}
 
         client.meta.events.register("provide-client-params", provide)

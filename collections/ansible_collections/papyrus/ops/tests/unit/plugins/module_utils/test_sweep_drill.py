@@ -190,6 +190,7 @@ def test_N1_a_service_that_drains_is_deleted_once_and_waited_for(world: DrillWor
     world.drain_seconds = 999
     late = swept(world, YOUNG, timeout=30)
     assert not late.gone and [(each["kind"], each["held"]) for each in late.failed] == [("ecs_service", True)]
+    assert "ecs_service" not in {each["kind"] for each in late.deleted}  # asked for, and still there
 
 
 def test_N1_a_queue_stays_as_long_as_its_subscription_does(world: DrillWorld) -> None:

@@ -201,3 +201,11 @@ def test_N1_what_was_refused_to_us_and_is_gone_by_another_is_no_failure() -> Non
     world.before["elbv2.delete_target_group"] = world.target_groups.clear
     result = swept(world)
     assert result.gone and result.failed == [] and world.names() == {"sg-tasks"}
+
+
+def test_N1_a_delete_that_nobody_answered_is_tried_again() -> None:
+    world = World()
+    world.run(RUN)
+    world.refuse["elbv2.delete_target_group"] = [Refusal("InternalFailure", "sorry", status=500)] * 2
+    result = swept(world)
+    assert result.gone and result.failed == [] and result.calls["DeleteTargetGroup"] == 3
