@@ -113,8 +113,8 @@ class Rest:
         Load balancers, and rules on the groups of others: those whose create call had no answer.
         """
         text = json.dumps(state)
-        instances = (each for resource in state.get("resources") or [] for each in resource.get("instances") or [])
-        known = {_rule_of(each.get("attributes") or {}) for each in instances}
+        instances = [each for resource in _objects(state, "resources") for each in _objects(resource, "instances")]
+        known = {_rule_of(each["attributes"]) for each in instances if isinstance(each.get("attributes"), Mapping)}
         found = _leftovers.find(self._clients(), self._settings.scope()).resources
         return [
             each
@@ -231,6 +231,12 @@ def _hopeless(swept: Swept) -> bool:
     blamed = [str(failed["error"]) for failed in swept.failed if not str(failed["error"]).startswith(_CONSEQUENCE)]
     refused += [any(f" {code}: " in error for code in REFUSED) for error in blamed]
     return all(refused)
+
+
+def _objects(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The objects in a list of a state; what else somebody has put there must not stop a teardown."""
+    listed = value.get(key)
+    return [each for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
 
 
 def _rule_of(attributes: Mapping[str, Any]) -> tuple[str, str]:

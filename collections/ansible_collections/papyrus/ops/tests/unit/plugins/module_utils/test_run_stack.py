@@ -288,6 +288,7 @@ DUPLICATE = (1, "Error: [WARN] A duplicate Security Group rule was found on (sg-
     ("attributes", "swept"),
     [
         (None, True),
+        ("not an object", True),
         ({"security_group_id": "sg-tasks", "source_security_group_id": "sg-alb"}, False),
         ({"security_group_id": "sg-tasks", "referenced_security_group_id": "sg-alb"}, False),
         ({"security_group_id": "sg-tasks", "source_security_group_id": "sg-other"}, True),
@@ -295,13 +296,14 @@ DUPLICATE = (1, "Error: [WARN] A duplicate Security Group rule was found on (sg-
     ],
 )
 def test_C6_a_rule_that_terraform_does_not_know_goes_before_the_group_that_it_holds(
-    stand: Callable[..., Stand], attributes: dict[str, str] | None, swept: bool
+    stand: Callable[..., Stand], attributes: dict[str, str] | str | None, swept: bool
 ) -> None:
     s = stand()
     run, script = s.stack_run(apply=[DUPLICATE])
     assert not run.apply()["ok"]
     s.cloud.rules = [("sg-tasks", "sg-alb")]
-    state = {"resources": [{"instances": [{"attributes": attributes}] if attributes else []}]}
+    resource = {"instances": [{"attributes": attributes}, "x"] if attributes else None}
+    state = {"resources": [resource, {"instances": "x"}, "x"]}
     (s.private / "stack" / "terraform.tfstate").write_text(json.dumps(state))
     there: list[bool] = []
 
