@@ -343,7 +343,7 @@ class ApiAnswer(Answer):
     def _take_request_id(self, start: Any, body: bytes) -> None:
         """The body's request id, where clients read it there (XML), else the header's; the headers then say the same.
 
-        S3 has it in the header, and in the body of an error. Every answer also says when it was given (RFC 9110, 6.6.1).
+        S3 has it in the header, and in the body of an error. Every answer says when it was given (RFC 9110, 6.6.1).
         """
         in_body = self._request.protocol in ("query", "ec2") or (
             self._request.protocol == "rest-xml" and self.status >= 400

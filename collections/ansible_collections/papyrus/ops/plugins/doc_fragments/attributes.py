@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """`papyrus.ops.attributes` has the descriptions, `.info` is for modules that only read, `.actiongroup_aws` for AWS."""
+    """`papyrus.ops.attributes` has the descriptions; `.info` for modules that only read, `.actiongroup_aws` for AWS."""
 
     DOCUMENTATION = r"""
 options: {}
