@@ -97,12 +97,12 @@ RECORD = Record()
 
 def add(rules: Iterable[Mapping[str, Any]]) -> None:
     """Switch faults on beside those that are on."""
-    harness.control("POST", "faults", list(map(dict, rules)))
+    harness.add_faults(*map(dict, rules))
 
 
 def remove(key: str) -> None:
     """Switch the faults of one access key off."""
-    harness.control("DELETE", f"faults?text={key}")
+    harness.remove_faults(key)
 
 
 @dataclass

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import fcntl
 import json
 import os
 import re
@@ -13,8 +11,9 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -324,26 +323,12 @@ def control(method: str, path: str, body: object = None) -> Any:
 
 def add_faults(*rules: dict[str, Any]) -> None:
     """Plant faults beside those that other tests have planted."""
-    with fault_lock():
-        control("PUT", "faults", control("GET", "faults") + list(rules))
+    control("POST", "faults", list(rules))
 
 
 def remove_faults(mark: str) -> None:
-    """Take out the faults whose conditions contain mark."""
-    with fault_lock():
-        control(
-            "PUT",
-            "faults",
-            [rule for rule in control("GET", "faults") if mark not in json.dumps(rule.get("match", {}))],
-        )
-
-
-@contextlib.contextmanager
-def fault_lock() -> Iterator[None]:
-    """Test workers change the list of faults one at a time."""
-    with (SANDBOX_ROOT / ".sandbox" / "faults.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+    """Take out the faults in which the mark occurs."""
+    control("DELETE", f"faults?text={urllib.parse.quote(mark)}")
 
 
 def calls(after: int = 0) -> list[dict[str, Any]]:

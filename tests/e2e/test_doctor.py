@@ -98,9 +98,7 @@ def test_N6_what_is_planted_is_told_of_all_at_once(tmp_path: Path, services: Ser
         try:
             run = seen(tmp_path, {**who, **variables}, report="report.md")
         finally:
-            with harness.fault_lock():
-                kept = [one for one in harness.control("GET", "faults") if one.get("access_key_id") != who["key"]]
-                harness.control("PUT", "faults", kept)
+            harness.remove_faults(who["key"])
     assert run.exit_code != 0
     assert "2 things to mend first: alb_smoke, B3" in run.output
     report = (tmp_path / "report.md").read_text("utf-8")
