@@ -228,6 +228,9 @@ class Faulty(Recorded):
     def outcome(self, timeout: float) -> Outcome:
         """Wait for its end. A run that does not end in time raises."""
         try:
+            ended = self.end(timeout)
+            if not ended.bundles:
+                return self._unopened(ended)
             smoke = self.end_by_guard(timeout)
         finally:
             remove(self.key)
@@ -246,6 +249,23 @@ class Faulty(Recorded):
             done=done(mine),
         )
         outcome.wrong = outcome.contradiction() or self.around.wrong(smoke)
+        return outcome
+
+    def _unopened(self, ended: harness.Smoke) -> Outcome:
+        """Of one that ended before it had a run: nothing can have been made, and its output says why."""
+        words = ended.output.partition("fatal:")[2].partition("PLAY RECAP")[0].split()
+        outcome = Outcome(
+            playbook=Path(self.playbook).stem,
+            fault=self.fault,
+            exit_code=ended.exit_code,
+            result="no run",
+            cause=" ".join(words)[:500],
+            seconds=round(ended.seconds, 1),
+            left=[],
+            cells=cells_of(self.calls),
+            done=done(self.calls),
+        )
+        outcome.wrong = outcome.contradiction() or ("made something without a run" if outcome.done else "")
         return outcome
 
 
