@@ -94,4 +94,5 @@ def only_warns(answer: Callable[[Ask], Finding]) -> Callable[[Ask], Finding]:
 def iam_action(operation: str) -> str:
     """`elbv2:DescribeAccountLimits`, as failures name a call → `elasticloadbalancing:DescribeAccountLimits`."""
     service, dummy, name = operation.partition(":")
-    return f"{ {'elbv2': 'elasticloadbalancing', 'service-quotas': 'servicequotas'}.get(service, service) }:{name}"
+    prefixes = {"elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}
+    return f"{prefixes.get(service, service)}:{name}"
