@@ -22,6 +22,8 @@ SERVICE, LEDGER, PREFIX = "papyrus-task-service", "ledger-of-runs", "runs"
 # What differs from run to run in a resource's name, and what stands for it in the record.
 VARYING = (
     (r"(papyrus-(?:smoke|drill))-[a-z2-7]{6}\b", r"\1-??????"),
+    (r"(:alarm:.+-drill)-[a-z2-7]{6}$", r"\1-??????"),
+    (r"(:sns:[^:]+:\d{12}:[^:]+):[0-9a-f-]{36}$", r"\1:*"),
     (r"((?:loadbalancer/app|targetgroup)/[^/]+)/\w{16}", r"\1/*"),
     (r"((?:listener|listener-rule)/app/[^/]+)/.+", r"\1/*"),
     (r"(service-(?:deployment|revision)/[^/]+/[^/]+)/.+", r"\1/*"),
