@@ -154,6 +154,9 @@ class Smoke:
 class RunningSmoke:
     """A run of the playbook under way, with its output in a file."""
 
+    guarded = True
+    """Whether the run has a guard, which ends it and removes its private folder."""
+
     def __init__(
         self,
         folder: Path,
