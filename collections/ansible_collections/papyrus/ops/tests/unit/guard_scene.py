@@ -49,9 +49,12 @@ if os.wait()[1]:
 if os.fork() == 0:
     os.setsid()
     module = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
-    with open(sys.argv[3] + ".pids", "w") as file:
+    with open(sys.argv[3] + ".pids.new", "w") as file:
         file.write(f"{os.getpid()} {module.pid}\\n")
+    os.rename(sys.argv[3] + ".pids.new", sys.argv[3] + ".pids")
     time.sleep(120)
+while not os.path.exists(sys.argv[3] + ".pids"):
+    time.sleep(0.01)
 sys.stderr.write("controller is up\\n")
 time.sleep(120)
 """
