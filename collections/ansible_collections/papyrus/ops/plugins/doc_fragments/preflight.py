@@ -136,7 +136,9 @@ options:
     type: str
     default: terraform
   timeout:
-    description: Seconds after which an unanswered row is NG.
+    description:
+      - Seconds after which an unanswered row is NG. Nothing in a row has a shorter limit but calls of AWS, sessions of
+        ECS Exec and logins in the database, so that a busy controller answers later, and not NG.
     type: float
-    default: 60
+    default: 120
 """

@@ -24,6 +24,9 @@ T = TypeVar("T")
 WORKERS = 8
 """Rows under way at once; each waits for AWS most of its time."""
 
+GRACE = 2.0
+"""Seconds by which a program that answers a row is ended before the row is late: it says why, and none is left."""
+
 RETRIES: dict[str, Any] = {"mode": "standard", "max_attempts": 5}
 """Of the clients: a call that is throttled for ever has failed after 31 seconds at most, in time for its row."""
 
@@ -72,7 +75,7 @@ class Settings:
     routes_required: tuple[str, ...] = ()
     terraform_binary: str = "terraform"
     credentials: Mapping[str, Any] = field(default_factory=dict)
-    timeout: float = 60.0
+    timeout: float = 120.0
     agent_timeout: float = 45.0
     agent_interval: float = 2.0
 
@@ -122,6 +125,7 @@ class Facts:
         self.clients = clients
         self.settings = settings
         self.register: Callable[[str], None] = lambda secret: None
+        self.until = time.monotonic() + settings.timeout
         self._lock = threading.Lock()
         self._known: dict[str, Future[tuple[Any, list[str]]]] = {}
         self._asked: list[str] = []
@@ -134,6 +138,10 @@ class Facts:
             yield
         finally:
             self._asked.remove(what)
+
+    def left(self) -> float:
+        """Seconds that a program may take which answers a row: what is left for all rows, less the time to end it."""
+        return max(0.1, round(self.until - time.monotonic() - GRACE, 1))
 
     @property
     def unanswered(self) -> list[str]:
@@ -246,6 +254,7 @@ def evaluate_all(
         thread.start()
     rows: dict[int, Row] = {}
     deadline = clock() + facts.settings.timeout
+    facts.until = time.monotonic() + facts.settings.timeout
     while len(rows) < len(checks):
         try:
             index, row = answers.get(timeout=max(0.0, deadline - clock()))

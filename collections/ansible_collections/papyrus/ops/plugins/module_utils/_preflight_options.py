@@ -49,7 +49,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "app_environment": {"type": "dict", "default": {}},
     "routes_required": _TEXTS,
     "terraform_binary": {"type": "str", "default": "terraform"},
-    "timeout": {"type": "float", "default": 60},
+    "timeout": {"type": "float", "default": 120},
 }
 """They are described by the fragment `papyrus.ops.preflight`."""
 

@@ -67,6 +67,7 @@ def dump_routes(ask: Ask) -> _routes.Routes:
             paths=settings.app_paths,
             environment=settings.app_environment,
             required=settings.routes_required,
+            timeout=ask.facts.left(),
         )
     )
 
@@ -78,7 +79,7 @@ def terraform(ask: Ask) -> Finding:
         return ng(f"{ask.settings.terraform_binary} is not found: install Terraform or set papyrus_terraform_binary")
     environment = {**_processes.bare_environment(os.environ), "CHECKPOINT_DISABLE": "1"}
     try:
-        answer = _processes.ask([binary, "version", "-json"], env=environment, timeout=20)
+        answer = _processes.ask([binary, "version", "-json"], env=environment, timeout=ask.facts.left())
     except OSError as exc:
         return ng(f"{binary} version does not answer: {exc}", binary=binary)
     version = terraform_version(answer.text)

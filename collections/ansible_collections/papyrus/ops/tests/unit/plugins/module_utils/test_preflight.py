@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -192,6 +193,22 @@ def test_B_a_late_row_says_whose_answer_it_waits_for() -> None:
     gate.set()
     assert row.status == "ng"
     assert row.reason.startswith("not answered within 60 s; AWS was still being asked for ec2:DescribeSubnets on ")
+
+
+def test_B_programs_have_the_time_that_all_rows_have_and_are_ended_before_a_row_is_late(tmp_path: Path) -> None:
+    """B1 and B11: a controller with much to do answers later, and one that hangs leaves no process behind."""
+    assert 110 < Facts(aws(), settings(timeout=120.0)).left() < 120
+    (tmp_path / "slow.py").write_text("import time; time.sleep(60)", "utf-8")
+    slow = tmp_path / "slow"
+    slow.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 60\n", "utf-8")
+    slow.chmod(0o755)
+    facts = Facts(aws(), settings(
+        app_source=str(tmp_path), app_factory="slow:app", terraform_binary=str(slow), timeout=5.0,
+    ))  # fmt: skip
+    routes, terraform = _preflight.evaluate_all(_preflight_report.chosen(["B1", "B11"]), facts)
+    assert re.fullmatch(r"did not load within (3|2\.\d) s", routes.reason)
+    assert re.fullmatch(r".*/slow version does not answer: no answer within (3|2\.\d) s", terraform.reason)
+    assert not Path("/proc", (tmp_path / "pid").read_text("utf-8").strip()).exists()
 
 
 # Single rows
