@@ -1,6 +1,8 @@
 # papyrus.ops: the commands of the checkout. `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
+# Ansible refuses a locale that the machine does not have, as a new Debian that is reached by ssh.
+export LC_ALL := C.UTF-8
 .PHONY: help smoke verify test soak lint sandbox-up sandbox-down sandbox-status sandbox-env stacks lock clean
 
 help: ## list the commands
