@@ -38,6 +38,7 @@ SMOKE = ["app_log", "binding", "database_proof", "probes", "revision", "rollout"
 LATER = {
     "papyrus_signer",  # checked when the run is opened
     "papyrus_timestamp_url",
+    "papyrus_trace_file",
 }
 
 

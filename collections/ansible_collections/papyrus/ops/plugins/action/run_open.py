@@ -43,6 +43,7 @@ ARGUMENTS: dict[str, Any] = {
     "allowed_skips": {"type": "list", "elements": "str", "default": []},
     "signer": {"type": "dict", "default": {}},
     "timestamp_url": {"type": "str", "default": ""},
+    "trace_file": {"type": "path"},
     "start_guard": {"type": "bool", "default": True},
     "stack": {
         "type": "dict",

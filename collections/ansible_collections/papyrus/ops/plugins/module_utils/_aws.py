@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from ._answers import only_whole_answers
+from ._trace import recorded
 
 Clients = Callable[[str], Any]
 """Service name as botocore spells it (`elbv2`, `ec2`, …) → client."""
@@ -126,7 +127,7 @@ def client_factory(session_kwargs: Mapping[str, Any] | None = None, **config: An
         with lock:  # making clients from one session is not thread-safe, using them is
             if service not in clients:
                 settings = retry_config(**{**(_FIRST_QUESTION if service == "sts" else {}), **config})
-                clients[service] = only_whole_answers(session.client(service, config=settings))
+                clients[service] = recorded(only_whole_answers(session.client(service, config=settings)))
             return clients[service]
 
     return client
@@ -150,7 +151,7 @@ def module_clients(module: _ClientModule, *, region: str | None = None, **config
         with lock:
             if service not in clients:
                 settings = retry_config(**{**(_FIRST_QUESTION if service == "sts" else {}), **config})
-                clients[service] = only_whole_answers(module.client(service, config=settings, **elsewhere))
+                clients[service] = recorded(only_whole_answers(module.client(service, config=settings, **elsewhere)))
             return clients[service]
 
     return client

@@ -31,6 +31,8 @@ from ._run_end import finish, last_phase, remove_private, short_values
 from ._run_gone import left_behind
 from ._run_settings import GUARD_LOG, Settings, write_guard_process
 from ._run_stack import StackRun
+from ._trace import record_into
+from ._trace_file import export
 from ._verdict import release_line
 
 T = TypeVar("T")
@@ -269,6 +271,8 @@ class Guard:
                 left += f" {release_line(end['verdict']['release'])}."
             if end["problem"]:
                 left += f" {end['problem']}."
+            traced = export(settings.private, settings.folder, settings.trace_file, end["verdict"]["result"])
+            left += f" {traced}." if traced else ""
         gone = "everything it created is gone." if result.get("gone") else ""
         if result.get("gone") and not result.get("ok", True):
             gone += f" Its destroy failed: {str(result.get('error')).rstrip('.')}."
@@ -351,6 +355,7 @@ def _log(text: str) -> None:
 def main(argv: list[str]) -> int:
     """`argv` is the run-private folder alone."""
     settings = Settings.load(argv[0])
+    record_into(settings.private, "guard")
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         # A handler, not SIG_IGN: Terraform would inherit that and never see its one SIGINT.

@@ -12,7 +12,9 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ._progress import PROGRESS
 from ._redaction import Redactor
+from ._trace import record_into
 
 _open: list[Any] = []
 
@@ -21,9 +23,12 @@ def redact_results(module: Any, *, unseen: Sequence[str] = ()) -> Redactor:
     """From here on results, messages, tracebacks and the arguments that Ansible repeats have no secret.
 
     Values that the run knows when the module ends are taken out as well, where it has the option `private` or `run`.
+    Where that run has a trace, the module's calls of AWS are recorded. Progress is told from here on.
     `unseen` arguments are left alone, as the module itself repeats nothing of them.
     """
     redactor = run_redactor(module.params)
+    PROGRESS.open(redactor.redact_text)
+    record_into(private_of(module.params), str(getattr(module, "_name", "")))
     end, fail = module.exit_json, module.fail_json
 
     def clean_arguments() -> None:
@@ -52,14 +57,18 @@ def redact_results(module: Any, *, unseen: Sequence[str] = ()) -> Redactor:
 
 def run_redactor(options: Mapping[str, Any]) -> Redactor:
     """With what the run knows, by its folder `private` or that of its `run`, as long as the folder is there."""
-    run = options.get("run")
-    private = options.get("private") or (run.get("private") if isinstance(run, Mapping) else None)
     try:
-        redactor = Redactor(private)
+        redactor = Redactor(private_of(options))
         redactor.redact(b"")  # knows the values from now on, also when a module removes the folder
     except FileNotFoundError:
         return Redactor()
     return redactor
+
+
+def private_of(options: Mapping[str, Any]) -> Any:
+    """The run-private folder that options name: by `private`, or by their `run`."""
+    run = options.get("run")
+    return options.get("private") or (run.get("private") if isinstance(run, Mapping) else None)
 
 
 def redacted_failure(main: Callable[[], None]) -> Callable[[], None]:

@@ -18,6 +18,7 @@ from ._redaction import Redactor
 from ._run_end import finish, remove_private, short_values
 from ._run_settings import Signing
 from ._seal import SealError
+from ._trace_file import export
 
 
 class CloseError(Exception):
@@ -33,7 +34,7 @@ class NotSealed(CloseError):
 
 
 def close_run(run: Mapping[str, Any], failure: Mapping[str, Any], allowed_skips: Iterable[str]) -> dict[str, Any]:
-    """Returns `changed`, `verdict`, `text`, `sealed`. NotSealed when the verdict is there and the seal is not."""
+    """Returns `changed`, `verdict`, `text`, `sealed`, `trace`. NotSealed when the verdict is there and the seal is not."""
     private = str(run.get("private") or "")
     client = Client(private) if private and run.get("guarded") else None
     if client is not None:
@@ -58,6 +59,8 @@ def close_run(run: Mapping[str, Any], failure: Mapping[str, Any], allowed_skips:
     problem = end.pop("problem")
     if problem and client is not None and client.guard() is not None:
         raise NotSealed(f"{end['text']}\nThe guard of the run tries once more when the playbook ends.", end)
+    end["trace"] = export(private, str(run["folder"]), str(run.get("trace_file") or ""), end["verdict"]["result"])
+    end["text"] += f"\n{end['trace']}" if end["trace"] else ""
     _end_guard(client, private)
     if problem:
         raise NotSealed(end["text"], end)

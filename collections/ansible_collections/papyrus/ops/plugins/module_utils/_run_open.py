@@ -33,6 +33,8 @@ from ._run_settings import GUARD_LOG, SOCKET_FILE, Limits, Settings, Signing, St
 from ._signers import OpenSigner, check_signer, open_signer
 from ._terraform import TerraformError, capture, environment, one_line, parse_version
 from ._timestamps import TIMESTAMP_ITEM, request_timestamp
+from ._trace import begin
+from ._trace_file import check_trace_file
 
 TIMESTAMP_TYPE = "application/timestamp-reply"
 TIMESTAMP_SECONDS = 20.0
@@ -100,6 +102,7 @@ def plan(options: Mapping[str, Any], *, run_id: RunId | None = None, now: dt.dat
         "guarded": bool(options.get("start_guard")),
         "signer": check_signer(options.get("signer") or {}),
         "timestamp_url": str(options.get("timestamp_url") or ""),
+        "trace_file": check_trace_file(options.get("trace_file")),
     }
 
 
@@ -137,6 +140,7 @@ def open_run(
     run["private"], run["socket"] = private, str(Path(private) / SOCKET_FILE)
     try:
         Redactor.prepare(private)
+        begin(private, run["trace_file"])
         for kind, value in secrets_of(environ, stack):
             if value:
                 Redactor.register(private, kind, value)
@@ -170,6 +174,7 @@ def open_run(
             allowed_skips=tuple(str(skip) for skip in options.get("allowed_skips") or ()),
             signer=run["signer"],
             timestamp_url=run["timestamp_url"],
+            trace_file=run["trace_file"],
         )
         settings.save()
         if run["guarded"]:

@@ -122,6 +122,7 @@ class Settings:
     allowed_skips: tuple[str, ...] = ()
     signer: dict[str, Any] = field(default_factory=dict)
     timestamp_url: str = ""
+    trace_file: str = ""
 
     def save(self) -> None:
         data = json.dumps(asdict(self), indent=1, sort_keys=True).encode()

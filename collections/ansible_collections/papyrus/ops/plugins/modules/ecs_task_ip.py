@@ -50,6 +50,9 @@ options:
       - Whether a service without a running task is an answer with empty lists instead of a failure.
     type: bool
     default: false
+  private:
+    description: The run's private folder. Secrets that the run knows are taken out of the result.
+    type: path
 seealso:
   - module: papyrus.ops.alb_targets
 """
@@ -140,6 +143,7 @@ def main() -> None:
             "container": {"type": "str"},
             "port": {"type": "int"},
             "empty_ok": {"type": "bool", "default": False},
+            "private": {"type": "path"},
         },
         supports_check_mode=True,
     )

@@ -143,6 +143,11 @@ sealed:
       description: ARN of the KMS key, or the OIDC identity as far as it is known; empty for a key file.
       type: str
       sample: arn:aws:kms:us-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab
+trace:
+  description: Where the trace of the run was written, or why it was not. Empty for a run without one.
+  returned: success
+  type: str
+  sample: "Trace: /srv/traces/first.jsonl (143 calls, 201 lines of Terraform, 0 lost)"
 text:
   description: The checks by step, status and reason, first failure, seal and result, for a terminal.
   returned: success, and when only the seal or the ledger failed
@@ -170,7 +175,7 @@ def main() -> None:
     given = module.params
     if module.check_mode:
         module.exit_json(
-            changed=False, verdict={"result": "CHECK MODE"}, sealed={}, text="check mode: no run, no verdict"
+            changed=False, verdict={"result": "CHECK MODE"}, sealed={}, trace="", text="check mode: no run, no verdict"
         )
     try:
         module.exit_json(**close_run(given["run"], given["failure"], given["allowed_skips"]))

@@ -107,6 +107,12 @@ options:
       - When it does not answer at sealing, the bundle is sealed without its stamp and says so.
     type: str
     default: ""
+  trace_file:
+    description:
+      - File that gets a trace of the run when it ends - operations, names and types of parameters and answers, codes,
+        states and times of its calls of AWS, no values. It is made with mode 0600 and must not exist.
+      - See C(docs/trace.md) of the project for its format and for what is not in it.
+    type: path
   start_guard:
     description: Start the guard. Without it M(papyrus.ops.temporary_alb) creates nothing.
     type: bool
