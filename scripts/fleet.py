@@ -1,10 +1,10 @@
 """Runs a playbook for many services on several workers: ansible-runner's transmit | worker | process, a job a service.
 
 usage: .venv/bin/python scripts/fleet.py --inventory FOLDER --folder FOLDER [--worker COMMAND]... [SERVICE]...
-Each worker takes the next service when it is done with one. FOLDER gets results/artifacts/SERVICE with the job's
-events, output and evidence/, the run's bundle; docs/runner.md says what lies where when a job is cancelled. Ends with 0
-when every run was PASSED or WARNED. `{job}` in a worker's command becomes the service's name; two local workers are
-the default.
+Each worker takes the next service when it is done with one; one that gives no answer gets no other. FOLDER gets
+results/artifacts/SERVICE with the job's events, output and evidence/, the run's bundle; docs/runner.md says what lies
+where when a job is cancelled, or a worker dies. Ends with 0 when every run was PASSED or WARNED. `{job}` in a worker's
+command becomes the service's name; two local workers are the default.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ NEEDED = (
 """What a job takes along of the checkout."""
 EVIDENCE = "{{ lookup('ansible.builtin.env', 'AWX_ISOLATED_DATA_DIR') }}/evidence"
 """In the job's artifacts, which come back."""
+NO_ANSWER = "no answer"
+"""Exit code of a job whose worker did not get to its end."""
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
@@ -104,6 +106,8 @@ class Fleet:
             except queue.Empty:
                 return
             self.told[name] = (worker, *self.play(name, shlex.split(worker.replace("{job}", name))))
+            if self.told[name][1] == NO_ANSWER:  # dead, or never reached: it would take all others as fast as it can
+                return
 
     def play(self, name: str, worker: list[str]) -> tuple[str, str]:
         """Sends a job, waits for it; its exit code and its verdict, with the bundle's path."""
@@ -137,14 +141,14 @@ class Fleet:
 
 def came_back(job: Path) -> tuple[str, str]:
     """Exit code of a job, and the result of its bundle with the bundle's path; what is not there is said so."""
-    code = (job / "rc").read_text("utf-8") if (job / "rc").is_file() else "no answer"
+    code = (job / "rc").read_text("utf-8") if (job / "rc").is_file() else NO_ANSWER
     for bundle in sorted(job.glob("evidence/*/")):
         if RUN_ID.fullmatch(bundle.name):
             try:
                 return code, f"{verdict_of(bundle)[1]['result']} {bundle}"
             except (OSError, ValueError, LookupError):
-                return code, f"no verdict {bundle}"
-    return code, "no bundle"
+                return code, f"FAILED, no verdict in {bundle}"
+    return code, "FAILED, no bundle came back"
 
 
 def main(argv: list[str]) -> int:
@@ -166,7 +170,7 @@ def main(argv: list[str]) -> int:
         thread.join()
     good = 0
     for name in services:
-        worker, code, verdict = fleet.told.get(name, ("", "not begun", "no bundle"))
+        worker, code, verdict = fleet.told.get(name, ("", "not begun", "FAILED, no worker took it"))
         print(f"{name}: exit code {code}, {verdict}" + (f", by {worker}" if worker else ""))
         good += code == "0" and re.match(r"(PASSED|WARNED) ", verdict) is not None
     return 0 if good == len(services) else 1

@@ -117,7 +117,24 @@ def test_L1_a_worker_that_answers_nothing_is_no_success(checkout: Path) -> None:
     process = fleet(checkout, "--worker", "false")
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 1
-    assert output.count("exit code no answer, no bundle") == 3
+    assert output.splitlines() == [
+        "svc-a: exit code no answer, FAILED, no bundle came back, by false",
+        "svc-b: exit code not begun, FAILED, no worker took it",
+        "svc-c: exit code not begun, FAILED, no worker took it",
+    ]
+
+
+def test_L1_a_worker_that_dies_takes_one_service_with_it_and_the_others_go_on(checkout: Path) -> None:
+    local = f"ansible-runner worker --private-data-dir {checkout}/worker/{{job}}"
+    process = fleet(checkout, "--worker", "false", "--worker", local)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 1
+    results = sorted(line.partition(": ")[2].split(" /")[0] for line in output.splitlines())
+    assert results == [
+        "exit code 0, PASSED",
+        "exit code 0, PASSED",
+        "exit code no answer, FAILED, no bundle came back, by false",
+    ]
 
 
 def test_C6_a_cancelled_fleet_cancels_its_jobs_and_begins_no_other(checkout: Path) -> None:
