@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeAlias, TypeVar
 
+from ._progress import PROGRESS
+
 T = TypeVar("T")
 
 
@@ -62,11 +64,13 @@ def poll(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     on_observation: Callable[[int, T, Judgement], None] | None = None,
+    tell: Callable[[str], None] = PROGRESS.now,
 ) -> Outcome[T]:
     """Observes at least once, then each `interval` seconds, until the judge says so or `timeout` seconds are over.
 
     `judge` is a pure function of one observation. `on_observation(number, observation, judgement)` is called for each,
-    number from 1. The last sleep is cut so that one observation is made at the very end. Exceptions of `observe` pass.
+    number from 1. `tell` gets why it goes on. The last sleep is cut so that one observation is made at the very end.
+    Exceptions of `observe` pass.
     """
     if interval <= 0:
         raise ValueError(f"interval must be more than 0 seconds, not {interval}")
@@ -85,4 +89,5 @@ def poll(
             return Outcome("hopeless", observation, judgement.reason, polls, elapsed)
         if elapsed >= timeout:
             return Outcome("timeout", observation, judgement.reason, polls, elapsed)
+        tell(judgement.reason)
         sleep(min(interval, timeout - elapsed))

@@ -20,25 +20,30 @@ LONGEST = 2000
 
 
 class Progress:
-    """`clean` takes secrets out of each text. False when nobody looks: then nothing is written.
+    """Tells nothing until it is opened, and nothing when nobody looks; no error of it ever reaches the module.
 
     Nobody looks without the callback, on another machine, as another user, and when the file cannot be written any
-    more. No error of it ever reaches the module.
+    more.
     """
 
-    def __init__(self, clean: Callable[[str], str] = str) -> None:
-        self._clean = clean
-        self._path = os.environ.get(VARIABLE, "")
+    def __init__(self) -> None:
+        self._clean: Callable[[str], str] = str
+        self._path = ""
+        self._waits = ""
 
-    def __bool__(self) -> bool:
-        return bool(self._path)
+    def open(self, clean: Callable[[str], str]) -> None:
+        """From here on it tells, `clean` having taken the secrets out of each text."""
+        self._clean, self._path, self._waits = clean, os.environ.get(VARIABLE, ""), ""
 
     def now(self, text: str) -> None:
-        """What is waited for, until something else is told."""
-        self._tell("now", text)
+        """What is waited for, until something else is told; the same again is nothing new."""
+        if text and text != self._waits:
+            self._waits = text
+            self._tell("now", text)
 
     def line(self, text: str) -> None:
-        """Something that happened: a line that stays, told at once."""
+        """Something that happened: a line that stays, or several, told at once."""
+        self._waits = ""
         self._tell("line", text)
 
     def _tell(self, kind: str, text: str) -> None:
@@ -54,3 +59,7 @@ class Progress:
                 os.close(fd)
         except Exception:  # the module is not about that
             self._path = ""
+
+
+PROGRESS = Progress()
+"""That of this module. `_results.redact_results` opens it, and `_poller.poll` tells it why each wait goes on."""
