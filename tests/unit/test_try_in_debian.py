@@ -19,11 +19,11 @@ def tried(folder: Path, *arguments: str, without: str = "") -> tuple[subprocess.
     programs.mkdir()
     (folder / "root" / "opt").mkdir(parents=True)
     asked.touch()
-    for name in {"debootstrap", "unshare", "id"} - {without}:
+    for name in {"debootstrap", "unshare", "chroot", "mount", "id"} - {without}:
         text = "#!/bin/sh\necho 0\n" if name == "id" else RECORDS
         (programs / name).write_text(text, "utf-8")
         (programs / name).chmod(0o755)
-    for name in ("sh", "dirname", "basename", "sed", "git", "env"):
+    for name in ("sh", "dirname", "basename", "sed", "git", "realpath"):
         found = next(path for path in map(Path, ("/usr/bin", "/bin")) if (path / name).exists()) / name
         (programs / name).symlink_to(found)
     done = subprocess.run(
@@ -38,15 +38,24 @@ def named(page: str) -> list[str]:
     return re.findall(r"`apt install ([^`]+)`", (CHECKOUT / page).read_text("utf-8"))
 
 
-def test_M1_what_the_readme_names_is_installed_and_nothing_else(tmp_path: Path) -> None:
+def test_M1_it_makes_an_empty_debian_and_goes_on_in_namespaces_of_its_own(tmp_path: Path) -> None:
     root = str(tmp_path / "root")
     done, asked = tried(tmp_path, root, "PIP_CERT=/x.pem")
     assert done.returncode == 0, done.stderr
+    assert asked.startswith(f"debootstrap|--variant=minbase|trixie|{root}|unshare|")
+    assert asked.endswith(f"|--inside|{root}|PIP_CERT=/x.pem|")
+    assert (tmp_path / "root" / "opt" / "papyrus.bundle").is_file()
+
+
+def test_M1_inside_it_installs_what_the_readme_names_and_runs_its_command_as_two_users(tmp_path: Path) -> None:
+    done, asked = tried(tmp_path, "--inside", str(tmp_path / "root"), "PIP_CERT=/x.pem")
+    assert done.returncode == 0, done.stderr
     [packages] = named("README.md")
     assert named("README.ja.md") == [packages] and packages.split()[0] == "python3"
-    assert asked.startswith(f"debootstrap|--variant=minbase|trixie|{root}|unshare|")
-    assert asked.endswith(f"|sh|{root}|{packages}|PIP_CERT=/x.pem|")
-    assert (tmp_path / "root" / "opt" / "papyrus.bundle").is_file()
+    assert f"apt-get install -q -y {packages}|chroot" in asked and "debootstrap" not in asked
+    assert re.findall(r"--userspec=(\w+)\|.*?PIP_CERT=/x.pem\|.*?(make smoke)?; make sandbox-down", asked) == [
+        ("root", "make smoke"), ("tryer", "make smoke")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "without"), [([], ""), (["root"], "debootstrap")])
