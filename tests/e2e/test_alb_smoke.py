@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from tests.sandbox.support import Sandbox, open_folder
 
 from . import harness, surface
-from .harness import RunningSmoke, left_behind, processes_of, run_smoke
+from .harness import left_behind, processes_of, run_smoke
 from .services import Services
 from .surface import Watch, database_password
 
@@ -235,13 +235,6 @@ def test_D2_the_state_of_the_temporary_alb_is_kept_without_the_runs_header(passe
     state = json.loads(passed.item("terraform.tfstate"))
     assert "aws_lb" in {resource["type"] for resource in state["resources"]}
     assert "[redacted:" in passed.item("terraform.tfstate")
-
-
-def test_N1_two_runs_at_once_on_one_service_share_nothing(tmp_path: Path) -> None:
-    running = [RunningSmoke(tmp_path / name, {}) for name in ("one", "two")]
-    first, second = [run.end() for run in running]
-    assert (first.exit_code, second.exit_code) == (0, 0), first.output[-3000:] + second.output[-3000:]
-    assert left_behind(first.run_id) + left_behind(second.run_id) == []
 
 
 def test_J1_a_signing_key_that_is_not_there_is_refused_before_anything_exists(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_C6_sigterm(tmp_path: Path) -> None:
     taken_down_by_the_guard(running, public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
 
+@pytest.mark.soak  # in the suite by ansible-runner's cancel, which is a SIGKILL (test_runner)
 def test_C6_sigkill_of_the_controller_alone(tmp_path: Path) -> None:
     running = RunningSmoke(tmp_path, {})
     running.wait_for_task(PHASES["apply"])
