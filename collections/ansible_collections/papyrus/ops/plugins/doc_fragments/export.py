@@ -79,9 +79,6 @@ options:
   private:
     description: Run-private folder. Secrets that the run has read are taken out of what is written.
     type: path
-  progress:
-    description: File to which each line of progress is appended. The action plugin sets it.
-    type: path
 attributes:
   check_mode:
     support: full

@@ -18,7 +18,8 @@ from ._calls import Calls
 from ._drill_case import Case, Limits
 from ._drill_messages import Page, Receiver
 from ._poller import Done, GoOn, poll
-from ._rollout_journal import QUIET, Journal
+from ._progress import PROGRESS
+from ._rollout_journal import Journal
 from ._rows import json_safe, listing
 
 UNHEARD = 10.0
@@ -67,7 +68,7 @@ class Drill:
         self._sleep = sleep
         self._start = clock()
         self._asked: dict[str, float] = {}
-        self._awaited = ("", self._start)
+        self._awaited = ""
 
     @property
     def elapsed(self) -> float:
@@ -165,19 +166,14 @@ class Drill:
         self._say_what_is_awaited()
 
     def _say_what_is_awaited(self) -> None:
-        """When it changes, and after a long silence: whoever reads along shall know that it goes on, and what comes."""
         awaited: dict[str, list[str]] = {}
         for case in self.cases:
             awaited.setdefault(case.now_waiting(), []).append(case.kind)
         text = "; ".join(f"{what}: {', '.join(kinds)}" for what, kinds in awaited.items())
-        now = self._clock()
-        if text != self._awaited[0]:
+        if text != self._awaited:
             self.journal.event("waiting", text)
-        elif now - self._awaited[1] >= QUIET:
-            self.journal.say(f"still {text}")
-        else:
-            return
-        self._awaited = (text, now)
+            self._awaited = text
+        PROGRESS.now(text)
 
     def _hear(self) -> list[Page]:
         """Pages that came, each given to its case; those of others are told: somebody may be needed elsewhere."""

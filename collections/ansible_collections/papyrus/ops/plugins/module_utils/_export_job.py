@@ -20,6 +20,7 @@ from ._export_filter import Criterion
 from ._export_module import check_rate, planned, roots, side_by_side, span, speaker
 from ._export_pace import ONE_TRY, Pacer, Patient
 from ._export_run import Outcome, check, export
+from ._progress import PROGRESS
 from ._results import run_redactor
 
 
@@ -67,6 +68,7 @@ class Ready:
 
     def _export(self, region: str) -> Outcome:
         asked, request = self.asked, self.requests[region]
+        prefix = region if len(self.requests) > 1 else ""
         patient = Patient(Pacer(asked["rate"]))
         source = self.job.source(self.clients[region], f"{request.account} in {region}", patient)
         if asked.get("delivery") is not None:
@@ -80,7 +82,8 @@ class Ready:
             criterion=self.job.criterion,
             settle=asked["settle"],
             resume=asked["resume"],
-            say=speaker(asked, region if len(self.requests) > 1 else ""),
+            say=speaker(PROGRESS.line, prefix),
+            now=speaker(PROGRESS.now, prefix),
             patient=patient,
         )
 

@@ -19,8 +19,6 @@ from ._export_report import moment
 from ._export_run import Outcome, identity
 from ._export_store import REPORT, unfinished
 from ._names import parse_rfc3339
-from ._results import run_redactor
-from ._rollout_journal import Journal
 
 ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
@@ -37,7 +35,6 @@ ARGUMENTS: dict[str, Any] = {
     "delivery": {"type": "float"},
     "resume": {"type": "bool", "default": True},
     "private": {"type": "path"},
-    "progress": {"type": "path"},
 }
 """See doc_fragments/export.py."""
 EXCLUSIVE = [("start", "hours", "days"), ("end", "hours", "days")]
@@ -115,10 +112,9 @@ def planned(
     return found
 
 
-def speaker(asked: Mapping[str, Any], prefix: str) -> Callable[[str], None]:
-    """Lines of progress for the file of that option, beginning with `prefix` where there is one."""
-    journal = Journal(asked["progress"] or "", clean=run_redactor(asked).redact_text)
-    return lambda text: journal.say(f"{prefix}: {text}" if prefix else text)
+def speaker(tell: Callable[[str], None], prefix: str) -> Callable[[str], None]:
+    """`tell` for texts that begin with `prefix`, where there is one."""
+    return lambda text: tell(f"{prefix}: {text}" if prefix else text)
 
 
 def side_by_side(regions: Sequence[str], work: Callable[[str], Outcome]) -> dict[str, Outcome | Exception]:

@@ -5,13 +5,13 @@
 """Runs an export: one coordinator, a few requests in flight, each page on disk as soon as it is there.
 
     outcome = export(source, request, root, rate=1.0, lanes=2, redactor=redactor, criterion=None, settle=False,
-                     resume=True, say=journal.say)
+                     resume=True, say=PROGRESS.line, now=PROGRESS.now)
 
 `source` is a `_export.Source`, `request` a `_export.Request`, `root` the folder below which `<UTC timestamp>/` with
 `<stem>_<UTC>.jsonl.gz`, `<stem>_<UTC>.<filter name>.jsonl.gz` and `completeness.json` come into being. `rate` is
 requests a second (0: not paced), `redactor` a `_redaction.Redactor`, `criterion` a `_export_filter.Filter` or None,
-`say` gets lines of progress. A source whose `units` makes calls asks by a `_export_pace.Patient`, which is given to
-`export` as `patient` instead of a rate: then all share the slots, and all is counted.
+`say` gets what happens, `now` how far it is. A source whose `units` makes calls asks by a `_export_pace.Patient`, which
+is given to `export` as `patient` instead of a rate: then all share the slots, and all is counted.
 
 The `Outcome` has `folder`, `complete`, `settled`, `resumed`, `reason` ("" or why it stopped before its end), `failure`
 (the AwsFailure behind it, if any), `files` (name, bytes, lines, sha256) and `report` (what completeness.json has, or
@@ -82,6 +82,7 @@ class _How:
     criterion: Criterion | None
     settle: bool
     say: Callable[[str], object]
+    now: Callable[[str], object]
     clock: Clock
     flights: Flights | None
     long: int
@@ -99,6 +100,7 @@ def export(
     settle: bool = False,
     resume: bool = True,
     say: Callable[[str], object] = str,
+    now: Callable[[str], object] = str,
     patient: Patient | None = None,
     clock: Clock | None = None,
     flights: Flights | None = None,
@@ -108,7 +110,7 @@ def export(
     check(request, lanes=lanes, criterion=criterion)
     clock = clock or Clock()
     patient = patient or Patient(Pacer(rate, clock=clock.clock))
-    how = _How(redactor, patient, lanes, criterion, settle, say, clock, flights, long)
+    how = _How(redactor, patient, lanes, criterion, settle, say, now, clock, flights, long)
     wanted = identity(request, criterion, settle)
     try:
         folder = unfinished(root, wanted) if resume else None
@@ -222,6 +224,7 @@ def _work(source: Source, request: Request, store: Store, state: State, how: _Ho
             settle=how.settle,
             long=how.long,
             say=how.say,
+            now=how.now,
             clock=how.clock,
         ).work()
     finally:

@@ -28,8 +28,7 @@ LOST_TOKENS = 5
 
 _WAITING_BYTES = 1024 * 1024
 _WAITING_SECONDS = 0.5
-_TOLD_SECONDS = 10.0
-_TOLD_LATER_SECONDS = 60.0
+_TOLD_SECONDS = 1.0
 
 
 class Clock:
@@ -67,6 +66,7 @@ class Coordinator:
         settle: bool,
         long: int,
         say: Callable[[str], object],
+        now: Callable[[str], object],
         clock: Clock,
     ) -> None:
         self._source = source
@@ -80,6 +80,7 @@ class Coordinator:
         self._settle = settle
         self._long = long
         self._say = say
+        self._now = now
         self._clock = clock
         self._order = list(state.progress)
         self._first_open = 0
@@ -91,7 +92,7 @@ class Coordinator:
         self._left: dict[str, float] = {}
         self._samples = self._spread()
         self._estimated = False
-        self._ticked = self._begun = self._told = self._written = clock.clock()
+        self._ticked = self._told = self._written = clock.clock()
 
     def work(self) -> None:
         try:
@@ -280,10 +281,9 @@ class Coordinator:
             found = estimate(self._state, self._left)
             if found is not None:
                 self._say(self._expected(found))
-        every = _TOLD_SECONDS if now - self._begun < 120 else _TOLD_LATER_SECONDS
-        if now - self._told >= every:
+        if now - self._told >= _TOLD_SECONDS:
             self._told = now
-            self._say(self.line())
+            self._now(self.line())
 
     def _expected(self, found: Estimate) -> str:
         rate = f"{self._pacer.rate:g} requests/s" if self._pacer.rate else "no set rate"

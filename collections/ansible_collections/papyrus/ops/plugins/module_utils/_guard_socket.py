@@ -154,13 +154,17 @@ class Client:
             raise GuardError(str(answer.get("error") or "the guard refused"))
         return answer
 
-    def wait(self, job: str, timeout: float) -> dict[str, Any] | None:
-        """Result of `apply` or `destroy`, or None when it is not there after `timeout` seconds."""
+    def wait(self, job: str, timeout: float, look: Callable[[], None] = lambda: None) -> dict[str, Any] | None:
+        """Result of `apply` or `destroy`, or None when it is not there after `timeout` seconds.
+
+        `look` is called about once a second meanwhile.
+        """
         deadline = self._clock() + timeout
         while True:
             left = deadline - self._clock()
-            answer = self.ask("wait", job=job, seconds=max(0.0, min(left, 20.0)))
+            answer = self.ask("wait", job=job, seconds=max(0.0, min(left, 1.0)))
             if answer.get("result") is not None:
                 return dict(answer["result"])
             if left <= 0:
                 return None
+            look()

@@ -6,18 +6,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ._aws import Clients, client_factory
 from ._guard_socket import Client, GuardError, GuardGone
+from ._progress import PROGRESS
 from ._redaction import Redactor
 from ._run_gone import left_behind
 from ._run_plan import planned
 from ._run_settings import Settings
 from ._run_unguarded import destroy_without_guard, sweep_without_state
 from ._terraform import TerraformError
+from ._terraform_watch import TerraformWatch
 
 _LOG_LINES = 40
 
@@ -55,7 +58,7 @@ def start(run: Mapping[str, Any]) -> dict[str, Any]:
 def wait_present(run: Mapping[str, Any], timeout: float) -> dict[str, Any]:
     started = start(run)
     try:
-        result = _client(run).wait("apply", timeout)
+        result = _client(run).wait("apply", timeout, _look(run, "apply"))
     except (GuardGone, GuardError) as exc:
         raise AlbFailure("C1", f"the temporary ALB was being created: {exc}") from exc
     if result is None:
@@ -80,7 +83,7 @@ def remove(run: Mapping[str, Any], timeout: float, *, clients: Callable[[], Clie
     try:
         client = _client(run)
         client.ask("destroy", again=True)
-        result = client.wait("destroy", timeout)
+        result = client.wait("destroy", timeout, _look(run, "destroy"))
     except GuardError as exc:
         raise AlbFailure("C6", str(exc), guard=guard) from exc
     except GuardGone:
@@ -121,6 +124,17 @@ def _client(run: Mapping[str, Any]) -> Client:
     if not run.get("private"):
         raise GuardGone("the run was opened without one, or in check mode")
     return Client(str(run["private"]))
+
+
+def _look(run: Mapping[str, Any], name: str) -> Callable[[], None]:
+    """Tells what the guard's Terraform does just now."""
+    watch = TerraformWatch(Path(str(run["private"])) / f"{name}.log")
+
+    def look() -> None:
+        with contextlib.suppress(OSError):
+            PROGRESS.now(watch.look())
+
+    return look
 
 
 def _log(run: Mapping[str, Any], name: str) -> list[str]:

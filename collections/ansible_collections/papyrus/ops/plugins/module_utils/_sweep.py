@@ -32,9 +32,6 @@ TRIES = 3
 LOOK_AGAIN = 300.0
 """Seconds of waiting after which everything is looked at anew."""
 
-QUIET = 60.0
-"""Seconds after which a wait in which nothing changes says that it still waits."""
-
 _FILTER_VALUES = 200
 _LATER = ("held", "again")
 _THROTTLED = ("Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException", "SlowDown")
@@ -117,17 +114,16 @@ class _Sweep:
         self.failed: dict[_Key, Resource] = {}
         self.protected: dict[_Key, Resource] = {}
         self._say = say
-        self._said: tuple[str, float] = ("", clock())
+        self._said = ""
 
     def _logged(self, text: str) -> None:
         self.log.append(one_line(f"{rfc3339(utc_now(), microseconds=True)} {text}"))
 
     def say(self, text: str) -> None:
-        """A line of progress; the same again only after a while."""
-        last, at = self._said
-        if text != last or self.clock() - at >= QUIET:
+        """A line of progress; the same again is none."""
+        if text != self._said:
             self._say(one_line(text))
-            self._said = (text, self.clock())
+            self._said = text
 
     def look(self) -> Found:
         self.seen = found = find(self.clients, self.scope, now=self.now)

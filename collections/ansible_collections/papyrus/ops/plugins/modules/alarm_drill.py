@@ -141,9 +141,6 @@ options:
     description: Seconds between two looks.
     type: float
     default: 5
-  progress:
-    description: File to which lines of progress are appended. The action plugin of this module gives it.
-    type: path
   fail:
     description: Whether to fail when an alarm did not do what it should.
     type: bool
@@ -270,7 +267,6 @@ ARGUMENTS = {
     "ok_timeout": {"type": "float", "default": 1800},
     "message_timeout": {"type": "float", "default": 120},
     "interval": {"type": "float", "default": 5},
-    "progress": {"type": "path"},
     "fail": {"type": "bool", "default": True},
 }
 
@@ -326,7 +322,7 @@ def main() -> None:
                 metric.baseline()
             module.exit_json(changed=bool(metrics), text=f"data were put for {listing(metrics)}", **nothing)
         signal.signal(signal.SIGTERM, end)
-        journal = Journal(asked["progress"] or "", clean=redactor.redact_text)
+        journal = Journal(clean=redactor.redact_text)
         cases = _drill_setup.cases(given, probing_of(asked), clients, redactor.redact_text, journal.event)
         plan = _drill.Plan(
             given.run["id"], asked["topic_arn"], given.output("announcement"), asked["interval"], given.limits

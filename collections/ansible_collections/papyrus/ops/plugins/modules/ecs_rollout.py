@@ -27,7 +27,7 @@ description:
     EXTERNAL, the strategies BLUE_GREEN, LINEAR and CANARY, a service without desired tasks, and a revision that the
     service cannot run or that is of another family.
   - Times of AWS are only compared with times of AWS.
-  - An action plugin of the same name shows the progress while the module runs on the controller.
+  - The callback P(papyrus.ops.live#callback) shows its progress while it runs on the controller.
 author:
   - papyrus.ops contributors (@papyrus-ops)
 extends_documentation_fragment:
@@ -118,9 +118,6 @@ options:
     default: 10
   private:
     description: Run-private folder. Secrets that the run has read are taken out of log lines.
-    type: path
-  progress:
-    description: File to which each line of progress is appended. The action plugin sets it.
     type: path
 notes:
   - Needs the permissions C(ecs:UpdateService), C(ecs:StopServiceDeployment), C(ecs:ListServiceDeployments),
@@ -318,7 +315,6 @@ ARGUMENTS = {
     "interval": {"type": "float", "default": 5},
     "log_lines": {"type": "int", "default": 10},
     "private": {"type": "path"},
-    "progress": {"type": "path"},
 }
 
 
@@ -373,7 +369,7 @@ def main() -> None:
         module.fail_json(msg=f"interval must be more than 0 seconds, not {plan.interval:g}", step="F3")
     redactor = Redactor(asked["private"])
     calls = Calls(_aws.module_clients(module))
-    journal = Journal(asked["progress"] or "", clean=redactor.redact_text)
+    journal = Journal(clean=redactor.redact_text)
     tasks = TaskWatch(calls, plan.cluster, plan.service, log_lines=plan.log_lines, clean=redactor.redact_text)
     rollout = Rollout(Watcher(calls, plan, journal, tasks))
     back = asked["state"] == "rolled_back"

@@ -23,7 +23,7 @@ description:
   - A run whose guard or C(ansible-playbook) lives on this machine, as this user, is never touched.
   - Any number of sweeps may run at once, and each may be repeated. What is gone already is no failure.
   - At the end AWS is asked again for everything. A call that was not answered never counts as gone.
-  - An action plugin of the same name shows the progress while the module runs on the controller.
+  - The callback P(papyrus.ops.live#callback) shows its progress while it runs on the controller.
 author:
   - papyrus.ops contributors (@papyrus-ops)
 extends_documentation_fragment:
@@ -90,9 +90,6 @@ options:
     default: C7
   private:
     description: Run-private folder. Secrets that the run has read are taken out of what is told.
-    type: path
-  progress:
-    description: File to which each line of progress is appended. The action plugin sets it.
     type: path
 notes:
   - Needs the permissions C(DescribeLoadBalancers), C(DescribeLoadBalancerAttributes), C(DescribeTargetGroups),
@@ -255,8 +252,8 @@ from ansible_collections.papyrus.ops.plugins.module_utils._aws import module_cli
 from ansible_collections.papyrus.ops.plugins.module_utils._leftovers import Scope, by_hand
 from ansible_collections.papyrus.ops.plugins.module_utils._leftovers_drill import OPTION, DrillScope
 from ansible_collections.papyrus.ops.plugins.module_utils._names import check_prefix, utc_now
+from ansible_collections.papyrus.ops.plugins.module_utils._progress import PROGRESS
 from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
-from ansible_collections.papyrus.ops.plugins.module_utils._rollout_journal import Journal
 from ansible_collections.papyrus.ops.plugins.module_utils._run_end import alive_runs
 from ansible_collections.papyrus.ops.plugins.module_utils._sweep import Order, sweep
 from ansible_collections.papyrus.ops.plugins.module_utils._sweep_report import (
@@ -280,7 +277,6 @@ ARGUMENTS = {
     "tolerate_held": {"type": "bool", "default": False},
     "step": {"type": "str", "choices": ["C7", "B9"], "default": "C7"},
     "private": {"type": "path"},
-    "progress": {"type": "path"},
 }
 
 
@@ -298,7 +294,7 @@ def scope_of(given: dict) -> Scope:
 @redacted_failure
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    redactor = redact_results(module)
+    redact_results(module)
     given = module.params
     try:
         scope = scope_of(given)
@@ -307,14 +303,13 @@ def main() -> None:
             raise ValueError(f"interval must be more than 0 seconds, not {given['interval']:g}")
     except ValueError as exc:
         module.fail_json(msg=str(exc), step=given["step"])
-    journal = Journal(given["progress"] or "", clean=redactor.redact_text)
     swept = sweep(
         module_clients(module),
         scope,
         order,
         timeout=given["timeout"],
         interval=given["interval"],
-        say=journal.say,
+        say=PROGRESS.line,
         dry=module.check_mode,
     )
     hand = by_hand(unswept(swept), module.region or "")

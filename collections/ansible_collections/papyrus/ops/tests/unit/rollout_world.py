@@ -278,10 +278,10 @@ class World:
 
     # The code under test
 
-    def rollout(self, path: str = "", clean: Callable[[str], str] = str, **asked: Any) -> Rollout:
+    def rollout(self, tell: Callable[[str], object] = str, clean: Callable[[str], str] = str, **asked: Any) -> Rollout:
         plan = Plan(shapes.CLUSTER, shapes.SERVICE, asked.pop("task_definition", NEW), **asked)
         calls = Calls(self.aws)
-        journal = Journal(path, clock=self.clock, clean=clean)
+        journal = Journal(tell=tell, clock=self.clock, clean=clean)
         tasks = TaskWatch(calls, plan.cluster, plan.service, log_lines=plan.log_lines, clean=clean)
         return Rollout(Watcher(calls, plan, journal, tasks, clock=self.clock, sleep=self.sleep))
 

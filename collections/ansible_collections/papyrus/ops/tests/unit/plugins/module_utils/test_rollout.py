@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,8 +54,8 @@ def test_F3_nothing_is_sent_when_nothing_changes_and_nothing_is_forced() -> None
     assert "forceNewDeployment" not in other.updates[0]
 
 
-def test_F3_the_circuit_breaker_is_named_with_exit_code_and_last_log_line(tmp_path: Path) -> None:
-    progress = tmp_path / "progress"
+def test_F3_the_circuit_breaker_is_named_with_exit_code_and_last_log_line() -> None:
+    lines: list[str] = []
     world = World(
         [
             lambda w: w.die(51),
@@ -65,11 +64,11 @@ def test_F3_the_circuit_breaker_is_named_with_exit_code_and_last_log_line(tmp_pa
             lambda w: w.go_back(),
         ]
     )
-    verdict = world.forward(path=str(progress))
+    verdict = world.forward(tell=lines.append)
     assert (verdict.result, verdict.by, verdict.serving) == ("rolled_back", "deployment circuit breaker", OLD)
     for part in (EXCEEDED[:-1], "3 failures, threshold 3", "exit code 3", "its log ends: boom"):
         assert part in verdict.cause
-    told = progress.read_text("utf-8")
+    told = "\n".join(lines)
     assert told.index("ended with exit code 3") < told.index("ROLLBACK_IN_PROGRESS"), "named while waiting"
     assert "app | boom" in told
     assert len(world.updates) == 1, "ECS went back, nobody else"

@@ -234,7 +234,7 @@ def test_C7_interfaces_that_outlive_their_load_balancer_are_waited_for(world: Wo
     result = swept(world, timeout=2100, say=said.append)
     assert result.gone and 1500 <= world.now <= 1520
     waits = [line for line in said if line.startswith("waits")]
-    assert 20 <= len(waits) <= 30 and "eni-papyrus-smoke-abc234-0" in waits[0] and "papyrus-smoke-abc234" in waits[0]
+    assert 5 <= len(waits) <= 12 and "eni-papyrus-smoke-abc234-0" in waits[0] and "papyrus-smoke-abc234" in waits[0]
     assert len(world.aws.sent("elbv2.describe_load_balancers")) <= 8  # waiting lists little anew
 
 

@@ -27,6 +27,7 @@ from ansible_collections.papyrus.ops.tests.unit.drill_world import (
     World,
     permanent,
 )
+from ansible_collections.papyrus.ops.tests.unit.told import Told
 
 KINDS = ("memory", "task-exit")
 ALARMS = {kind: _alarms.copy_of(permanent(kind)) for kind in KINDS}
@@ -173,28 +174,24 @@ def test_I1_time_limits_are_those_that_were_asked_for(run: Any, drilled: World) 
     assert "within 30 s" in result["text"]
 
 
-def test_I1_progress_is_told_line_by_line(run: Any, drilled: World, tmp_path: Path) -> None:
-    progress = tmp_path / "progress"
-    progress.touch()
-    run(alarm_drill, drilled.aws, **ASKED, progress=str(progress))
-    lines = progress.read_text("utf-8").splitlines()
-    assert any("waits for ALARM: memory, task-exit" in line for line in lines)
-    assert any("svc-task-exit: OK → ALARM" in line for line in lines)
+def test_I1_progress_is_told_line_by_line_and_what_is_awaited_after_each(run: Any, drilled: World, told: Told) -> None:
+    run(alarm_drill, drilled.aws, **ASKED)
+    assert any("waits for ALARM: memory, task-exit" in line for line in told.lines)
+    number = next(i for i, each in enumerate(told.all) if "svc-task-exit: OK → ALARM" in each.get("line", ""))
+    assert "waits for" in next(each["now"] for each in told.all[number:] if "now" in each)
 
 
-def test_I1_a_known_secret_is_in_no_result(run: Any, drilled: World, tmp_path: Path) -> None:
+def test_I1_a_known_secret_is_in_no_result(run: Any, drilled: World, told: Told, tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     Redactor.prepare(private)
     Redactor.register(private, "run-header", SECRET)
-    progress = tmp_path / "progress"
-    progress.touch()
     drilled.later(20, lambda: drilled.page("other", "OK", f"ALARM {SECRET}"))
     asked = {**ASKED, "run": {**RUN, "private": str(private)}, "secret_headers": {"X-Papyrus-Run": SECRET}}
-    result = run(alarm_drill, drilled.aws, **asked, progress=str(progress))
+    result = run(alarm_drill, drilled.aws, **asked)
     assert "[redacted:run-header:" in json.dumps(result)
     assert SECRET not in json.dumps(result)
-    assert SECRET not in progress.read_text("utf-8")
+    assert "[redacted:run-header:" in told.text and SECRET not in told.text
 
 
 def test_I1_check_mode_names_what_would_ring_and_asks_nothing(run: Any) -> None:

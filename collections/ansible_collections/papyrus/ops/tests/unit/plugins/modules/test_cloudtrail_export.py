@@ -21,6 +21,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils import _aws
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.modules import cloudtrail_export
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import FakeAws, Refusal
+from ansible_collections.papyrus.ops.tests.unit.told import Told
 
 WEST, EAST = "us-west-2", "us-east-1"
 SECRET = "the-password-nobody-may-see"
@@ -174,16 +175,13 @@ def test_K1_an_attribute_is_asked_of_aws_and_is_an_export_of_its_own(run: Any) -
     assert result["exports"][0]["report"]["asked"]["attribute"] == {"key": "Username", "value": "papyrus"}
 
 
-def test_K1_lines_of_progress_name_their_region_when_there_are_several(run: Any, tmp_path: Path) -> None:
-    progress = tmp_path / "progress"
-    progress.touch()
-    run({WEST: World(), EAST: World()}, regions=[WEST, EAST], progress=str(progress))
-    text = progress.read_text()
-    assert f"{WEST}: about " in text
-    assert f"{EAST}: about " in text
-    progress.write_text("")
-    run({WEST: World()}, progress=str(progress))
-    assert f"{WEST}:" not in progress.read_text()
+def test_K1_lines_of_progress_name_their_region_when_there_are_several(run: Any, told: Told) -> None:
+    run({WEST: World(), EAST: World()}, regions=[WEST, EAST])
+    assert f"{WEST}: about " in told.text
+    assert f"{EAST}: about " in told.text
+    told.clear()
+    run({WEST: World()})
+    assert "about " in told.text and f"{WEST}:" not in told.text
 
 
 @pytest.mark.parametrize(

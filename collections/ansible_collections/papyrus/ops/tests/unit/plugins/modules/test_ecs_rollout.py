@@ -17,6 +17,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Reda
 from ansible_collections.papyrus.ops.plugins.modules import ecs_rollout
 from ansible_collections.papyrus.ops.tests.unit import ecs_shapes as shapes
 from ansible_collections.papyrus.ops.tests.unit.rollout_world import NEW, OLD, World
+from ansible_collections.papyrus.ops.tests.unit.told import Told
 
 ASKED = {"cluster": shapes.CLUSTER, "service": shapes.SERVICE, "task_definition": NEW}
 SECRET = "the-password-nobody-may-see"
@@ -114,14 +115,13 @@ def test_F3_a_service_that_does_not_exist_is_refused_with_what_to_check(run: Any
     assert "Check cluster, service and region" in run(world)["msg"]
 
 
-def test_F3_no_secret_of_the_run_is_in_result_or_progress(run: Any, tmp_path: Path) -> None:
+def test_F3_no_secret_of_the_run_is_in_result_or_progress(run: Any, told: Told, tmp_path: Path) -> None:
     Redactor.prepare(tmp_path)
     Redactor.register(tmp_path, "password", SECRET)
-    progress = tmp_path / "progress"
     world = World([lambda w: w.die(51, f"could not connect with {SECRET}"), World.succeed])
-    result = run(world, private=str(tmp_path), progress=str(progress))
-    assert "could not connect with [redacted:password:" in progress.read_text("utf-8")
-    assert SECRET not in json.dumps(result) + progress.read_text("utf-8")
+    result = run(world, private=str(tmp_path))
+    assert "could not connect with [redacted:password:" in told.text
+    assert SECRET not in json.dumps(result) + told.text
 
 
 def test_F3_going_back_is_a_success_of_the_task(run: Any) -> None:

@@ -20,6 +20,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._export import ExportR
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.modules import config_export, logs_export
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import FakeAws
+from ansible_collections.papyrus.ops.tests.unit.told import Told
 from ansible_collections.papyrus.ops.tests.unit.wire_aws import Refused, Wire
 
 WEST, EAST = "us-west-2", "us-east-1"
@@ -197,14 +198,12 @@ def test_K2_K3_what_the_run_knows_is_not_in_the_file(
 
 @pytest.mark.parametrize(("module", "answer"), [(logs_export, logs), (config_export, config)])
 def test_K2_K3_regions_have_folders_of_their_own_and_progress_names_them(
-    run: Any, tmp_path: Path, module: ModuleType, answer: Answer
+    run: Any, told: Told, tmp_path: Path, module: ModuleType, answer: Answer
 ) -> None:
-    progress = tmp_path / "progress"
-    progress.touch()
-    result = run(module, {WEST: answer, EAST: answer}, regions=[WEST, EAST], progress=str(progress))
+    result = run(module, {WEST: answer, EAST: answer}, regions=[WEST, EAST])
     assert [Path(one["folder"]).parent for one in result["exports"]] == [tmp_path / "out" / r for r in (WEST, EAST)]
     assert result["complete"] and len(lines(result, 1)) == len(lines(result, 0))
-    assert all(f"{region}: about " in progress.read_text() for region in (WEST, EAST))
+    assert all(f"{region}: about " in told.text for region in (WEST, EAST))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import L
 from ansible_collections.papyrus.ops.plugins.modules import run_leftovers, run_leftovers_info, run_unclosed_info
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import Refusal
 from ansible_collections.papyrus.ops.tests.unit.sweep_world import World, marks, text
+from ansible_collections.papyrus.ops.tests.unit.told import Told
 
 RUN, YOUNG = "20260131T120000Z-abc234", "20260131T132500Z-yyy222"
 LATER = "2026-01-31T14:25:00Z"
@@ -66,19 +67,17 @@ def alive(run_id: str, root: Path) -> None:
     ).save()  # fmt: skip
 
 
-def test_N1_the_module_deletes_once_and_predicts_before(world: World, call: Call, tmp_path: Path) -> None:
+def test_N1_the_module_deletes_once_and_predicts_before(world: World, call: Call, told: Told) -> None:
     world.run(RUN)
     there = world.names()
     predicted = call(run_leftovers, check=True, service="svc")
     assert predicted["changed"] and world.names() == there and not predicted["gone"]
     assert {(each["age"], each["swept"]) for each in predicted["leftovers"]} == {(5400, True)}  # by AWS' clock
-    progress = tmp_path / "progress"
-    progress.touch()
-    done = call(run_leftovers, service="svc", progress=str(progress))
+    done = call(run_leftovers, service="svc")
     assert done["changed"] and done["gone"] and world.names() == {"sg-tasks"}
     assert {each["id"] for each in predicted["deleted"]} == {each["id"] for each in done["deleted"]}
     assert predicted["diff"]["before"].splitlines() and done["diff"]["after"] == ""
-    assert "found 1 load balancer" in progress.read_text() and "1 security group deleted" in progress.read_text()
+    assert "found 1 load balancer" in told.text and "1 security group deleted" in told.text
     assert done["calls"]["DeleteLoadBalancer"] == 1 and done["by_hand"] == [] and done["not_deleted"] == []
     assert [each["name"] for each in done["evidence"]][-1] == "alb_sg_verify_gone.json"
     again = call(run_leftovers, service="svc")
