@@ -11,6 +11,7 @@ import secrets
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -109,12 +110,12 @@ def payload(parameters: Mapping[str, Any]) -> bytes:
 
 
 def _source(file: ModuleType) -> str:
-    """Of a file on disk as of one in the archive as which Ansible sends modules."""
+    """Of a file on disk, of one that Ansible has imported, or of one in the archive as which it sends modules."""
     loader: Any = file.__spec__.loader if file.__spec__ else None
     text = loader.get_source(file.__name__) if loader else None
     if not text:
         raise RuntimeError(f"the source of {file.__name__} cannot be read")
-    return str(text)
+    return decode_source(text) if isinstance(text, bytes) else str(text)  # Ansible's loader of collections has bytes
 
 
 def ask(run: Run, place: Place, op: str, parameters: Mapping[str, Any], files: Files = NO_FILES) -> Answer:

@@ -1,0 +1,121 @@
+# Copyright: (c) 2026, papyrus.ops contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""L3: a module runs in a fork of the worker where it can, else as Ansible runs it, and says the same both times."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils import _internal
+from ansible_collections.papyrus.ops.plugins.plugin_utils.here import forked
+
+COLLECTION = Path(__file__).resolve().parents[4]
+PLUGINS = COLLECTION / "plugins"
+
+WAYS: dict[str, dict[str, Any]] = {
+    "here": {},
+    "here, delegated": {"delegate_to": "twin"},
+    "failed here": {"given": "COMMIT"},
+    "interpreter": {"vars": {"ansible_python_interpreter": "PYTHON"}},
+    "delegated to an interpreter": {"delegate_to": "other"},
+    "failed": {"given": "COMMIT", "vars": {"ansible_python_interpreter": "PYTHON"}},
+    "files": {"vars": {"ansible_pipelining": False}},
+    "background": {"async": 60, "poll": 1},
+}
+
+
+def test_l3_each_module_has_an_action() -> None:
+    """Of its own name, so that the controller imports both together, and module_defaults reach it as a module."""
+    modules = {path.name for path in (PLUGINS / "modules").glob("[a-z]*.py")}
+    assert modules == {path.name for path in (PLUGINS / "action").glob("[a-z]*.py")}
+
+
+@pytest.fixture(name="found", scope="module")
+def _found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str, Any], bool]]:
+    """By its way: the result of the module, and whether Ansible started an interpreter for it."""
+    folder = tmp_path_factory.mktemp("here")
+    other = folder / "python"
+    other.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', "utf-8")
+    other.chmod(0o755)
+    tasks: list[dict[str, Any]] = []
+    for way, words in WAYS.items():
+        task = {key: value for key, value in words.items() if key != "given"}
+        asked = {"content": words.get("given", "SELECT 'Ünïcode'")}
+        tasks += [
+            {"name": way, "papyrus.ops.sql_script_info": asked, "register": "answer", "ignore_errors": True, **task},
+            {"ansible.builtin.copy": {"content": "{{ answer | to_json }}", "dest": f"{folder}/{way}.json"}},
+        ]
+    text = yaml.safe_dump([{"hosts": "one", "gather_facts": False, "tasks": tasks}]).replace("PYTHON", str(other))
+    (folder / "play.yml").write_text(text, "utf-8")
+    same = {"ansible_connection": "local", "ansible_pipelining": True}
+    hosts = {name: {**same, "ansible_python_interpreter": sys.executable} for name in ("one", "twin")}
+    hosts["other"] = {**same, "ansible_python_interpreter": str(other)}
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}), "utf-8")
+    ran = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), "-vvv", "-i", "hosts.yml", "play.yml"],
+        cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTION.parents[2]), "ANSIBLE_NOCOLOR": "1",
+             "ANSIBLE_HOME": str(folder / "home")},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-2000:]
+    said = {part.split("]")[0]: part for part in ran.stdout.split("\nTASK [")}
+    return {way: (json.loads((folder / f"{way}.json").read_text("utf-8")), " EXEC " in said[way]) for way in WAYS}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_l3_a_module_runs_here_where_it_is_the_same(found: dict[str, tuple[dict[str, Any], bool]], way: str) -> None:
+    assert found[way][1] is ("here" not in way)
+
+
+@pytest.mark.parametrize(("here", "apart"), [("here", "interpreter"), ("failed here", "failed")])
+def test_l3_what_a_module_says_is_the_same_both_ways(
+    found: dict[str, tuple[dict[str, Any], bool]], here: str, apart: str
+) -> None:
+    mine, theirs = found[here][0], found[apart][0]
+    assert bool(mine.get("failed")) is here.startswith("failed")
+    assert mine == theirs
+
+
+def test_l3_a_fork_gives_back_all_that_it_prints() -> None:
+    size = 1 << 20
+
+    def work() -> None:
+        print("ü" * size)
+        print("e" * size, file=sys.stderr)
+        sys.exit(3)
+
+    assert forked(work) == (3, ("ü" * size + "\n").encode(), b"e" * size + b"\n")
+
+
+def test_l3_a_fork_is_a_module_and_no_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it changes stays its own: environment, folder, and who it is."""
+    monkeypatch.setattr(_internal, "is_controller", True)
+    before = os.getcwd(), dict(os.environ)
+
+    def work() -> None:
+        os.chdir("/")
+        os.environ["PAPYRUS_FORKED"] = "1"
+        print(_internal.is_controller, end="")
+
+    assert forked(work) == (0, b"False", b"")
+    assert (os.getcwd(), dict(os.environ), _internal.is_controller) == (*before, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_l3_a_signal_ends_a_fork_at_once(number: signal.Signals) -> None:
+    """Whatever its worker does with it: that would end the whole group."""
+    before = signal.signal(number, lambda *_arguments: os._exit(77))
+    try:
+        assert forked(lambda: os.kill(os.getpid(), number)) == (-number, b"", b"")
+    finally:
+        signal.signal(number, before)
