@@ -38,6 +38,7 @@ from ._terraform import (
     outputs_of,
     why_failed,
 )
+from ._trace_terraform import debug_environment, gather
 from ._verdict import APPLY_PHASE
 
 # Of another run or of an operator; a copy which took them along would not be this run's own.
@@ -190,7 +191,8 @@ class StackRun:
     # Before Terraform
 
     def terraform(self, log: Path) -> Terraform:
-        env = environment(self._environ, self.stack.environment, self.private / "tf")
+        given = {**self.stack.environment, **debug_environment(self.private)}
+        env = environment(self._environ, given, self.private / "tf")
         clean = Redactor(self.private).redact_text
         return Terraform(self.stack.binary, self.folder, env, self._runner, log, clean)
 
@@ -236,6 +238,7 @@ class StackRun:
         except (TerraformError, OSError) as exc:
             ok, error = False, str(exc)
         self._keep_log("terraform_apply.log", "C1", log, ok, error, **versions)
+        gather(self.private, "apply")
         outputs = self._keep_state(terraform)
         self.phase(APPLY_PHASE, "end")
         seconds = round(self._clock() - start, 1)
@@ -300,6 +303,7 @@ class StackRun:
         ok = not attempts or attempts[-1]["ok"]
         error = "" if ok else f"{attempts[-1]['error']} (after {len(attempts)} attempts)"
         self._keep_log("terraform_destroy.log", "C6", log, ok, error, attempts=attempts)
+        gather(self.private, "destroy")
         outputs = known.get("outputs") or {}
         gone = self._rest.prove(outputs, group_lines(log), timeout=self.limits.gone if ok else 0)
         if not gone["gone"]:

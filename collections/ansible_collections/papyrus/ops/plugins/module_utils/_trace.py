@@ -152,6 +152,11 @@ def note(**line: Any) -> None:
             append(_sink[0], **line)
 
 
+def hidden_states(service: str, operation: str, answer: Mapping[str, Any]) -> list[list[Any]]:
+    """States of the things in an answer, by kind and by what hides whose they are; none where nothing is recorded."""
+    return _states(_sink[0], service, operation, answer) if _sink else []
+
+
 def recording() -> bool:
     """Whether this process records."""
     return bool(_sink)

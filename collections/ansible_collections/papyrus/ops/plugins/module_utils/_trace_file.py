@@ -48,7 +48,7 @@ def export(private: str | Path, folder: str | Path, trace_file: str, result: str
     except Exception as exc:
         return f"NO TRACE in {trace_file}: {type(exc).__name__}: {exc}"
     end = lines[-1]
-    return f"Trace: {trace_file} ({end['calls']} calls, {end['terraform']} lines of Terraform, {end['lost']} lost)"
+    return f"Trace: {trace_file} ({end['calls']} calls, {end['lost']} lost)"
 
 
 def _read(raw: Path) -> Iterator[dict[str, Any]]:
@@ -99,11 +99,10 @@ def trace(raw: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> Iterato
             **{name: shapes.get(json.dumps(call[name], sort_keys=True)) for name in ("request", "response")},
         }
     yield from _sequences(calls, zero)
-    by_terraform = [line for line in told if line["kind"] in ("terraform call", "terraform resource")]
-    for line in sorted(by_terraform, key=lambda line: int(line["order"])):
-        yield {name: value for name, value in line.items() if name not in ("who", "order")}
-    lost = sum(line["kind"] == "lost" for line in told)
-    yield {"kind": "end", "calls": len(calls), "terraform": len(by_terraform), "lost": lost}
+    for line in told:
+        if line["kind"] == "resource":
+            yield {name: line[name] for name in ("kind", "command", "type", "what", "seconds")}
+    yield {"kind": "end", "calls": len(calls), "lost": sum(line["kind"] == "lost" for line in told)}
 
 
 def _sequences(calls: Iterable[Mapping[str, Any]], zero: int) -> Iterator[dict[str, Any]]:

@@ -34,17 +34,17 @@ _STATES = frozenset({
     ("ec2", "NetworkInterfaceAttachment", "Status"), ("rds", "DBInstance", "DBInstanceStatus"),
     ("rds", "DBParameterGroupStatus", "ParameterApplyStatus"),
 })  # fmt: skip
-_WORD = re.compile(r"[A-Za-z]+(?:[._-][A-Za-z]+){0,5}")
-_CODE = re.compile(r"[A-Za-z]+(?:\.[A-Za-z]+){0,4}|[1-5][0-9]{2}")
+_WORD = re.compile(r"[A-Za-z]+(?:[_-][A-Za-z]+){0,4}|[A-Z][A-Za-z]+\.[A-Z][A-Za-z]+")
+_CODE = re.compile(r"[A-Z][A-Za-z]*(?:\.[A-Z][A-Za-z]*){0,4}|[1-5][0-9]{2}")
 _PLACE = re.compile(r"(?:[a-z]+-)+[0-9]+[a-z]?|EU", re.IGNORECASE)
 _LONGEST = 64
 
-OTHER = "other"
+OTHER, EMPTY = "other", "empty"
 
 
 def word(value: object) -> str:
-    """A state as AWS words it: letters with dots, hyphens or underscores between; anything else is "other"."""
-    text = str(value)
+    """A state as AWS words it: `in-use`, `DRAINING`, `Target.Timeout`; "empty", or for anything else "other"."""
+    text = str(value) or EMPTY
     return text if len(text) <= _LONGEST and _WORD.fullmatch(text) else OTHER
 
 
@@ -159,13 +159,15 @@ def _tasks(path: str) -> tuple[Look, ...]:
     )
 
 
+_BALANCERS: tuple[Look, ...] = (("load balancer", "LoadBalancers", "LoadBalancerArn", ("State.Code",)),)
 _DEPLOYMENTS: tuple[Look, ...] = (
     ("service", "services", "serviceArn", ("status",)),
     ("deployment", "services.deployments", "id", ("status", "rolloutState")),
 )
 # By service and operation: kind of thing, where its objects are, what tells them apart, which members are its state.
 _LOOKS: dict[tuple[str, str], tuple[Look, ...]] = {
-    ("elbv2", "DescribeLoadBalancers"): (("load balancer", "LoadBalancers", "LoadBalancerArn", ("State.Code",)),),
+    ("elbv2", "CreateLoadBalancer"): _BALANCERS,
+    ("elbv2", "DescribeLoadBalancers"): _BALANCERS,
     ("elbv2", "DescribeTargetHealth"): (
         ("target", "TargetHealthDescriptions", "Target.Id", ("TargetHealth.State", "TargetHealth.Reason")),
     ),

@@ -147,7 +147,7 @@ trace:
   description: Where the trace of the run was written, or why it was not. Empty for a run without one.
   returned: success
   type: str
-  sample: "Trace: /srv/traces/first.jsonl (143 calls, 201 lines of Terraform, 0 lost)"
+  sample: "Trace: /srv/traces/first.jsonl (163 calls, 0 lost)"
 text:
   description: The checks by step, status and reason, first failure, seal and result, for a terminal.
   returned: success, and when only the seal or the ledger failed
