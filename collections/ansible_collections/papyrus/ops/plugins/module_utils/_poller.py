@@ -61,6 +61,7 @@ def poll(
     *,
     timeout: float,
     interval: float,
+    first: float | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     on_observation: Callable[[int, T, Judgement], None] | None = None,
@@ -68,6 +69,7 @@ def poll(
 ) -> Outcome[T]:
     """Observes at least once, then each `interval` seconds, until the judge says so or `timeout` seconds are over.
 
+    With `first` the second look comes after so many seconds, each further one after twice as long, up to `interval`.
     `judge` is a pure function of one observation. `on_observation(number, observation, judgement)` is called for each,
     number from 1. `tell` gets why it goes on. The last sleep is cut so that one observation is made at the very end.
     Exceptions of `observe` pass.
@@ -76,6 +78,7 @@ def poll(
         raise ValueError(f"interval must be more than 0 seconds, not {interval}")
     start = clock()
     polls = 0
+    pause = interval if first is None else min(first, interval)
     while True:
         observation = observe()
         polls += 1
@@ -90,4 +93,5 @@ def poll(
         if elapsed >= timeout:
             return Outcome("timeout", observation, judgement.reason, polls, elapsed)
         tell(judgement.reason)
-        sleep(min(interval, timeout - elapsed))
+        sleep(min(pause, timeout - elapsed))
+        pause = min(2 * pause, interval)

@@ -18,6 +18,9 @@ from ._names import rfc3339, utc_now
 from ._poller import Done, Hopeless, Judgement, Outcome, poll
 from ._targets import Observation, Patience
 
+_SOONER = 8
+"""The second look comes after this part of the interval: a target that is well may be healthy within a second."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -79,7 +82,8 @@ class Waiter:
     def until_healthy(self) -> Waited:
         """Ends early on what cannot heal; a failed look at the health (AWS unreachable) raises AwsFailure."""
         plan = self.plan
-        outcome = self._poll(lambda seen: _targets.judge_healthy(seen, plan.patience, self._path))
+        first = plan.interval / _SOONER
+        outcome = self._poll(lambda seen: _targets.judge_healthy(seen, plan.patience, self._path), first)
         diagnosis = outcome.reason
         if outcome.state == "timeout":
             diagnosis = f"not healthy within {plan.timeout:g} s: {outcome.reason}"
@@ -94,13 +98,14 @@ class Waiter:
         )
         return Waited(outcome.state, cause, diagnosis, self.polls, outcome.elapsed)
 
-    def _poll(self, judge: Callable[[Observation], Judgement]) -> Outcome[Observation]:
+    def _poll(self, judge: Callable[[Observation], Judgement], first: float | None = None) -> Outcome[Observation]:
         self._start = self.clock()
         return poll(
             self.observe,
             judge,
             timeout=self.plan.timeout,
             interval=self.plan.interval,
+            first=first,
             clock=self.clock,
             sleep=self.sleep,
             on_observation=self._keep,

@@ -69,7 +69,7 @@ options:
     type: float
     default: 180
   interval:
-    description: Seconds between two looks.
+    description: Seconds between two looks. The first ones come sooner, from an eighth of it on.
     type: float
     default: 2
   patience:

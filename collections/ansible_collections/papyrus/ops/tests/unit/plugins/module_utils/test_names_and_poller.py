@@ -145,6 +145,12 @@ def test_C5_poll_looks_once_more_at_the_very_end_and_keeps_it() -> None:
     assert clock.slept == [4, 4, 2] and len(seen) == 4
 
 
+def test_C5_poll_looks_sooner_at_first_and_never_faster_than_asked() -> None:
+    clock = Clock()
+    outcome = poll(lambda: 0, lambda _seen: GoOn(), timeout=12, interval=3, first=1, clock=clock, sleep=clock.sleep)
+    assert (outcome.state, clock.slept) == ("timeout", [1, 2, 3, 3, 3])
+
+
 def test_C5_poll_observes_once_even_without_time() -> None:
     outcome, clock, _seen = wait([GoOn()], timeout=0)
     assert (outcome.state, outcome.polls, clock.slept) == ("timeout", 1, [])

@@ -72,13 +72,14 @@ def wait(
 
 
 def test_C5_each_look_is_kept_with_state_reason_and_judgement() -> None:
+    """The first looks come soon, the others at the interval."""
     waited, aws = wait(lambda now: INITIAL if now < 4 else HEALTHY)
     assert waited.ok
-    assert [poll["targets"][0]["state"] for poll in waited.polls] == ["initial", "initial", "healthy"]
-    assert [poll["judgement"] for poll in waited.polls] == ["go on", "go on", "done"]
+    assert [poll["targets"][0]["state"] for poll in waited.polls] == ["initial"] * 5 + ["healthy"]
+    assert [poll["judgement"] for poll in waited.polls] == ["go on"] * 5 + ["done"]
     assert waited.polls[0]["targets"][0]["reason"] == "Elb.RegistrationInProgress"
-    assert [poll["elapsed"] for poll in waited.polls] == [0.0, 2.0, 4.0]
-    assert aws.sent("elbv2.describe_target_health") == [{"TargetGroupArn": GROUP}] * 3
+    assert [poll["elapsed"] for poll in waited.polls] == [0.0, 0.25, 0.75, 1.75, 3.75, 5.75]
+    assert aws.sent("elbv2.describe_target_health") == [{"TargetGroupArn": GROUP}] * 6
 
 
 @pytest.mark.parametrize(
