@@ -244,3 +244,20 @@ def test_L3_a_trace_replaces_nothing(private: Path) -> None:
     assert path.read_text("utf-8") == "somebody's"
     with pytest.raises(ValueError, match="is no folder"):
         _trace_file.check_trace_file(private / "none" / "trace.jsonl")
+
+
+def test_L3_what_the_run_knows_as_a_secret_is_taken_out_of_a_trace_whatever_put_it_there(private: Path) -> None:
+    [sink] = _trace._sink
+    line = {
+        "kind": "call",
+        "at": 0,
+        "ms": 1,
+        "service": "ecs",
+        "operation": "X",
+        "request": {"authorizationToken": "string"},
+    }
+    _trace.append(sink, **line, status=200, code=SECRET, retried=[], response={SECRET: SECRET}, states=[])
+    Redactor.register(private, "password", SECRET)
+    lines = exported(private)
+    assert SECRET not in (private.parent / "trace.jsonl").read_text("utf-8")
+    assert [one["shape"] for one in lines if one["kind"] == "shape"][0] == {"authorizationToken": "string"}
