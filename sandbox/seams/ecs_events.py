@@ -125,8 +125,17 @@ def _text(value: Any) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+_NOT_YET = ("stopCode", "stoppedReason")
+"""Members of a task that AWS leaves out as long as it has not ended; the emulator keeps them as ""."""
+
+
 def shown(record: Any) -> Any:
     """A record without inner keys and empty members: a copy, made from snapshots, as other threads change it."""
     if isinstance(record, dict):
-        return {k: shown(v) for k, v in list(record.items()) if not k.startswith("_") and v is not None}
+        return {
+            k: shown(v)
+            for k, v in list(record.items())
+            if not k.startswith("_") and v is not None and not (v == "" and k in _NOT_YET)
+            if k != "containerInstanceArn" or record.get("launchType") != "FARGATE"
+        }
     return [shown(item) for item in list(record)] if isinstance(record, list) else record

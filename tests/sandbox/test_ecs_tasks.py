@@ -144,6 +144,7 @@ def test_each_task_has_an_interface_in_ec2_that_goes_with_it(sandbox: Sandbox, n
     assert interface["PrivateIpAddress"] == details(tasks[0])["privateIPv4Address"]
     assert [group["GroupId"] for group in interface["Groups"]] == [network.group]
     assert interface["AvailabilityZone"] == tasks[0]["availabilityZone"]
+    assert not {"containerInstanceArn", "stopCode", "stoppedReason"} & tasks[0].keys(), "AWS leaves them out"
     sandbox.client("ecs").stop_task(cluster=CLUSTER, task=arns[0])
     in_state(sandbox, arns[0], "STOPPED")
     with pytest.raises(ec2.exceptions.ClientError, match="InvalidNetworkInterfaceID.NotFound"):
