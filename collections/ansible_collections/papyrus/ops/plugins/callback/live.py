@@ -229,10 +229,10 @@ class CallbackModule(CallbackBase):
     def _look(self) -> None:
         for line in self._tasks.look(plain=self._screen is None):
             self._display.display(line)
-        if self._screen and not self._asked:
-            line = self._tasks.line()
-            if line:
-                self._screen.paint(line)
+        screen = self._screen
+        line = self._tasks.line(screen.columns) if screen and not self._asked else ""
+        if screen and line:
+            screen.paint(line)
 
     def _stop(self, pid: int) -> None:
         """Takes the line away, and ends the thread before the interpreter does, which could be in the middle of it."""

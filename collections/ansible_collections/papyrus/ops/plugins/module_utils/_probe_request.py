@@ -297,7 +297,7 @@ def resolve(
 
     outcome = poll(
         observe,
-        lambda seen: GoOn(seen) if isinstance(seen, str) else Done(),
+        lambda seen: GoOn(f"the name {host} does not resolve yet: {seen}") if isinstance(seen, str) else Done(),
         timeout=timeout,
         interval=interval,
         clock=clock,

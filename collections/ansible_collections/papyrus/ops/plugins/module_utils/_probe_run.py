@@ -14,6 +14,7 @@ from typing import Any
 
 from ._probe import Answer, ProbeFailure, fetch
 from ._probe_request import Address, BadRequest, Request, resolve
+from ._progress import PROGRESS
 
 Clean = Callable[[str], str]
 """Takes secrets out of a text; before it is cut short, as no part of one is known for what it is."""
@@ -204,8 +205,10 @@ class Prober:
 
     def _ask(self, addresses: list[Address], dns_seconds: float, probe: Probe) -> str:
         """Why no address gave a good answer, or ""; the last answer of a failing address is kept too."""
+        reason = ""
         for attempt in range(self.settings.retries + 1):
             if attempt:
+                PROGRESS.now(reason)
                 self.sleep(self.settings.retry_interval)
             answer, reason = self._try(addresses, dns_seconds)
             if reason:

@@ -58,7 +58,7 @@ def start(run: Mapping[str, Any]) -> dict[str, Any]:
 def wait_present(run: Mapping[str, Any], timeout: float) -> dict[str, Any]:
     started = start(run)
     try:
-        result = _client(run).wait("apply", timeout, _look(run, "apply"))
+        result = _client(run).wait("apply", timeout, _look(run, "apply", "state and outputs are kept"))
     except (GuardGone, GuardError) as exc:
         raise AlbFailure("C1", f"the temporary ALB was being created: {exc}") from exc
     if result is None:
@@ -83,7 +83,7 @@ def remove(run: Mapping[str, Any], timeout: float, *, clients: Callable[[], Clie
     try:
         client = _client(run)
         client.ask("destroy", again=True)
-        result = client.wait("destroy", timeout, _look(run, "destroy"))
+        result = client.wait("destroy", timeout, _look(run, "destroy", "AWS is asked for what is left"))
     except GuardError as exc:
         raise AlbFailure("C6", str(exc), guard=guard) from exc
     except GuardGone:
@@ -126,9 +126,9 @@ def _client(run: Mapping[str, Any]) -> Client:
     return Client(str(run["private"]))
 
 
-def _look(run: Mapping[str, Any], name: str) -> Callable[[], None]:
+def _look(run: Mapping[str, Any], name: str, then: str) -> Callable[[], None]:
     """Tells what the guard's Terraform does just now."""
-    watch = TerraformWatch(Path(str(run["private"])) / f"{name}.log")
+    watch = TerraformWatch(Path(str(run["private"])) / f"{name}.log", then)
 
     def look() -> None:
         with contextlib.suppress(OSError):

@@ -20,10 +20,14 @@ _MOST = 1024 * 1024
 
 
 class TerraformWatch:
-    """`look()` reads what is new of the log, which need not be there yet, and says what is under way."""
+    """`look()` reads what is new of the log, which need not be there yet, and says what is under way.
 
-    def __init__(self, log: Path) -> None:
+    `then` is what is under way when a command has ended.
+    """
+
+    def __init__(self, log: Path, then: str) -> None:
         self._log = log
+        self._then = then
         self._offset = 0
         self._command = ""
         self._under_way: dict[str, str] = {}
@@ -47,7 +51,7 @@ class TerraformWatch:
             self._command, self._done, self._total = f"terraform {command['command']}", 0, 0
             self._under_way = {}
         elif line.startswith(_EXIT):
-            self._command, self._under_way = f"{self._command} has ended", {}
+            self._command, self._under_way = f"{self._command} has ended, {self._then}", {}
         elif plan := _PLAN.match(line):
             self._total = sum(map(int, plan.groups()))
         elif begun := _BEGUN.match(line):

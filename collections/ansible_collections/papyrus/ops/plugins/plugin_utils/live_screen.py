@@ -67,12 +67,15 @@ class Screen:
             if stream.isatty():
                 self._watch(stream.buffer)
 
+    @property
+    def columns(self) -> int:
+        return os.get_terminal_size(self._fd).columns or 80
+
     def paint(self, text: str) -> None:
         """Shows the line in place of the last one; not where somebody has begun a line, and not in the background."""
         with self._lock:
             if not self._unended and self._is_ours():
-                columns = os.get_terminal_size(self._fd).columns or 80
-                self._painted = cut(text, columns - 1)  # a character in the last column could begin a new line
+                self._painted = cut(text, self.columns - 1)  # a character in the last column could begin a new line
                 self._write(b"\r" + self._painted.encode(self._encoding, "replace") + b"\x1b[K\r")
 
     def clear(self) -> None:
@@ -112,7 +115,7 @@ class Screen:
 
         def watched_write(data: Any) -> Any:
             with self._lock:
-                self._before_others()
+                self.clear_before_others()
                 self._unended.add(this)
                 ended[0] = bytes(data[-1:]) == b"\n" if len(data) else ended[0]
                 return write(data)
@@ -129,6 +132,6 @@ class Screen:
         buffer.write, buffer.flush = watched_write, watched_flush
         self._undo.append(undo)
 
-    def _before_others(self) -> None:
+    def clear_before_others(self) -> None:
         with contextlib.suppress(OSError):
             self.clear()

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from ansible_collections.papyrus.ops.plugins.module_utils._printable import one_line, printable
 
+from .live_screen import cut
+
 SHOWN_AFTER = 1.0
 """Seconds after which a task under way is worth a line."""
 
@@ -33,7 +35,10 @@ MOST = 256 * 1024
 
 @dataclass
 class Task:
-    """A task of one host under way. Times by the monotonic clock; `now` is what it waits for."""
+    """A task of one host under way. Times by the monotonic clock.
+
+    `now` is what it waits for, `tells` that its module says by itself what is important, `said` the last plain line.
+    """
 
     host: str
     name: str
@@ -42,6 +47,7 @@ class Task:
     secret: bool
     now: str = ""
     offset: int = 0
+    tells: bool = False
     said: str = ""
     said_at: float = field(default=float("-inf"))
 
@@ -92,8 +98,8 @@ class Tasks:
                     lines += self._stamped(task, task.now)
             return lines
 
-    def line(self) -> str:
-        """The one line about what takes long; "" when nothing does."""
+    def line(self, columns: int) -> str:
+        """The one line about what takes long, "" when nothing does; its name leaves room in a line of so many columns."""
         with self._lock:
             now = self._clock()
             slow = [task for task in self._tasks.values() if now - task.started >= SHOWN_AFTER]
@@ -103,7 +109,8 @@ class Tasks:
             host = f"{one_line(task.host)}: " if len(self._hosts) > 1 else ""
             more = f"  (+{len(slow) - 1} hosts)" if len(slow) > 1 else ""
             waits = f"  {task.now}" if task.now else ""
-            return f"{host}{task.name}  {span(now - task.started)}{more}{waits}"
+            name = cut(task.name, max(12, columns * 2 // 5)) if waits else task.name
+            return f"{host}{name}  {span(now - task.started)}{more}{waits}"
 
     def _drop(self, host: str) -> None:
         task = self._tasks.pop(host, None)
@@ -124,17 +131,17 @@ class Tasks:
                         yield from self._told(task, told)
 
     def _told(self, task: Task, told: dict[str, object]) -> Iterator[str]:
-        text = printable(str(told.get("line", ""))).strip("\n")
-        waits = one_line(str(told.get("now", text)))
-        if text:
-            task.said, task.said_at = waits, self._clock()
-            yield from self._stamped(task, text)
-        task.now = waits
+        line, waits = told.get("line"), told.get("now")
+        if isinstance(waits, str):
+            task.now = one_line(waits)
+        if isinstance(line, str):
+            task.now = task.said = one_line(line)
+            task.said_at, task.tells = self._clock(), True
+            yield from self._stamped(task, printable(line).strip("\n"))
 
     def _due(self, task: Task) -> bool:
-        silent = self._clock() - task.said_at
-        same = _shape(task.now) == _shape(task.said)
-        return bool(task.now) and silent >= (self._quiet if same else min(BURST, self._quiet))
+        seldom = task.tells or _shape(task.now) == _shape(task.said)
+        return bool(task.now) and self._clock() - task.said_at >= (self._quiet if seldom else min(BURST, self._quiet))
 
     def _stamped(self, task: Task, text: str) -> Iterator[str]:
         stamp = f"[{one_line(task.host)}] [{self._clock() - task.started:5.0f} s]"

@@ -37,7 +37,7 @@ class Stand:
     def line(self, seconds: float = 0.0) -> str:
         self.now += seconds
         self.tasks.look(plain=False)
-        return self.tasks.line()
+        return self.tasks.line(200)
 
 
 @pytest.fixture
@@ -54,6 +54,13 @@ def test_the_line_has_task_time_and_what_is_waited_for_and_its_time_runs_by_itse
     assert stand.line(5) == "Wait for the ALB  1:06  creating aws_lb.this"
     stand.tasks.end("prd")
     assert stand.line(5) == ""
+
+
+def test_a_long_name_leaves_room_for_what_is_waited_for(stand: Stand) -> None:
+    stand.begin(name="Destroy the temporary ALB and prove that it is gone")
+    stand.tell(now="destroying aws_lb.this")
+    stand.line(2)
+    assert stand.tasks.line(60) == "Destroy the temporary A…  0:02  destroying aws_lb.this"
 
 
 def test_several_hosts_take_turns_and_are_named(stand: Stand) -> None:
@@ -123,7 +130,7 @@ def test_nothing_that_a_terminal_obeys_is_shown_whoever_wrote_the_file(stand: St
     stand.tell("prd\x1b[2J", line="a\x1b[31mb\u202e", now="c\x07\rd")
     [line] = stand.tasks.look(plain=False)
     stand.now += 2
-    for text in (line, stand.tasks.line()):
+    for text in (line, stand.tasks.line(200)):
         assert text.isprintable() and "\\x1b" in text
 
 
