@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 # Ansible refuses a locale that the machine does not have, as a new Debian that is reached by ssh.
 export LC_ALL := C.UTF-8
-.PHONY: help smoke verify test soak lint sandbox-up sandbox-down sandbox-status sandbox-env stacks lock clean
+.PHONY: help smoke verify test soak lint bench sandbox-up sandbox-down sandbox-status sandbox-env stacks lock clean
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -27,6 +27,9 @@ soak: ## the long matrices: every fault and every interrupt (by hand; bounded)
 
 lint: ## static checks
 	@scripts/bootstrap dev && scripts/lint
+
+bench: ## the smoke against bare Terraform and a script by hand, in a local AWS of its own: ARGS="--times 3"
+	@scripts/bootstrap dev && scripts/bench $(ARGS)
 
 sandbox-up: ## start the local AWS
 	@scripts/bootstrap product && scripts/sandbox up
