@@ -99,7 +99,7 @@ class Tasks:
             return lines
 
     def line(self, columns: int) -> str:
-        """The one line about what takes long, "" when nothing does; its name leaves room in a line of so many columns."""
+        """The one line about what takes long, "" when nothing does; its name leaves room where columns are few."""
         with self._lock:
             now = self._clock()
             slow = [task for task in self._tasks.values() if now - task.started >= SHOWN_AFTER]
