@@ -1,18 +1,24 @@
-"""What goes wrong after the preflight: the cause in one line, everything taken down, a complete bundle."""
+"""What goes wrong after the preflight: the cause in one line, everything taken down, a complete bundle.
+
+All cases are hosts of one run: each fails, or passes, by itself, whatever becomes of the others.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from . import harness
-from .harness import RunningSmoke, left_behind, processes_of, run_smoke
+from .harness import Smoke, left_behind, processes_of
 from .services import Services
+from .together import RunningTogether
+
+pytestmark = pytest.mark.long
 
 ANSWERING = (
     "import http.server, time\n"
@@ -63,62 +69,104 @@ def fault(operation: str, prefix: str, times: int | None, code: str, message: st
         harness.remove_faults(prefix)
 
 
-@pytest.mark.parametrize(
-    ("kind", "status", "action", "words"),
-    [
-        ("h404", 404, "pass", ("404", "/healthz")),
-        ("h500", 500, "pass", ("500", "/healthz")),
-        ("hnever", 200, "time.sleep(600)", ("Target.Timeout",)),
-    ],
-)
-def test_C5_healthz_answers_wrong(
-    tmp_path: Path, services: Services, kind: str, status: int, action: str, words: tuple[str, ...]
-) -> None:
-    service = services.service(kind, container=answering(status, action))
-    failed(run_smoke(tmp_path, service | {"papyrus_alb_healthy_timeout": 45}), *words)
+HEALTHZ = {
+    "h404": (404, "pass", ("404", "/healthz")),
+    "h500": (500, "pass", ("500", "/healthz")),
+    "hnever": (200, "time.sleep(600)", ("Target.Timeout",)),
+}
 
 
-def test_C3_without_the_ingress_rule_the_target_times_out(tmp_path: Path) -> None:
-    smoke = run_smoke(tmp_path, {"papyrus_tasks_sg_id": None, "papyrus_alb_healthy_timeout": 45})
-    failed(smoke, "Target.Timeout", "the ingress rule is missing")
+@contextlib.contextmanager
+def group_in_the_way(running: RunningTogether, case: str) -> Iterator[str]:
+    """A security group of somebody else that has the name which this run would give its own."""
+    running.wait_for(lambda: running.bundle_of(case))
+    bundle = running.bundle_of(case)
+    assert bundle
+    ec2 = harness.client("ec2")
+    name = "papyrus-smoke-" + bundle.name.rsplit("-", 1)[1]
+    vpc = next(vpc for vpc in ec2.describe_vpcs()["Vpcs"] if vpc["CidrBlock"] == harness.facts()["vpc_cidr"])["VpcId"]
+    group: str = ec2.create_security_group(GroupName=name, Description="not ours", VpcId=vpc)["GroupId"]
+    try:
+        yield group
+    finally:
+        ec2.delete_security_group(GroupId=group)
 
 
-def test_D1_database_stopped_after_the_preflight(tmp_path: Path, services: Services) -> None:
+@dataclass
+class Faulty:
+    """The runs by their case, and the foreign security group, which was there until they had ended."""
+
+    smokes: dict[str, Smoke]
+    foreign: str
+    survived: bool
+
+    def __getitem__(self, case: str) -> Smoke:
+        return self.smokes[case]
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory, services: Services) -> Iterator[Faulty]:
+    """Every case in one run of the playbook. What a failed teardown has left is there until the last test."""
+    soon = {"papyrus_alb_healthy_timeout": 45}
     database = services.database()
-    service = services.service("nodb", secret=database["arn"])
-    variables = {k: v for k, v in database.items() if k != "arn"} | service
-    running = RunningSmoke(tmp_path, variables)
-    running.wait_for_task("Wait for the temporary ALB")
-    harness.client("rds").stop_db_instance(DBInstanceIdentifier=database["papyrus_db_instance"])
-    smoke = running.end()
+    without_arn = {key: value for key, value in database.items() if key != "arn"}
+    cases: dict[str, dict[str, Any]] = {
+        **{
+            kind: services.service(kind, container=answering(status, action)) | soon
+            for kind, (status, action, _words) in HEALTHZ.items()
+        },
+        "no-rule": {"papyrus_tasks_sg_id": None} | soon,
+        "no-database": services.service("nodb", secret=database["arn"]) | without_arn,
+        "apply-fails": {"papyrus_tag_prefix": "tapply"},
+        "destroy-once": {"papyrus_tag_prefix": "tonce"},
+        "destroy-always": {"papyrus_tag_prefix": "talways"},
+        "foreign": {},
+    }
+    full = "The maximum number of load balancers has been reached"
+    with (
+        fault("CreateLoadBalancer", "tapply", None, "TooManyLoadBalancers", full),
+        fault("DeleteLoadBalancer", "tonce", 1, "OperationNotPermitted", "Planted once"),
+        fault("DeleteLoadBalancer", "talways", None, "OperationNotPermitted", "Planted for ever"),
+    ):
+        running = RunningTogether(tmp_path_factory.mktemp("faults"), cases)
+        with group_in_the_way(running, "foreign") as group:
+            running.wait_for_task("Wait for the temporary ALB")
+            harness.client("rds").stop_db_instance(DBInstanceIdentifier=database["papyrus_db_instance"])
+            smokes = running.smokes()
+            found = harness.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    yield Faulty(smokes, group, [each["Description"] for each in found] == ["not ours"])
+    by_hand(left_behind(smokes["destroy-always"].run_id))
+
+
+@pytest.mark.parametrize("kind", HEALTHZ)
+def test_C5_healthz_answers_wrong(faulty: Faulty, kind: str) -> None:
+    failed(faulty[kind], *HEALTHZ[kind][2])
+
+
+def test_C3_without_the_ingress_rule_the_target_times_out(faulty: Faulty) -> None:
+    failed(faulty["no-rule"], "Target.Timeout", "the ingress rule is missing")
+
+
+def test_D1_database_stopped_after_the_preflight(faulty: Faulty) -> None:
+    smoke = faulty["no-database"]
     failed(smoke, "/dbcheck", "503")
     assert "HTTP/1.1 503" in smoke.item("dbcheck.log")
     assert "HTTP/1.1 200" in smoke.item("healthz.log")
 
 
-def test_C6_apply_fails_after_the_security_group_was_made(tmp_path: Path) -> None:
-    with fault(
-        "CreateLoadBalancer",
-        "tapply",
-        None,
-        "TooManyLoadBalancers",
-        "The maximum number of load balancers has been reached",
-    ):
-        smoke = run_smoke(tmp_path, {"papyrus_tag_prefix": "tapply"})
-    failed(smoke, "aws_lb.this", "TooManyLoadBalancers")
+def test_C6_apply_fails_after_the_security_group_was_made(faulty: Faulty) -> None:
+    failed(faulty["apply-fails"], "aws_lb.this", "TooManyLoadBalancers")
 
 
-def test_C6_destroy_failing_once_is_retried(tmp_path: Path) -> None:
-    with fault("DeleteLoadBalancer", "tonce", 1, "OperationNotPermitted", "Planted once"):
-        smoke = run_smoke(tmp_path, {"papyrus_tag_prefix": "tonce"})
+def test_C6_destroy_failing_once_is_retried(faulty: Faulty) -> None:
+    smoke = faulty["destroy-once"]
     assert smoke.exit_code == 0, smoke.output[-4000:]
     assert "Planted once" in smoke.item("terraform_destroy.log")
     assert left_behind(smoke.run_id) == []
 
 
-def test_C6_destroy_failing_always_says_what_to_delete_by_hand(tmp_path: Path) -> None:
-    with fault("DeleteLoadBalancer", "talways", None, "OperationNotPermitted", "Planted for ever"):
-        smoke = run_smoke(tmp_path, {"papyrus_tag_prefix": "talways"}, timeout=600)
+def test_C6_destroy_failing_always_says_what_to_delete_by_hand(faulty: Faulty) -> None:
+    smoke = faulty["destroy-always"]
     left = left_behind(smoke.run_id)
     assert smoke.exit_code != 0
     assert smoke.verdict["result"] == "FAILED"
@@ -129,6 +177,15 @@ def test_C6_destroy_failing_always_says_what_to_delete_by_hand(tmp_path: Path) -
     assert balancer in smoke.output
     by_hand(left)
     assert left_behind(smoke.run_id) == []
+
+
+def test_C8_a_foreign_security_group_of_the_same_name_is_reported_and_survives(faulty: Faulty) -> None:
+    smoke = faulty["foreign"]
+    assert smoke.exit_code != 0
+    assert smoke.verdict["result"] == "FAILED"
+    assert f"papyrus-smoke-{smoke.run_id.rsplit('-', 1)[1]}" in smoke.verdict["first_failure"]["cause"]
+    assert faulty.survived and left_behind(smoke.run_id) == []  # it alone was left, and is deleted now
+    assert processes_of(smoke.run_id) == []
 
 
 def by_hand(left: list[str]) -> None:
@@ -142,22 +199,4 @@ def by_hand(left: list[str]) -> None:
         group, permission = rule.removeprefix("rule of ").split(": ", 1)
         ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[json.loads(permission)])
     for group in [name for name in left if name.startswith("sg-")]:
-        ec2.delete_security_group(GroupId=group)
-
-
-def test_C8_a_foreign_security_group_of_the_same_name_is_reported_and_survives(tmp_path: Path) -> None:
-    ec2 = harness.client("ec2")
-    running = RunningSmoke(tmp_path, {})
-    running.wait_for(lambda: running.bundle_folders())
-    name = "papyrus-smoke-" + running.bundle_folders()[0].name.rsplit("-", 1)[1]
-    vpc = next(vpc for vpc in ec2.describe_vpcs()["Vpcs"] if vpc["CidrBlock"] == harness.facts()["vpc_cidr"])["VpcId"]
-    group = ec2.create_security_group(GroupName=name, Description="not ours", VpcId=vpc)["GroupId"]
-    try:
-        smoke = running.end()
-        assert smoke.exit_code != 0
-        assert smoke.verdict["result"] == "FAILED"
-        assert name in smoke.verdict["first_failure"]["cause"]
-        assert left_behind(smoke.run_id) == [group]
-        assert processes_of(smoke.run_id) == []
-    finally:
         ec2.delete_security_group(GroupId=group)

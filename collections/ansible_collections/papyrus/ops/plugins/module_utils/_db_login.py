@@ -49,8 +49,8 @@ class Transport:
 
     ca_file: str | None = None
     hostaddr: str | None = None
-    connect_timeout: int = 5
-    statement_timeout: int = 5
+    connect_timeout: int = 15
+    statement_timeout: int = 15
 
 
 @dataclass(frozen=True)

@@ -63,11 +63,11 @@ options:
   connect_timeout:
     description: Seconds for the connection.
     type: int
-    default: 5
+    default: 15
   statement_timeout:
     description: Seconds for a statement.
     type: int
-    default: 5
+    default: 15
   private:
     description:
       - The run's private folder, see M(papyrus.ops.run_open). The password is made known there, so that no evidence can
@@ -153,8 +153,8 @@ def main() -> None:
             "login": {"type": "str", "choices": ["direct", "none"], "default": "direct"},
             "ca_file": {"type": "path"},
             "hostaddr": {"type": "str"},
-            "connect_timeout": {"type": "int", "default": 5},
-            "statement_timeout": {"type": "int", "default": 5},
+            "connect_timeout": {"type": "int", "default": 15},
+            "statement_timeout": {"type": "int", "default": 15},
             "private": {"type": "path"},
             "fail": {"type": "bool", "default": True},
         },

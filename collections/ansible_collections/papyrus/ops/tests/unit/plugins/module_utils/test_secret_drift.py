@@ -247,7 +247,7 @@ def test_B2_the_login_verifies_the_servers_certificate_and_has_time_limits() -> 
         HOST,
         "127.0.0.1",
     )
-    assert (sent["connect_timeout"], sent["options"]) == (5, "-c statement_timeout=5000")
+    assert (sent["connect_timeout"], sent["options"]) == (15, "-c statement_timeout=15000")
 
 
 @pytest.mark.parametrize(
