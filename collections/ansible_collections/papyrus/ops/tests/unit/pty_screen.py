@@ -73,6 +73,10 @@ class Terminal:
         self.master, self.slave = pty.openpty()
         self.resize(columns)
 
+    def become_controlling(self) -> None:
+        """For a child in a session of its own: Ctrl-C comes from here."""
+        fcntl.ioctl(self.slave, termios.TIOCSCTTY, 0)
+
     def resize(self, columns: int) -> None:
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
 
