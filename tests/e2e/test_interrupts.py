@@ -37,7 +37,7 @@ def taken_down_by_the_guard(running: RunningSmoke, public_key: bytes = b"") -> h
     return smoke
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", ["apply", pytest.param("wait", marks=pytest.mark.soak), "probes"])
 def test_C6_sigint(tmp_path: Path, phase: str) -> None:
     running = RunningSmoke(tmp_path, {})
     running.wait_for_task(PHASES[phase])
@@ -50,7 +50,7 @@ def test_C6_sigterm(tmp_path: Path) -> None:
     arn = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="ECC_NIST_P256")["KeyMetadata"]["Arn"]
     public_key = load_der_public_key(kms.get_public_key(KeyId=arn)["PublicKey"])
     running = RunningSmoke(tmp_path, {"papyrus_signer": {"type": "kms", "key_id": arn}})
-    running.wait_for_task(PHASES["apply"])
+    running.wait_for_task(PHASES["wait"])
     running.signal(signal.SIGTERM)
     taken_down_by_the_guard(running, public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
