@@ -19,6 +19,7 @@ LISTINGS = (
     r"\[(Unit|Service|Timer|Install)\]$",
     r'\{"Effect"',
     r"1\. \w+ \w+",
+    r"The local AWS differs here:",
     r"\w+: exit code \d",
 )
 """First lines of what is code and no command: names of files, tasks, settings, policies, what is printed."""

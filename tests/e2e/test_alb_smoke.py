@@ -15,16 +15,19 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from jsonschema import Draft202012Validator
 
 from tests.sandbox.support import Sandbox, open_folder
 
-from . import harness, surface
+from . import harness, surface, tidewatch
 from .harness import left_behind, processes_of, run_smoke
-from .services import Services
+from .services import CLUSTER, DATABASE, SECRET, SERVICE, Services
 from .surface import Watch, database_password
 
 sys.path.insert(0, str(harness.CHECKOUT / "collections"))
+sys.path.insert(0, str(harness.CHECKOUT / "scripts"))
 
+import trace_compare
 from ansible_collections.papyrus.ops.plugins.module_utils._bundle_view import BundleView
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle
 from ansible_collections.papyrus.ops.plugins.module_utils._verify_online import online
@@ -64,7 +67,9 @@ def ledger() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory, ledger: str) -> Watch:
     """One run at the highest verbosity that ought to pass, with secrets in the controller's environment as in CI."""
-    return surface.watch(tmp_path_factory.mktemp("passed"), {"papyrus_ledger": ledger}, "-vvv")
+    folder = tmp_path_factory.mktemp("passed")
+    variables = {"papyrus_ledger": ledger, "papyrus_trace_file": str(folder / "trace.jsonl")}
+    return surface.watch(folder, variables, "-vvv")
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +236,41 @@ def test_B2_the_password_is_in_no_output_and_no_file_of_the_bundle(passed: harne
     ] == []
 
 
+def trace_of(smoke: harness.Smoke) -> Path:
+    return smoke.evidence_root.parent.parent / "trace.jsonl"
+
+
+@pytest.mark.parametrize(
+    "committed",
+    sorted((harness.CHECKOUT / "tests" / "contract" / "traces").glob("*.jsonl")),
+    ids=lambda path: path.stem,
+)
+def test_L3_the_local_aws_does_what_the_committed_traces_say(passed: harness.Smoke, committed: Path) -> None:
+    """What was recorded elsewhere is held against this run: operations, parameters, members, codes, resources."""
+    accepted = committed.with_suffix(".accepted")
+    reference, here = trace_compare.load(committed), trace_compare.load(trace_of(passed))
+    sure, maybe = trace_compare.differences(reference, here)
+    sure = trace_compare.without_accepted(sure, accepted if accepted.exists() else None)
+    assert sure == [], f"{trace_of(passed)}\n{trace_compare.report(reference, here, sure, maybe)}"
+
+
+def test_L3_the_trace_has_the_run_and_no_value_of_it(passed: harness.Smoke) -> None:
+    path, known = trace_of(passed), harness.facts()
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    schema = json.loads((harness.CHECKOUT / "docs" / "trace.schema.json").read_text("utf-8"))
+    assert [line for line in lines if not Draft202012Validator(schema).is_valid(line)] == []
+    assert path.stat().st_mode & 0o777 == 0o600 and str(path) in passed.output and lines[-1]["lost"] == 0
+    assert {"terraform", "guard", "preflight_info", "run_close"} <= {line.get("who") for line in lines}
+    assert {"load balancer", "target", "task", "deployment"} <= {line.get("of") for line in lines}
+    task = json.loads(passed.item("ecs_task.json"))[0]
+    outputs = json.loads(passed.item("terraform_outputs.json"))
+    values = [database_password(), known["account_id"], known["region"], known["endpoint"].partition("//")[2]]
+    values += [passed.run_id, passed.run_id[-6:], CLUSTER, SERVICE, SECRET, DATABASE, "arn:", "127.0."]
+    values += [str(value) for value in [*task.values(), *outputs.values()] if isinstance(value, str) and "-" in value]
+    text = path.read_text("utf-8")
+    assert len(values) > 15 and [value for value in values if value in text] == []
+
+
 def test_D2_the_state_of_the_temporary_alb_is_kept_without_the_runs_header(passed: harness.Smoke) -> None:
     state = json.loads(passed.item("terraform.tfstate"))
     assert "aws_lb" in {resource["type"] for resource in state["resources"]}
@@ -288,6 +328,14 @@ def test_the_playbook_is_the_same_from_inside_playbooks(tmp_path: Path) -> None:
 
 
 def test_a_second_service_is_proved_by_variables_alone(tmp_path: Path, services: Services) -> None:
-    smoke = run_smoke(tmp_path, services.service("second"))
+    """inventories/tidewatch: nothing of Papyrus but cluster and network, no database, no Flask."""
+    tidewatch.start(services)
+    smoke = run_smoke(tmp_path, {}, "-i", "inventories/tidewatch")
     assert smoke.exit_code == 0, smoke.output[-4000:]
+    assert smoke.verdict["result"] == "WARNED", "what cannot be asked without a database is allowed by name, and said"
+    run = json.loads((smoke.bundle / "run.json").read_text("utf-8"))
+    assert (run["inventory_host"], run["service"]) == ("tidewatch", tidewatch.SERVICE)
+    assert run["names"]["load_balancer"].startswith("tide-smoke-")
+    assert json.loads(smoke.item("tide.log").partition("\r\n\r\n")[2])["station"] == "north-pier"
+    assert json.loads(smoke.item("binding.json"))["status"] == "ok"
     assert left_behind(smoke.run_id) == []

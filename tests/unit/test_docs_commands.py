@@ -55,6 +55,10 @@ RUN_BY: dict[str, tuple[str, str]] = {
     r"(\.venv/bin/)?ansible-playbook playbooks/schema\.yml( --check)?": ("tests/e2e/test_schema.py", "schema.yml"),
     r"ansible-playbook playbooks/monitor\.yml": ("tests/e2e/test_monitor.py", "monitor.yml"),
     r"ansible-playbook playbooks/alarm_drill\.yml": ("tests/e2e/test_alarm_drill.py", "alarm_drill.yml"),
+    r"\.venv/bin/python scripts/trace_compare\.py tests/contract/traces/local-aws\.jsonl \S+": (
+        "tests/unit/test_trace_compare.py",
+        '"scripts/trace_compare.py"',
+    ),
     r"ansible-playbook playbooks/sweep\.yml( --check| -e papyrus_sweep_run_ids=\S+)?": (
         "tests/e2e/test_sweep.py",
         "playbooks/sweep.yml",
