@@ -30,6 +30,7 @@ from workflow_play import PLAYBOOKS, RUN_ID, service
 CHECKOUT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 NEEDED = (
+    ".gitignore",
     "ansible.cfg",
     "app",
     "collections",
@@ -59,15 +60,33 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def git(folder: Path, *arguments: str, given: str = "") -> str:
+    """What git says. CalledProcessError when it refuses."""
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def make_a_checkout(project: Path) -> None:
+    """Files that were copied become a checkout of the same commit, so that a bundle names it, and what differs."""
+    git(project, "init", "--quiet")
+    git(project, "fetch", "--quiet", "--depth", "1", CHECKOUT.as_uri(), "HEAD")
+    git(project, "update-ref", "--no-deref", "HEAD", "FETCH_HEAD")
+    git(project, "read-tree", "HEAD")
+    left_here = git(project, "ls-files", "-z", "--", ":/", *(f":(exclude){name}" for name in NEEDED))
+    git(project, "update-index", "-z", "--skip-worktree", "--stdin", given=left_here)
+    (project / ".git" / "info" / "exclude").write_text("/inventories/fleet/\n", "utf-8")
+
+
 def make_job(asked: argparse.Namespace) -> Path:
     """The private data dir that every job takes along: the checkout's files, the inventory, the variables."""
     job = asked.folder / "job"
-    listed = ["git", "-C", str(CHECKOUT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *NEEDED]
-    for name in filter(None, subprocess.run(listed, capture_output=True, check=True).stdout.decode().split("\0")):
+    listed = git(CHECKOUT, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *NEEDED)
+    for name in filter(None, listed.split("\0")):
         source, target = CHECKOUT / name, job / "project" / name
         if source.is_symlink() or source.is_file():  # not one that is deleted, and not yet committed so
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
+    make_a_checkout(job / "project")
     shutil.copytree(asked.inventory, job / "project" / "inventories" / "fleet")
     (job / "env").mkdir()
     for name in ("settings", "envvars"):

@@ -86,6 +86,10 @@ def test_L1_C6_a_fleet_of_which_one_worker_dies_and_one_service_is_not_there(
         assert smoke.statement["predicate"]["result"] == smoke.verdict["result"]  # sums and signature, after two zips
         assert (tmp_path / "ledger" / f"{smoke.run_id}.closed.json").is_file()
         assert left_behind(smoke.run_id) == []
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True
+        )
+        assert json.loads((smoke.bundle / "run.json").read_bytes())["git"]["commit"] == commit.stdout.strip()
         assert f"{name}: exit code {smoke.exit_code}, {smoke.verdict['result']} {smoke.bundle}, by" in said
         # The worker has kept the same, in its own private data dir.
         [kept] = folder.glob(f"workers/*/{name}/artifacts/{name}/evidence/{smoke.run_id}")

@@ -21,6 +21,7 @@ while [ "$1" != --limit ]; do shift; done
 service=$2
 pwd >"$root/cwd-$service"
 ls >"$root/files-$service"
+(git rev-parse HEAD; git status --porcelain) >"$root/git-$service" 2>&1
 while [ -e "$root/hold" ]; do touch "$root/held-$service"; sleep 0.1; done
 folder="$AWX_ISOLATED_DATA_DIR/evidence/20261124T120000Z-aaaaaa"
 mkdir -p "$folder"
@@ -50,8 +51,16 @@ def checkout(tmp_path: Path) -> Path:
     for name, text in programs.items():
         (tmp_path / ".venv" / "bin" / name).write_text(text, "utf-8")
         (tmp_path / ".venv" / "bin" / name).chmod(0o755)
-    subprocess.run(["git", "-C", tmp_path, "init", "-q"], check=True)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-q", "-m", "one")
     return tmp_path
+
+
+def git(checkout: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", checkout, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.strip()
 
 
 def fleet(checkout: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -103,6 +112,18 @@ def test_L1_a_worker_gets_the_checkout_and_nothing_that_is_not_part_of_it(checko
         where = (checkout / f"cwd-{name}").read_text("utf-8").strip()
         assert where.startswith(str(checkout / "out" / "workers")) and where.endswith(f"/{name}/project"), number
         assert (checkout / f"files-{name}").read_text("utf-8").split() == ["inventories", "playbooks"]
+
+
+@pytest.mark.parametrize("changed", ["", " M playbooks/alb_smoke.yml"])
+def test_L1_a_worker_knows_the_commit_and_what_differs_from_it(checkout: Path, changed: str) -> None:
+    """So that the bundle names it. What a job does not take along (scripts/, here) is no difference."""
+    (checkout / "scripts" / "fleet.py").open("a", encoding="utf-8").write("# changed\n")
+    if changed:
+        (checkout / changed[3:]).write_text("[ ]", "utf-8")
+    output = fleet(checkout).communicate(timeout=120)[0]
+    commit, *differs = (checkout / "git-svc-a").read_text("utf-8").splitlines()
+    assert commit == git(checkout, "rev-parse", "HEAD"), output
+    assert differs == ([changed] if changed else []), output
 
 
 def test_L1_one_service_that_fails_fails_the_fleet_and_none_of_the_others(checkout: Path) -> None:
