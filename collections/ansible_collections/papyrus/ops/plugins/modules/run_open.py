@@ -290,4 +290,8 @@ run:
       description: The time stamping authority, or empty.
       type: str
       sample: ""
+    trace_file:
+      description: File that gets the trace of the run, or empty.
+      type: str
+      sample: ""
 """

@@ -48,6 +48,7 @@ def down(opened: dict[str, Any], seconds: float = 120) -> None:
 def test_C6_no_signal_disturbs_a_teardown(scene: Make) -> None:
     """Ctrl-C again and again, the terminal closed, SIGTERM twice: to the guard, while it destroys."""
     run = scene(FAKE_TF_DESTROY_SECONDS="3")
+    run.options["trace_file"] = str(run.folder / "trace.jsonl")
     opened = run.open()
     wait_present(opened, 90)
     guard = run.guard
@@ -61,6 +62,10 @@ def test_C6_no_signal_disturbs_a_teardown(scene: Make) -> None:
     assert not [event for event in run.events if event.startswith("signal")]
     assert run.events.count("destroying") == 1 and run.events[-1] == "end destroy 0"
     assert (run.verdict()["result"], run.verdict()["gone"]) == ("FAILED", "ok")
+    trace = [json.loads(line) for line in (run.folder / "trace.jsonl").read_bytes().splitlines()]
+    assert trace[0]["result"] == "FAILED", "the guard writes the trace of a run that nobody closed"
+    asked = {line["operation"] for line in trace if line.get("who") == "guard"}
+    assert {"DescribeLoadBalancers", "DescribeSecurityGroups"} <= asked
 
 
 def test_C6_the_second_ctrl_c_comes_while_terraform_ends_after_the_first(scene: Make) -> None:

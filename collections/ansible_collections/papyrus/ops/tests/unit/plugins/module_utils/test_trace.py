@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils import _answers, _aws, _trace, _trace_file
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from ansible_collections.papyrus.ops.plugins.module_utils._run_close import close_run
+from ansible_collections.papyrus.ops.plugins.module_utils._run_open import open_run
+from aws_endpoint import AwsEndpoint
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError, ConnectionClosedError
@@ -261,3 +264,31 @@ def test_L3_what_the_run_knows_as_a_secret_is_taken_out_of_a_trace_whatever_put_
     lines = exported(private)
     assert SECRET not in (private.parent / "trace.jsonl").read_text("utf-8")
     assert [one["shape"] for one in lines if one["kind"] == "shape"][0] == {"authorizationToken": "string"}
+
+
+def test_L3_a_run_that_is_closed_has_written_its_trace(
+    tmp_path: Path, endpoint: AwsEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint.url,
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+    }.items():
+        monkeypatch.setenv(name, value)
+    options = {
+        "evidence_root": str(tmp_path / "runs"), "ledger": str(tmp_path / "ledger"), "service": HOST,
+        "region": "us-west-2", "tag_prefix": "papyrus", "lease_minutes": 60, "playbook": "alb_smoke",
+        "trace_file": str(tmp_path / "trace.jsonl"),
+    }  # fmt: skip
+    run = open_run(options, {}, controller=None, environ={"AWS_ENDPOINT_URL": endpoint.url})
+    _trace.record_into(run["private"], "papyrus.ops.alb_targets")
+    _aws.client_factory({"region_name": "us-west-2"})("elbv2").describe_load_balancers()
+    end = close_run(run, {}, [])
+    assert end["trace"] == f"Trace: {tmp_path / 'trace.jsonl'} (1 calls, 0 lost)" and end["trace"] in end["text"]
+    lines = [json.loads(line) for line in (tmp_path / "trace.jsonl").read_bytes().splitlines()]
+    assert (lines[0]["where"], lines[0]["playbook"]) == ("AWS_ENDPOINT_URL", "alb_smoke")
+    assert [line["who"] for line in lines if line["kind"] == "call"] == ["alb_targets"]
+    assert not Path(run["private"]).exists()
+    with pytest.raises(ValueError, match="a trace replaces nothing"):
+        open_run(options, {}, controller=None, environ={})
+    _trace.record_into(None, "")
