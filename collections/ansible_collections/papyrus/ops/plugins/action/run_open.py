@@ -23,6 +23,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._ledger import LedgerE
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.module_utils._run_open import (
     OpenError,
+    caller_arn,
     check_open,
     git_facts,
     open_run,
@@ -40,6 +41,7 @@ ARGUMENTS: dict[str, Any] = {
     "lease_minutes": {"type": "int", "default": 60},
     "playbook": {"type": "str"},
     "details": {"type": "dict", "default": {}},
+    "ask_caller": {"type": "bool", "default": False},
     "allowed_skips": {"type": "list", "elements": "str", "default": []},
     "signer": {"type": "dict", "default": {}},
     "timestamp_url": {"type": "str", "default": ""},
@@ -81,6 +83,9 @@ class ActionModule(ActionBase):
         try:
             environ = self._environment()
             os.environ.update(environ)  # for boto3; this worker is a process of this task alone
+            if options["ask_caller"]:
+                result["caller_arn"] = caller_arn(str(options["region"] or ""))
+                options["details"].setdefault("caller_arn", result["caller_arn"])
             if self._task.check_mode:
                 return {**result, "changed": True, "run": check_open(options)[0]}
             facts = {

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ._aws import client_factory
 from ._evidence import RUN_FILE, Bundle
 from ._guard_processes import GUARD_LINE, Process
 from ._guard_socket import Client
@@ -116,6 +117,20 @@ def check_open(options: Mapping[str, Any]) -> tuple[dict[str, Any], OpenSigner |
     ledger = open_ledger(run["ledger"], region=run["region"])
     ledger.check()
     return run, signer, ledger
+
+
+def caller_arn(region: str) -> str | None:
+    """ARN of who asks AWS, for the record alone: None when no answer comes within seconds, whatever the reason is.
+
+    The preflight asks again and judges.
+    """
+    session = {"region_name": region} if region else {}
+    once = {"mode": "standard", "max_attempts": 1}
+    try:
+        clients = client_factory(session, connect_timeout=3, read_timeout=5, retries=once)
+        return str(clients("sts").get_caller_identity()["Arn"])
+    except Exception:  # of the SDK's settings (no such profile), of the network, of AWS: nothing of it stops a run here
+        return None
 
 
 def open_run(

@@ -71,6 +71,11 @@ options:
       - More for C(run.json). C(endpoint) and C(caller_arn) have a place of their own there.
     type: dict
     default: {}
+  ask_caller:
+    description:
+      - Ask AWS whose credentials these are, for C(caller_arn) in C(run.json). No answer within seconds stops nothing.
+    type: bool
+    default: false
   allowed_skips:
     description:
       - Ids of checks that may be skipped, for the verdict of the guard when C(ansible-playbook) ends too early.
@@ -204,6 +209,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+caller_arn:
+  description: ARN of the caller as AWS says it; nothing when it could not be asked.
+  returned: O(ask_caller=true)
+  type: str
+  sample: arn:aws:sts::123456789012:assumed-role/papyrus-runner/ci
 run:
   description: The run, as the other modules take it.
   returned: success

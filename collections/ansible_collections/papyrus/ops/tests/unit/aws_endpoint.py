@@ -68,6 +68,8 @@ class AwsEndpoint:
             return 403, _error("ExpiredToken", "The security token included in the request is expired")
         if action in self.refuse:
             return 403, _error("AccessDenied", f"not allowed to {action}")
+        if action == "GetCallerIdentity":
+            return 200, _result(action, "<Arn>arn:aws:iam::123456789012:user/ci</Arn>", len(self.actions))
         if action in ("DescribeSecurityGroups", "DescribeNetworkInterfaces"):
             item = "securityGroupInfo" if action == "DescribeSecurityGroups" else "networkInterfaceSet"
             return 200, f"<{action}Response><requestId>ec2-{len(self.actions)}</requestId><{item}/></{action}Response>"

@@ -21,7 +21,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._ledger import open_le
 from ansible_collections.papyrus.ops.plugins.module_utils._names import parse_rfc3339
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.module_utils._run_end import purge_stale
-from ansible_collections.papyrus.ops.plugins.module_utils._run_open import open_run
+from ansible_collections.papyrus.ops.plugins.module_utils._run_open import caller_arn, open_run
 from ansible_collections.papyrus.ops.plugins.module_utils._run_settings import write_guard_process
 from ansible_collections.papyrus.ops.plugins.modules import (
     evidence_capture,
@@ -220,3 +220,20 @@ def test_J1_private_folders_of_runs_that_were_killed_whole_are_removed_when_thei
     write_guard_process(run["private"], Process(own.pid, "of another process"))
     assert purge_stale(root, end + dt.timedelta(seconds=1)) == [Path(run["private"]).name]
     assert [entry.name for entry in root.iterdir()] == ["papyrus-not-ours"]
+
+
+def test_J1_who_asks_is_known_when_aws_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint = AwsEndpoint()
+    for name, value in {"ENDPOINT_URL": endpoint.url, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    try:
+        assert caller_arn("us-west-2") == "arn:aws:iam::123456789012:user/ci"
+        endpoint.expired = True
+        assert caller_arn("us-west-2") is None
+        endpoint.away = True
+        assert caller_arn("us-west-2") is None
+        assert 1 <= endpoint.cut <= 2
+    finally:
+        endpoint.close()
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert caller_arn("") is None
