@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from . import harness
 
@@ -143,6 +147,30 @@ def leave(left: Left, place: Place, *, tags: dict[str, str] | None = None, balan
         action = {"Type": "forward", "TargetGroupArn": left.target_group}
         elb.create_listener(LoadBalancerArn=left.balancer, Port=80, Protocol="HTTP", DefaultActions=[action])
     return left
+
+
+@contextlib.contextmanager
+def perhaps_gone() -> Iterator[None]:
+    """What is to go may have gone."""
+    try:
+        yield
+    except ClientError as error:
+        if not error.response["Error"]["Code"].endswith("NotFound"):
+            raise
+
+
+def delete(left: Left, place: Place) -> None:
+    """By hand, what a test has made and a sweep has to leave alone; nothing where it was deleted all the same."""
+    ec2, elb = harness.client("ec2"), harness.client("elbv2")
+    if left.balancer:
+        elb.delete_load_balancer(LoadBalancerArn=left.balancer)
+    elb.delete_target_group(TargetGroupArn=left.target_group)
+    pair = {"GroupId": left.group, "Description": left.description}
+    permission = {"IpProtocol": "tcp", "FromPort": 5000, "ToPort": 5000, "UserIdGroupPairs": [pair]}
+    with perhaps_gone():
+        ec2.revoke_security_group_ingress(GroupId=place.tasks_group, IpPermissions=[permission])
+    with perhaps_gone():
+        ec2.delete_security_group(GroupId=left.group)
 
 
 def everything() -> dict[str, set[str]]:

@@ -1,0 +1,84 @@
+"""Runs the scenarios of molecule against the local AWS of the tests, each in a folder of its own for what it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.e2e import harness
+from tests.e2e.installed import Installed
+
+TOOLS = harness.CHECKOUT / ".venv" / "bin"
+
+
+@dataclass
+class Scenario:
+    """One scenario; with `installed` it runs the built collection, by that ansible-core, instead of the checkout's."""
+
+    name: str
+    folder: Path
+    installed: Installed | None = None
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    """How long its actions took."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What molecule and Ansible below it get."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "AWS_"))}
+        path = f"{TOOLS}:{os.environ['PATH']}"
+        if self.installed:
+            kept["ANSIBLE_COLLECTIONS_PATH"] = str(self.installed.collections)
+            path = f"{self.installed.tools}:{path}"
+        return kept | {
+            "PATH": path,
+            "ANSIBLE_HOME": str(self.folder / "ansible"),
+            "MOLECULE_EPHEMERAL_DIRECTORY": str(self.folder),
+            "PAPYRUS_SANDBOX_ROOT": str(harness.SANDBOX_ROOT),
+            "NO_COLOR": "1",
+        }
+
+    def run(self, action: str, **variables: Any) -> tuple[int, str]:
+        """Exit code and output of one of its actions."""
+        command = [str(TOOLS / "molecule"), action, "--scenario-name", self.name]
+        if variables:
+            given = self.folder / "variables.json"
+            given.write_text(json.dumps(variables), "utf-8")
+            command += ["--", "--extra-vars", f"@{given}"]
+        began = time.monotonic()
+        done = subprocess.run(
+            command,
+            cwd=harness.CHECKOUT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+        )
+        self.seconds.setdefault(action, []).append(time.monotonic() - began)
+        return done.returncode, done.stdout
+
+    def converge(self, **variables: Any) -> harness.Smoke:
+        """The run of its playbook, which must end well."""
+        code, output = self.run("converge", **variables)
+        assert code == 0, output[-6000:]
+        if self.installed:
+            assert f"core {self.installed.version}." in self.installed.run("ansible", "--version")
+        root = self.folder / "evidence" / "runs"
+        return harness.Smoke(code, output, root, self.seconds["converge"][-1], sorted(root.glob("*/")))
+
+    def passes(self) -> None:
+        """verify.yml finds everything in order."""
+        code, output = self.run("verify")
+        assert code == 0, output[-6000:]
+
+    def fails(self, because: str) -> None:
+        """verify.yml fails, and says why."""
+        code, output = self.run("verify")
+        assert code != 0, output[-6000:]
+        assert because in " ".join(output.split()), output[-6000:]
