@@ -336,6 +336,6 @@ def test_a_second_service_is_proved_by_variables_alone(tmp_path: Path, services:
     run = json.loads((smoke.bundle / "run.json").read_text("utf-8"))
     assert (run["inventory_host"], run["service"]) == ("tidewatch", tidewatch.SERVICE)
     assert run["names"]["load_balancer"].startswith("tide-smoke-")
-    assert json.loads(smoke.item("tide.log").partition("\r\n\r\n")[2])["station"] == "north-pier"
+    assert '"station": "north-pier"' in smoke.item("tide.log")
     assert json.loads(smoke.item("binding.json"))["status"] == "ok"
     assert left_behind(smoke.run_id) == []

@@ -74,9 +74,14 @@ def rows_of(report: Path) -> dict[str, dict[str, Any]]:
 def test_N6_everything_is_in_order_and_nothing_is_written(tmp_path: Path) -> None:
     with doctor(tmp_path, EVERYTHING) as who:
         before = max([call["n"] for call in harness.calls()], default=0)
-        run = seen(tmp_path, {**who, "papyrus_tag_prefix": unique("doctor")})  # other tests leave things of like names
+        traced = {"papyrus_trace_file": str(tmp_path / "trace.jsonl")}
+        # Other tests leave things of like names.
+        run = seen(tmp_path, {**who, **traced, "papyrus_tag_prefix": unique("doctor")})
         mine = [call for call in harness.calls(before) if call["access_key_id"] == who["key"]]
     assert run.exit_code == 0, run.output[-3000:]
+    trace = (tmp_path / "trace.jsonl").read_text("utf-8")
+    assert "SimulatePrincipalPolicy" in trace and '"lost":0' in trace
+    assert [value for value in (who["user"], who["key"], harness.facts()["account_id"], "arn:") if value in trace] == []
     rows = rows_of(tmp_path / "report.json")
     assert {name: row["reason"] for name, row in rows.items() if row["status"] != "ok"} == {}
     assert f"user/{who['user']}" in rows["B10"]["reason"]

@@ -34,7 +34,7 @@ class NotSealed(CloseError):
 
 
 def close_run(run: Mapping[str, Any], failure: Mapping[str, Any], allowed_skips: Iterable[str]) -> dict[str, Any]:
-    """Returns `changed`, `verdict`, `text`, `sealed`, `trace`. NotSealed when the verdict is there and the seal is not."""
+    """Returns `changed`, `verdict`, `text`, `sealed`, `trace`. NotSealed when the verdict is there, the seal not."""
     private = str(run.get("private") or "")
     client = Client(private) if private and run.get("guarded") else None
     if client is not None:

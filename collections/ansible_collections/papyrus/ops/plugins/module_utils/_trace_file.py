@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from ._evidence import RUN_FILE
 from ._locks import write_durable
 from ._redaction import Redactor
-from ._trace import RAW_FILE
+from ._trace import RAW_FILE, begin, record_into
 
 FORMAT = "papyrus.ops/trace/1"
 MODE = 0o600
@@ -39,11 +40,36 @@ def export(private: str | Path, folder: str | Path, trace_file: str, result: str
 
     Nothing of it raises: a run does not fail for its trace. "" without a trace to be written.
     """
-    raw = Path(private) / RAW_FILE if private else None
-    if not trace_file or raw is None or not raw.exists():
+    if not trace_file or not private:
         return ""
     try:
-        lines = list(trace(_read(raw), {**_about(Path(folder)), "result": result}))
+        run = json.loads((Path(folder) / RUN_FILE).read_bytes())
+    except (OSError, ValueError):
+        run = {}
+    return _written(Path(private), run, trace_file, result)
+
+
+def record_alone(folder: str | Path, trace_file: object, who: str) -> Callable[[str], str]:
+    """Records what this process asks from here on, without a run: what is returned takes the result and says the rest.
+
+    `folder` is an empty one of this process, which is removed with it. ValueError as of `check_trace_file`.
+    """
+    path = check_trace_file(trace_file)
+    if path:
+        Redactor.prepare(folder)
+        begin(folder, path)
+        record_into(folder, who)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL") or None
+    run = {"endpoint": endpoint, "playbook": who.partition("_")[0]}
+    return lambda result: _written(Path(folder), run, path, result) if path else ""
+
+
+def _written(private: Path, run: Mapping[str, Any], trace_file: str, result: str) -> str:
+    raw = private / RAW_FILE
+    if not raw.exists():
+        return ""
+    try:
+        lines = list(trace(_read(raw), {**_about(run), "result": result}))
         clean = functools.cache(Redactor(private).redact_text)
         text = "".join(f"{json.dumps(_each_text(line, clean), separators=(',', ':'))}\n" for line in lines)
         write_durable(Path(trace_file), text.encode(), mode=MODE)
@@ -73,12 +99,8 @@ def _read(raw: Path) -> Iterator[dict[str, Any]]:
             yield value if isinstance(value, dict) else {"kind": "lost"}
 
 
-def _about(folder: Path) -> dict[str, Any]:
-    """What run.json says of the run that may be told: the playbook, versions, and whether AWS itself was asked."""
-    try:
-        run = json.loads((folder / RUN_FILE).read_bytes())
-    except (OSError, ValueError):
-        run = {}
+def _about(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What may be told of what run.json says: the playbook, versions, and whether AWS itself was asked."""
     versions = {name: value for name, value in (run.get("versions") or {}).items() if isinstance(value, str)}
     where = "unknown" if "endpoint" not in run else "AWS_ENDPOINT_URL" if run["endpoint"] else "AWS"
     return {

@@ -86,6 +86,11 @@ options:
   certificate_arn:
     description: Certificate of the temporary ALB.
     type: str
+  trace_file:
+    description:
+      - File that gets a trace of what was asked - operations, names and types of parameters and answers, codes and
+        times, no values. It is made with mode 0600 and must not exist.
+    type: path
   next_command:
     description: What the last line of the table tells to do when nothing is NG.
     type: str
@@ -173,6 +178,11 @@ elapsed:
   returned: always
   type: float
   sample: 3.2
+trace:
+  description: Where the trace was written, or why it was not. Empty when none was asked for.
+  returned: always
+  type: str
+  sample: "Trace: /home/me/doctor-trace.jsonl (97 calls, 0 lost)"
 """
 
 import time
@@ -186,6 +196,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils import (
     _preflight,
     _preflight_options,
     _rows,
+    _trace_file,
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._results import redact_results, redacted_failure
 
@@ -205,6 +216,7 @@ ARGUMENTS = {
     "signing_key": {"type": "str", "no_log": False},
     "alarm_name": {"type": "str"},
     "certificate_arn": {"type": "str"},
+    "trace_file": {"type": "path"},
     "next_command": {"type": "str", "default": "ansible-playbook playbooks/alb_smoke.yml --check"},
 }
 
@@ -216,12 +228,14 @@ def main() -> None:
     asked = module.params
     started = time.monotonic()
     try:
+        traced = _trace_file.record_alone(module.tmpdir, asked["trace_file"], "doctor_info")
         settings = _preflight_options.settings_of(_doctor_settings.DoctorSettings, asked, dry=True)
     except Exception as exc:  # a profile that does not exist, an unreadable role: botocore's own words
         module.fail_json(msg=f"doctor cannot begin: {exc}", step="B10")
     facts = _preflight.Facts(_aws.module_clients(module, retries=_preflight.RETRIES), settings)
     facts.register = module.no_log_values.add  # a last net: what leaves this module cannot contain the password
     rows = _doctor.run(facts)
+    trace = traced("FAILED" if _rows.ids_of(rows, "ng") else "PASSED")
     module.exit_json(
         changed=False,
         rows=_doctor.as_dicts(rows),
@@ -233,6 +247,7 @@ def main() -> None:
         failed_rows=_rows.ids_of(rows, "ng"),
         warned_rows=_rows.ids_of(rows, "warn"),
         elapsed=round(time.monotonic() - started, 3),
+        trace=trace,
     )
 
 

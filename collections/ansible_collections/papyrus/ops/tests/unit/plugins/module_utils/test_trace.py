@@ -292,3 +292,19 @@ def test_L3_a_run_that_is_closed_has_written_its_trace(
     with pytest.raises(ValueError, match="a trace replaces nothing"):
         open_run(options, {}, controller=None, environ={})
     _trace.record_into(None, "")
+
+
+def test_L3_what_opens_no_run_can_have_a_trace_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    private, path = tmp_path / "private", tmp_path / "trace.jsonl"
+    private.mkdir()
+    assert _trace_file.record_alone(private, None, "doctor_info")("PASSED") == "" and list(private.iterdir()) == []
+    end = _trace_file.record_alone(private, str(path), "doctor_info")
+    wire = Wire("ecs", monkeypatch)
+    wire.says({"clusterArns": [TASK]})
+    wire.client.list_clusters()
+    assert end("PASSED") == f"Trace: {path} (1 calls, 0 lost)"
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert (lines[0]["where"], lines[0]["playbook"], lines[0]["result"]) == ("AWS", "doctor", "PASSED")
+    assert [line["who"] for line in lines if line["kind"] == "call"] == ["doctor_info"]
+    _trace.record_into(None, "")
