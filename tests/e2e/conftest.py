@@ -14,6 +14,7 @@ from .services import Services
 
 TOGETHER = {
     "test_audit",
+    "test_database_proof",
     "test_least_privilege",
     "test_preflight_faults",
     "test_redaction",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from . import harness
 from .harness import RunningSmoke, processes_of
 from .services import CLUSTER, Services, until
+from .together import RunningTogether
 
 PLAYBOOK = "tests/e2e/database_proof.yml"
 LOGIN = {
@@ -24,11 +26,14 @@ LOGIN = {
 BOTH = "ROWS: [('SKU-CLI','health',0), ('SKU-APP','health',0)]"
 
 
+def inventory(*given: dict[str, Any]) -> dict[str, Any]:
+    """What of these are inventory variables; the last one wins."""
+    return {name: value for more in given for name, value in more.items() if name.startswith("papyrus_")}
+
+
 def prove(folder: Path, *given: dict[str, Any], arguments: tuple[str, ...] = ()) -> harness.Smoke:
     """Run the proofs alone, with these inventory variables."""
-    variables: dict[str, Any] = {"papyrus_db_fresh_login": LOGIN}
-    for more in given:
-        variables |= {name: value for name, value in more.items() if name.startswith("papyrus_")}
+    variables = inventory({"papyrus_db_fresh_login": LOGIN}, *given)
     return RunningSmoke(folder, variables, arguments, playbook=PLAYBOOK).end()
 
 
@@ -122,39 +127,15 @@ def test_E1_nothing_of_the_run_is_left(two_tasks: harness.Smoke) -> None:
     assert processes_of(two_tasks.run_id) == []
 
 
-def test_E1_a_drifted_password_is_caught_by_the_fresh_task_while_the_running_one_still_works(
-    tmp_path: Path, services: Services
-) -> None:
-    secret = services.secret()
-    drifting = services.service("drift", container=QUIET, secret=secret["arn"])
-    before = value_of(secret["papyrus_secret_id"])
-    harness.client("secretsmanager").put_secret_value(
-        SecretId=secret["arn"], SecretString=json.dumps({**before, "password": "drifted-pass-word"})
-    )
-    smoke = prove(tmp_path, drifting, secret)
-    caught(smoke, "fresh_login.log", "a freshly started task cannot log in", "authentication")
-    assert statuses(smoke)["papyrus_psql_insert_cli.log"] == "ok"
-    assert statuses(smoke)["plaintext_refused.log"] == "ok"
-    nowhere(smoke, before["password"], "drifted-pass-word")
-    assert tasks_started_by(smoke.run_id) == []
-
-
-def test_E1_a_server_that_accepts_plaintext_is_loudly_ng(tmp_path: Path, services: Services) -> None:
-    database = services.database(force_ssl="0")
-    plain = services.service("plain", container=QUIET, secret=database["arn"])
-    smoke = prove(tmp_path, plain, database)
-    caught(smoke, "plaintext_refused.log", "PLAINTEXT ACCEPTED", "rds.force_ssl=1")
-    assert statuses(smoke)["papyrus_psql_insert_cli.log"] == "ok"
-    nowhere(smoke, value_of(database["papyrus_secret_id"])["password"])
-
-
-def test_E1_a_write_that_the_database_refuses_is_ng_with_its_cause(tmp_path: Path, services: Services) -> None:
-    database = services.database()
-    denied = services.service("denied", container=QUIET, secret=database["arn"])
-    as_master(database, "REVOKE INSERT ON papyrus_schema.run_marks FROM papyrus_app")
-    smoke = prove(tmp_path, denied, database)
-    caught(smoke, "papyrus_psql_insert_cli.log", "exit code 1", "database not usable: permission")
-    assert statuses(smoke)["fresh_login.log"] == "ok"
+SILENT = (
+    "import http.server\n"
+    "class Handler(http.server.BaseHTTPRequestHandler):\n"
+    "    def do_GET(self):\n"
+    "        self.send_response(200); self.send_header('X-Papyrus-Db-Tls', 'TLSv1.3'); self.end_headers()\n"
+    "        self.wfile.write(b'{\"inserted\":true}')\n"
+    "http.server.ThreadingHTTPServer(('0.0.0.0', 5000), Handler).serve_forever()\n"
+)
+DRIFTED = "drifted-pass-word"
 
 
 def as_master(database: dict[str, Any], statement: str) -> None:
@@ -182,17 +163,61 @@ def as_master(database: dict[str, Any], statement: str) -> None:
         connection.execute(statement)
 
 
-def test_E3_an_app_that_leaves_no_mark_is_ng_though_it_answers_200(tmp_path: Path, services: Services) -> None:
-    silent = (
-        "import http.server\n"
-        "class Handler(http.server.BaseHTTPRequestHandler):\n"
-        "    def do_GET(self):\n"
-        "        self.send_response(200); self.send_header('X-Papyrus-Db-Tls', 'TLSv1.3'); self.end_headers()\n"
-        "        self.wfile.write(b'{\"inserted\":true}')\n"
-        "http.server.ThreadingHTTPServer(('0.0.0.0', 5000), Handler).serve_forever()\n"
+@dataclass
+class Caught:
+    """Runs that ought to fail, by their case, and the password that the secret of each held while its task started."""
+
+    smokes: dict[str, harness.Smoke]
+    passwords: dict[str, str]
+
+    def __getitem__(self, case: str) -> harness.Smoke:
+        return self.smokes[case]
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory, services: Services) -> Caught:
+    """Every case in one run."""
+    secrets = {"drift": services.secret(), "plain": services.database(force_ssl="0"), "denied": services.database()}
+    cases = {
+        case: services.service(case, container=QUIET, secret=secret["arn"]) | secret for case, secret in secrets.items()
+    }
+    cases["silent"] = services.service("silent", container={**QUIET, "command": ["python", "-c", SILENT]})
+    before = {case: value_of(secret["papyrus_secret_id"]) for case, secret in secrets.items()}
+    harness.client("secretsmanager").put_secret_value(
+        SecretId=secrets["drift"]["arn"], SecretString=json.dumps({**before["drift"], "password": DRIFTED})
     )
-    mute = services.service("silent", container={**QUIET, "command": ["python", "-c", silent]})
-    caught(prove(tmp_path, mute), "papyrus_sku_check.log", "path app has 0 marks of this run")
+    as_master(secrets["denied"], "REVOKE INSERT ON papyrus_schema.run_marks FROM papyrus_app")
+    running = RunningTogether(
+        tmp_path_factory.mktemp("failing"),
+        {case: inventory({"papyrus_db_fresh_login": LOGIN}, given) for case, given in cases.items()},
+        PLAYBOOK,
+    )
+    return Caught(running.smokes(), {case: value["password"] for case, value in before.items()})
+
+
+def test_E1_a_drifted_password_is_caught_by_the_fresh_task_while_the_running_one_still_works(failing: Caught) -> None:
+    smoke = failing["drift"]
+    caught(smoke, "fresh_login.log", "a freshly started task cannot log in", "authentication")
+    assert statuses(smoke)["papyrus_psql_insert_cli.log"] == "ok"
+    assert statuses(smoke)["plaintext_refused.log"] == "ok"
+    nowhere(smoke, failing.passwords["drift"], DRIFTED)
+    assert tasks_started_by(smoke.run_id) == []
+
+
+def test_E1_a_server_that_accepts_plaintext_is_loudly_ng(failing: Caught) -> None:
+    smoke = failing["plain"]
+    caught(smoke, "plaintext_refused.log", "PLAINTEXT ACCEPTED", "rds.force_ssl=1")
+    assert statuses(smoke)["papyrus_psql_insert_cli.log"] == "ok"
+    nowhere(smoke, failing.passwords["plain"])
+
+
+def test_E1_a_write_that_the_database_refuses_is_ng_with_its_cause(failing: Caught) -> None:
+    caught(failing["denied"], "papyrus_psql_insert_cli.log", "exit code 1", "database not usable: permission")
+    assert statuses(failing["denied"])["fresh_login.log"] == "ok"
+
+
+def test_E3_an_app_that_leaves_no_mark_is_ng_though_it_answers_200(failing: Caught) -> None:
+    caught(failing["silent"], "papyrus_sku_check.log", "path app has 0 marks of this run")
 
 
 @pytest.mark.soak

@@ -17,15 +17,16 @@ GROUP = "together"
 class RunningTogether(RunningSmoke):
     """One controller, one host for each case; hosts differ from inventories/sandbox by the variables of their case."""
 
-    def __init__(self, folder: Path, cases: Mapping[str, dict[str, Any]]) -> None:
+    def __init__(
+        self, folder: Path, cases: Mapping[str, dict[str, Any]], playbook: str = "playbooks/alb_smoke.yml"
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         hosts = folder / "hosts.json"
         stacks = harness.SANDBOX_ROOT / ".sandbox" / "state" / "stacks" / "papyrus-prd"
         common = {"sandbox_checkout": str(harness.CHECKOUT), "papyrus_state_dir": str(stacks)}
         group = {"hosts": {case: common | variables for case, variables in cases.items()}}
         hosts.write_text(json.dumps({"all": {"children": {GROUP: group}}}), "utf-8")
-        arguments = ("-i", "inventories/sandbox", "-i", str(hosts), "-e", f"papyrus_hosts={GROUP}")
-        super().__init__(folder, {}, arguments)
+        super().__init__(folder, {}, ("-i", "inventories/sandbox", "-i", str(hosts), "--limit", GROUP), playbook)
         self.cases = list(cases)
 
     def bundle_of(self, case: str) -> Path | None:
