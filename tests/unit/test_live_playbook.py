@@ -30,7 +30,7 @@ class Play:
         self.folder, self.recorded = folder, b""
         folder.mkdir(exist_ok=True)
         (folder / "hosts").write_text("prd ansible_connection=local ansible_python_interpreter=auto_silent\n")
-        own = ("ANSIBLE_", "PAPYRUS_", "CI", "NO_COLOR")
+        own = ("ANSIBLE_", "PAPYRUS_", "CI", "NO_COLOR", "PYTHONUNBUFFERED")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         inherited |= {
             "ANSIBLE_HOME": str(folder / "ansible"),
@@ -132,6 +132,8 @@ def test_L1_on_a_terminal_the_line_comes_and_goes_and_a_table_ends_it(play: Call
 
 def test_L1_without_a_terminal_a_plain_line_tells_what_is_waited_for(play: Callable[..., Play]) -> None:
     run = play(terminal=False)
+    run.wait_for(lambda: "[prd] [" in run.output, "a line")
+    assert run.process.poll() is None, "it comes only when everything is over"
     assert run.end() == 0
     [line] = [line for line in run.output.splitlines() if line.startswith("[prd] [")]
     assert re.fullmatch(r"\[prd\] \[ +\d+ s\] 127\.0\.0\.1:9: .*", line)

@@ -12,7 +12,7 @@ type: notification
 short_description: One live line while something runs long, and a table of the verdicts at the end
 version_added: 0.1.0
 author:
-  - papyrus.ops contributors
+  - papyrus.ops contributors (@papyrus-ops)
 description:
   - In a terminal one line shows the task that takes long, its time, and what it waits for, as the modules of this
     collection tell it, for example which resource Terraform is making, the health of the target, the state of a
@@ -211,8 +211,7 @@ class CallbackModule(CallbackBase):
     def _ended(self, result: Any) -> None:
         host, found = result.host.get_name(), result.result
         self._asked.discard(host)
-        for line in self._tasks.end(host):
-            self._display.display(line)
+        self._say(self._tasks.end(host))
         action = _action(result.task)
         if action == OPENS and (found.get("run") or {}).get("private"):
             self._verdicts.opened(host, found["run"])
@@ -227,12 +226,17 @@ class CallbackModule(CallbackBase):
 
     @never_breaks
     def _look(self) -> None:
-        for line in self._tasks.look(plain=self._screen is None):
-            self._display.display(line)
+        self._say(self._tasks.look(plain=self._screen is None))
         screen = self._screen
         line = self._tasks.line(screen.columns) if screen and not self._asked else ""
         if screen and line:
             screen.paint(line)
+
+    def _say(self, lines: list[str]) -> None:
+        for line in lines:
+            self._display.display(line)
+        if lines:
+            sys.stdout.flush()  # into a pipe or file too: whoever follows a job wants it now
 
     def _stop(self, pid: int) -> None:
         """Takes the line away, and ends the thread before the interpreter does, which could be in the middle of it."""

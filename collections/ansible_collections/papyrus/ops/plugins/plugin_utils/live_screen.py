@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import unicodedata
 from collections.abc import Callable
@@ -111,6 +112,7 @@ class Screen:
     def _watch(self, buffer: Any) -> None:
         """Clears the line before that stream says something, in the way in which Ansible has put its lock there."""
         write, flush, this = buffer.write, buffer.flush, id(buffer)
+        at_once = isinstance(buffer, io.RawIOBase)  # PYTHONUNBUFFERED: nobody will flush it
         ended = [True]
 
         def watched_write(data: Any) -> Any:
@@ -118,13 +120,20 @@ class Screen:
                 self.clear_before_others()
                 self._unended.add(this)
                 ended[0] = bytes(data[-1:]) == b"\n" if len(data) else ended[0]
-                return write(data)
+                written = write(data)
+                if at_once:
+                    is_out()
+                return written
 
         def watched_flush() -> Any:
             with self._lock:
-                if ended[0]:
-                    self._unended.discard(this)
-                return flush()
+                flushed = flush()
+                is_out()
+                return flushed
+
+        def is_out() -> None:
+            if ended[0]:
+                self._unended.discard(this)
 
         def undo() -> None:
             buffer.write, buffer.flush = write, flush
