@@ -15,7 +15,13 @@ class Recorded(harness.RunningSmoke):
     """A run under way with an access key of its own, by which the local AWS's record knows its calls."""
 
     def __init__(
-        self, folder: Path, variables: dict[str, Any], arguments: tuple[str, ...], playbook: str, key: str = ""
+        self,
+        folder: Path,
+        variables: dict[str, Any],
+        arguments: tuple[str, ...],
+        playbook: str,
+        key: str = "",
+        launcher: tuple[str, ...] = (),
     ) -> None:
         known, self.key = harness.facts(), key or unique("key")
         self.before = max([call["n"] for call in harness.calls()], default=0)
@@ -26,7 +32,8 @@ class Recorded(harness.RunningSmoke):
             "AWS_REGION": known["region"],
         }
         self.prepare()
-        super().__init__(folder, {"papyrus_aws_environment": environment, **variables}, arguments, playbook)
+        variables = {"papyrus_aws_environment": environment, **variables}
+        super().__init__(folder, variables, arguments, playbook, launcher=launcher)
 
     def prepare(self) -> None:
         """What has to be there before the run begins, and depends on its key."""

@@ -22,8 +22,10 @@ ITEMS = {
 class Release(Recorded):
     """A run of the release under way. Looks at the rollout each second, as tests have no minutes."""
 
-    def __init__(self, folder: Path, variables: dict[str, Any], *arguments: str) -> None:
-        super().__init__(folder, {"rollout_interval": 1, **variables}, arguments, PLAYBOOK)
+    def __init__(
+        self, folder: Path, variables: dict[str, Any], *arguments: str, launcher: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(folder, {"rollout_interval": 1, **variables}, arguments, PLAYBOOK, launcher=launcher)
 
     def end(self, timeout: float = 900) -> harness.Smoke:
         """Wait for the end; a release takes twice a smoke's time, and going back the half of that again."""
