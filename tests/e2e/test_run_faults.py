@@ -18,8 +18,6 @@ from .harness import Smoke, left_behind, processes_of
 from .services import Services
 from .together import RunningTogether
 
-pytestmark = pytest.mark.long
-
 ANSWERING = (
     "import http.server, time\n"
     "class Handler(http.server.BaseHTTPRequestHandler):\n"
