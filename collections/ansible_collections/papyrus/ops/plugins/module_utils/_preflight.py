@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from . import _aws
 from ._calls import Calls, api_name
+from ._progress import PROGRESS
 from ._rows import Row, Status, listing
 
 T = TypeVar("T")
@@ -256,6 +257,7 @@ def evaluate_all(
     deadline = clock() + facts.settings.timeout
     facts.until = time.monotonic() + facts.settings.timeout
     while len(rows) < len(checks):
+        PROGRESS.now(f"no answer yet: {listing(each.id for n, each in enumerate(checks) if n not in rows)}")
         try:
             index, row = answers.get(timeout=max(0.0, deadline - clock()))
         except queue.Empty:

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from . import _oci_image
 from ._aws import aws_call
 from ._oci_image import INDEXES, MANIFESTS, digest_of
+from ._progress import PROGRESS
 
 try:
     import requests
@@ -252,6 +253,7 @@ class Registry:
             return False
         container = self._container(repository)
         tried = f"Upload of blob {digest} to {repository}"
+        PROGRESS.now(f"uploading {len(data) / 1e6:.1f} MB of the image")
         with tempfile.NamedTemporaryFile(prefix="blob-") as file:
             file.write(data)
             file.flush()

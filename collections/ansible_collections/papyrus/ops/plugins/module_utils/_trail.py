@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from ._aws import aws_call
 from ._export_pace import Pacer, Patient
 from ._names import parse_rfc3339
+from ._progress import PROGRESS
 
 MOST_A_SECOND = 2.0
 """Look-ups that AWS takes, of an account in a region, from all who ask together."""
@@ -126,6 +127,7 @@ class Trail:
             if self.calls >= bound:
                 self.cut = True
                 return
+            PROGRESS.now(f"look-up {self.calls + 1} in CloudTrail, {MOST_A_SECOND:g} a second")
             answer = self._patient.ask(functools.partial(self._ask, parameters))
             yield from filter(None, map(Event.of, answer.get("Events") or []))
             if not answer.get("NextToken"):
