@@ -1,14 +1,13 @@
 """The collection as users get it: built, installed offline beside its declared dependencies, under some ansible-core.
 
 `scripts/bootstrap dev` makes an environment of each requirements/ansible-*.txt: that ansible-core with what the
-collection's own requirements name. The collections that galaxy.yml names are copied beside the tarball's.
+collection's own requirements name. Of the collections in the package ansible it finds only those that galaxy.yml names.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import distribution
@@ -101,7 +100,9 @@ def install(folder: Path, version: str = NEWEST, source: Path = COLLECTION) -> I
     made = Installed(version, folder / "collections", folder / "empty")
     made.empty.mkdir(parents=True, mode=0o700)
     for name, path in dependencies().items():
-        shutil.copytree(path, made.collections / "ansible_collections" / name.replace(".", "/"))
+        link = made.collections / "ansible_collections" / name.replace(".", "/")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
     made.run("ansible-galaxy", "collection", "build", source, "--output-path", folder)
     (tarball,) = folder.glob("papyrus-ops-*.tar.gz")
     made.run("ansible-galaxy", "collection", "install", tarball, "--offline", "--collections-path", made.collections)

@@ -68,7 +68,8 @@ class Scenario:
         code, output = self.run("converge", **variables)
         assert code == 0, output[-6000:]
         if self.installed:
-            assert f"core {self.installed.version}." in self.installed.run("ansible", "--version")
+            run = json.loads(next(self.folder.glob("evidence/runs/*/run.json")).read_bytes())
+            assert run["versions"]["ansible_core"].startswith(f"{self.installed.version}."), run["versions"]
         root = self.folder / "evidence" / "runs"
         return harness.Smoke(code, output, root, self.seconds["converge"][-1], sorted(root.glob("*/")))
 

@@ -37,6 +37,7 @@ def changed_byte_is_found(scenario: Scenario, item: Path) -> None:
         item.write_bytes(kept)
 
 
+@pytest.mark.long
 def test_L2_default_the_smoke_passes_and_each_fault_is_found(scenario: Make) -> None:
     made = scenario("default", MIDDLE)
     smoke = made.converge(papyrus_app_python=sys.executable)
@@ -52,6 +53,7 @@ def test_L2_default_the_smoke_passes_and_each_fault_is_found(scenario: Make) -> 
         ec2.delete_security_group(GroupId=group)
 
 
+@pytest.mark.long
 def test_L2_F_release_from_a_changed_line_to_a_proof_and_a_service_gone_back_is_found(
     scenario: Make, services: Services, tmp_path: Path
 ) -> None:
@@ -71,6 +73,7 @@ def test_L2_F_release_from_a_changed_line_to_a_proof_and_a_service_gone_back_is_
         papyrus_aws_environment=environment,
         rollout_interval=1,
     )
+    assert made.installed and f"included: {made.installed.collections}/ansible_collections/papyrus/ops" in smoke.output
     assert {line["name"] for line in smoke.lines} >= ITEMS
     pushed, revision = (json.loads(smoke.item(name)) for name in ("image_push.json", "taskdef_diff.json"))
     new = Served(service)

@@ -1,8 +1,7 @@
-"""The collection as users get it: built, installed offline into an empty place, and used from there."""
+"""The collection as users get it: the tarball, and its playbook. Its modules: tests/e2e/test_installed.py."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -95,18 +94,6 @@ def test_C1_the_terraform_of_the_temporary_alb_is_installed_with_its_role(instal
     }
 
 
-def test_L1_every_module_is_documented_from_where_it_is_installed(installed: Installed) -> None:
-    modules = {path.stem for path in (COLLECTION / "plugins" / "modules").glob("*.py")}
-    names = [f"papyrus.ops.{module}" for module in sorted(modules)]
-    empty, collections = installed.empty, installed.collections
-    documents = json.loads(ansible("ansible-doc", "-t", "module", "--json", *names, cwd=empty, collections=collections))
-    assert modules and set(documents) == set(names)
-    for name, entry in documents.items():
-        assert Path(entry["doc"]["filename"]).is_relative_to(collections), name
-        assert entry["doc"]["short_description"] and entry["examples"] and entry["return"] is not None, name
-        assert all(option["description"] for option in entry["doc"].get("options", {}).values()), name
-
-
 def test_L1_the_smoke_playbook_is_found_by_its_name_in_an_empty_folder(installed: Installed) -> None:
     playbook = installed.folder / "playbooks" / "alb_smoke.yml"
     assert installed.play("papyrus.ops.alb_smoke", "--syntax-check").strip() == f"playbook: {playbook}"
@@ -114,25 +101,3 @@ def test_L1_the_smoke_playbook_is_found_by_its_name_in_an_empty_folder(installed
     for role in ("run", "preflight", "temporary_alb", "probes"):
         assert f"papyrus.ops.{role} : " in listed
     assert list(installed.empty.glob("[!.]*")) == [], "a look at the playbook wrote into the working folder"
-
-
-def test_L1_a_playbook_of_the_users_own_reaches_the_modules(installed: Installed) -> None:
-    """Not only names: the module is packed with its module_utils from the installed place, and runs."""
-    play = [
-        {
-            "hosts": "all",
-            "connection": "local",
-            "gather_facts": False,
-            "tasks": [
-                {
-                    "name": "Nothing is sent in check mode",
-                    "papyrus.ops.http_probe": {"url": "http://127.0.0.1:1/"},
-                    "check_mode": True,
-                    "vars": {"ansible_python_interpreter": sys.executable},
-                }
-            ],
-        }
-    ]
-    own = installed.empty.parent / "own.yml"
-    own.write_text(json.dumps(play))
-    assert "failed=0" in installed.play(str(own))
