@@ -17,6 +17,7 @@ LONGEST = [
     "test_run_faults",
     "test_audit",
     "test_scenarios",
+    "test_installed",
     "test_redaction",
     "test_database_proof",
     "test_release",

@@ -85,7 +85,6 @@ def everything_is_documented(made: Installed) -> None:
     assert list(made.empty.glob("[!.]*")) == [], "a look at documentation wrote into the working folder"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("version", "way"), WAYS)
 def test_L1_the_tarball_documents_and_runs_every_module(
     version: str, way: str, tmp_path: Path, target_group: str

@@ -37,7 +37,6 @@ def changed_byte_is_found(scenario: Scenario, item: Path) -> None:
         item.write_bytes(kept)
 
 
-@pytest.mark.long
 def test_L2_default_the_smoke_passes_and_each_fault_is_found(scenario: Make) -> None:
     made = scenario("default", MIDDLE)
     smoke = made.converge(papyrus_app_python=sys.executable)
@@ -53,7 +52,6 @@ def test_L2_default_the_smoke_passes_and_each_fault_is_found(scenario: Make) -> 
         ec2.delete_security_group(GroupId=group)
 
 
-@pytest.mark.long
 def test_L2_F_release_from_a_changed_line_to_a_proof_and_a_service_gone_back_is_found(
     scenario: Make, services: Services, tmp_path: Path
 ) -> None:
