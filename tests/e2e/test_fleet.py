@@ -94,7 +94,8 @@ def test_L1_C6_a_fleet_of_which_one_worker_dies_and_one_service_is_not_there(
         # The worker has kept the same, in its own private data dir.
         [kept] = folder.glob(f"workers/*/{name}/artifacts/{name}/evidence/{smoke.run_id}")
         assert (kept / "manifest.jsonl").read_bytes() == (smoke.bundle / "manifest.jsonl").read_bytes()
-    assert results == {"one": (0, True), "two": (0, True), "missing": (2, False)}
+    logs = "\n".join((folder / f"{name}.log").read_text("utf-8")[-3000:] for name in hosts)
+    assert results == {"one": (0, True), "two": (0, True), "missing": (2, False)}, said + logs
     assert "doomed: exit code no answer, FAILED, no bundle came back, by" in said
     # The guard of the run whose worker is dead, in the worker's private data dir.
     dead = RunningSmoke.__new__(RunningSmoke)
