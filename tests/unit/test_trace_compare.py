@@ -156,6 +156,17 @@ def test_L3_another_state_is_told_and_may_be_timing(tmp_path: Path, capsys: pyte
     assert f"  target: was seen as {state}, and never there\n" in said.partition("May be timing")[2]
 
 
+def test_L3_another_order_of_states_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = copy.deepcopy(lines_of())
+    [target] = [line for line in lines if line["kind"] == "states" and line["of"] == "target"]
+    target["seen"].reverse()
+    trace_compare.main([str(EXAMPLE), str(written(lines, tmp_path))])
+    said = capsys.readouterr().out
+    assert re.search(
+        r"^  target: went from TargetHealth.State healthy to .*initial, and never there$", said, re.MULTILINE
+    )
+
+
 def test_L3_accepted_differences_are_left_out_until_they_are_gone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
