@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,7 @@ _V1_FAILED = re.compile(
     r"DEBUG: (?:Validate Response|Send Request|Unmarshal Response) ([\w.-]+)/(\w+) failed, [^,]*, error (\w[\w.]*)"
 )
 _V1_BODY = re.compile(r"\[aws-sdk-go\] ((?:<\?xml[^>]*>\s*)?<(\w+)Response\b.*?</\2Response>)", re.DOTALL)
+_V2_BODY = re.compile(r"(<(\w+)Response\b.*?</\2Response>)", re.DOTALL)
 _V2 = re.compile(r"HTTP (Request Sent|Response Received)\b")
 _V2_CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _STATUS = re.compile(r"HTTP/[\d.]+ (\d{3})")
@@ -92,8 +94,7 @@ def resources(command: str, output: str) -> Iterator[dict[str, Any]]:
 def calls(log: str, models: Callable[[str], Any] | None = None) -> list[dict[str, Any]]:
     """The calls in a provider's debug log, as `_trace` writes them; attempts that were repeated are calls of their own.
 
-    Requests and answers of one operation are paired in their order. Of version 2 of the SDK only operation, status,
-    code and duration are told.
+    Requests and answers of one operation are paired in their order.
     """
     known = models or _models()
     pairs = _Pairs(known)
@@ -143,13 +144,17 @@ class _Pairs:
         if operation is None:
             return
         if what == "Request Sent":
-            self._asked(operation, at, None)
+            form = _field(text, "http.request.body")
+            self._asked(operation, at, _request(form, operation.input_shape) if "Action=" in form else None)
             return
         status = int(_field(text, "http.status_code") or 0)
         self._answered(operation, at, status)
-        refused = _V2_CODE.search(text)
-        if status >= 300 and refused:
-            self.failed(_field(text, "rpc.service"), operation.name, refused[1])
+        said = _long_field(text, "http.response.body")
+        if status >= 300:
+            refused = _V2_CODE.search(said)
+            self.failed(_field(text, "rpc.service"), operation.name, refused[1] if refused else "")
+        elif match := _V2_BODY.search(said):  # longer ones are cut off by the provider: then nothing is told of them
+            self.body(match[2], match[1])
 
     def failed(self, service: str, name: str, said: str) -> None:
         """The code of the last call of an operation that was refused; a request without an answer is told here."""
@@ -228,6 +233,18 @@ def _field(text: str, name: str) -> str:
     """A field of an entry, `name=value` or `name="value with spaces"`."""
     match = re.search(rf'(?<![\w.]){re.escape(name)}=(?:"([^"]*)"|(\S+))', text)
     return (match[1] or match[2] or "") if match else ""
+
+
+def _long_field(text: str, name: str) -> str:
+    """A field whose value is quoted with escapes, or stands below in lines that begin with a bar."""
+    below = re.search(rf"{re.escape(name)}=\n((?:[ \t]*\|.*(?:\n|$))+)", text)
+    if below:
+        return re.sub(r"^[ \t]*\| ?", "", below[1], flags=re.MULTILINE)
+    quoted = re.search(rf'{re.escape(name)}=("(?:[^"\\]|\\.)*")', text)
+    try:
+        return str(json.loads(quoted[1])) if quoted else _field(text, name)
+    except ValueError:
+        return ""
 
 
 def _models() -> Callable[[str], Any]:
