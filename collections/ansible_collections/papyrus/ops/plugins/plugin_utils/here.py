@@ -45,7 +45,7 @@ class HereModule(ActionBase):
     """Runs the module of the same name: here when it can be, else as Ansible runs any module.
 
     Not here: for another connection, user or interpreter, in the background, where files of a module shall be kept
-    (`ANSIBLE_KEEP_REMOTE_FILES`), without pipelining, and by an Ansible that is not known.
+    (`ANSIBLE_KEEP_REMOTE_FILES`), and by an Ansible that is not known. Here arguments never lie in a file.
     """
 
     module: ModuleType
@@ -53,30 +53,36 @@ class HereModule(ActionBase):
 
     _supports_check_mode = True
     _supports_async = True
+    _here = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         in_background = bool(self._task.async_val)
+        self._here = self._is_here(task_vars or {})
         result.update(self._execute_module(task_vars=task_vars, wrap_async=in_background))
         if not in_background:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         return result
 
     def _is_here(self, task_vars: Mapping[str, Any]) -> bool:
-        """Whether the module would run on this machine, as this user, by this interpreter, and through a pipe."""
+        """Whether the module would run on this machine, as this user and by this interpreter, and nobody wants more."""
         apart = self._connection.transport != "local" or self._connection.become or self._task.async_val
-        if apart or not KNOWN_ANSIBLE or not self._is_pipelining_enabled("new"):
+        if apart or C.DEFAULT_KEEP_REMOTE_FILES or not KNOWN_ANSIBLE:
             return False
         if self._task.delegate_to:
             task_vars = task_vars.get("ansible_delegated_vars", {}).get(self._task.delegate_to, {})
         interpreter = C.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars)
         return bool(self._templar.template(interpreter) == sys.executable)
 
+    def _is_pipelining_enabled(self, module_style: str, wrap_async: bool = False) -> bool:
+        """In the place of Ansible's: arguments alone need no file, whatever is said of pipelining."""
+        return self._here or bool(super()._is_pipelining_enabled(module_style, wrap_async))
+
     def _configure_module(
         self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]
     ) -> tuple[Any, str]:
         """In the place of Ansible's: no payload where none is needed."""
-        if module_name != self._task.action or not self._is_here(task_vars):
+        if module_name != self._task.action or not self._here:
             built: tuple[Any, str] = super()._configure_module(module_name, module_args, task_vars)
             return built
         encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)

@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from ansible.module_utils import _internal
-from ansible_collections.papyrus.ops.plugins.plugin_utils.here import forked
+from ansible_collections.papyrus.ops.plugins.plugin_utils import here
+from ansible_collections.papyrus.ops.plugins.plugin_utils.here import HereModule, forked
 
 COLLECTION = Path(__file__).resolve().parents[4]
 PLUGINS = COLLECTION / "plugins"
@@ -29,7 +31,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "interpreter": {"vars": {"ansible_python_interpreter": "PYTHON"}},
     "delegated to an interpreter": {"delegate_to": "other"},
     "failed": {"given": "COMMIT", "vars": {"ansible_python_interpreter": "PYTHON"}},
-    "files": {"vars": {"ansible_pipelining": False}},
+    "here, without pipelining": {"vars": {"ansible_pipelining": False}},
     "background": {"async": 60, "poll": 1},
 }
 
@@ -84,6 +86,32 @@ def test_l3_what_a_module_says_is_the_same_both_ways(
     mine, theirs = found[here][0], found[apart][0]
     assert bool(mine.get("failed")) is here.startswith("failed")
     assert mine == theirs
+
+
+@pytest.mark.parametrize(
+    ("differs", "runs_here"),
+    [
+        ({}, True),
+        ({"transport": "ssh"}, False),
+        ({"become": object()}, False),
+        ({"async_val": 60}, False),
+        ({"keeps_files": True}, False),
+        ({"known": False}, False),
+        ({"interpreter": "/usr/bin/python3"}, False),
+    ],
+)
+def test_l3_only_what_is_the_same_runs_here(
+    monkeypatch: pytest.MonkeyPatch, differs: dict[str, Any], runs_here: bool
+) -> None:
+    """Another user's module above all: here it would run as the controller's."""
+    monkeypatch.setattr(here.C, "DEFAULT_KEEP_REMOTE_FILES", differs.get("keeps_files", False))
+    monkeypatch.setattr(here, "KNOWN_ANSIBLE", differs.get("known", True))
+    action = HereModule.__new__(HereModule)
+    action._connection = SimpleNamespace(transport=differs.get("transport", "local"), become=differs.get("become"))
+    action._task = SimpleNamespace(async_val=differs.get("async_val", 0), delegate_to=None)
+    action._templar = SimpleNamespace(template=str)
+    variables = {"ansible_python_interpreter": differs.get("interpreter", sys.executable)}
+    assert action._is_here(variables) is runs_here
 
 
 def test_l3_a_fork_gives_back_all_that_it_prints() -> None:
