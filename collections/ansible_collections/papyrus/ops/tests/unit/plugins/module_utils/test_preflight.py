@@ -28,6 +28,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils import (
 )
 from ansible_collections.papyrus.ops.plugins.module_utils._names import file_stamp, rfc3339, utc_now
 from ansible_collections.papyrus.ops.plugins.module_utils._preflight import Check, Facts
+from ansible_collections.papyrus.ops.plugins.module_utils._progress import PROGRESS
 from ansible_collections.papyrus.ops.plugins.module_utils._sweep_choice import Order
 from ansible_collections.papyrus.ops.tests.unit import ecs_shapes as shapes
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import Refusal
@@ -40,6 +41,7 @@ from ansible_collections.papyrus.ops.tests.unit.preflight_stand import (
     evaluate,
     settings,
 )
+from ansible_collections.papyrus.ops.tests.unit.told import Told
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +155,8 @@ def test_B_a_service_without_database_skips_its_rows_with_the_reason() -> None:
     assert not [name for name in fake.names if name.startswith(("rds.", "secretsmanager."))]
 
 
-def test_B_rows_run_side_by_side_and_a_late_one_does_not_hold_the_others() -> None:
+def test_B_rows_run_side_by_side_and_a_late_one_does_not_hold_the_others(told: Told) -> None:
+    PROGRESS.open(str)
     gate = threading.Event()
     together = threading.Barrier(3, timeout=5)
 
@@ -171,6 +174,7 @@ def test_B_rows_run_side_by_side_and_a_late_one_does_not_hold_the_others() -> No
     gate.set()
     assert [row.status for row in rows] == ["ok", "ok", "ok", "ng"]
     assert "not answered within 0.5 s" in rows[3].reason
+    assert (told.all[0]["now"], told.all[-1]["now"]) == ("no answer yet: B1, B2, B3, B4", "no answer yet: B4")
     assert time.monotonic() - before < 5
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils import _oci_image as oci
 from ansible_collections.papyrus.ops.plugins.module_utils import _registry
+from ansible_collections.papyrus.ops.plugins.module_utils._progress import PROGRESS
 from ansible_collections.papyrus.ops.tests.unit.plugins.module_utils.registry_server import (
     TOKEN,
     RegistryServer,
@@ -22,6 +23,7 @@ from ansible_collections.papyrus.ops.tests.unit.plugins.module_utils.registry_se
     base_image,
     digest_of,
 )
+from ansible_collections.papyrus.ops.tests.unit.told import Told
 
 RUNTIME = oci.Runtime(command=["x"], environment={})
 
@@ -127,12 +129,14 @@ def test_f1_bytes_that_do_not_match_their_digest_are_refused(server: RegistrySer
         client.blob("base/python", digest)
 
 
-def test_f1_passing_faults_are_waited_out_and_lasting_ones_named(server: RegistryServer) -> None:
+def test_f1_passing_faults_are_waited_out_and_lasting_ones_named(server: RegistryServer, told: Told) -> None:
+    PROGRESS.open(str)
     slept: list[float] = []
     client = registry(server, slept)
     server.faults[("POST", "uploads")] = [503, 429]
     assert client.push_blob("papyrus", b"data", digest_of(b"data")) is True
     assert slept == [0.5, 1.0]
+    assert told.text == "uploading 0.0 MB of the image"
     assert server.repositories["papyrus"].blobs[digest_of(b"data")] == b"data"
     server.faults[("HEAD", "manifests")] = [500] * 9
     with pytest.raises(_registry.RegistryFailure, match=r"HEAD of manifest papyrus:v1 failed: 500 .*after 4 attempts"):

@@ -18,7 +18,9 @@ from ansible_collections.papyrus.ops.plugins.module_utils._aws import AwsFailure
 from ansible_collections.papyrus.ops.plugins.module_utils._bundle_view import BundleView
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls, unlogged
 from ansible_collections.papyrus.ops.plugins.module_utils._evidence import Bundle
+from ansible_collections.papyrus.ops.plugins.module_utils._progress import PROGRESS
 from ansible_collections.papyrus.ops.plugins.module_utils._verify_online import online
+from ansible_collections.papyrus.ops.tests.unit.told import Told
 from aws_fake import FakeAws, Refusal
 
 RUN = "20260131T120000Z-abc234"
@@ -204,9 +206,11 @@ def test_J1_who_may_not_look_is_told_the_right(tmp_path: Path, trail: Trail) -> 
         look(bundle(tmp_path), trail)
 
 
-def test_J1_a_run_that_aws_never_saw_is_tampered(tmp_path: Path) -> None:
+def test_J1_a_run_that_aws_never_saw_is_tampered(tmp_path: Path, told: Told) -> None:
+    PROGRESS.open(str)
     answer = look(bundle(tmp_path), Trail())
     assert answer["result"] == "tampered" and ("not-in-cloudtrail", "tampered") in classes(answer)
+    assert told.all[0]["now"].startswith("look-up 1 in CloudTrail") and len(told.all) == answer["looked_up"]
     assert ("not-created", "tampered") in classes(answer)
 
 

@@ -91,10 +91,15 @@ def test_a_narrow_terminal_cuts_the_line_so_that_it_never_wraps(columns: int, te
     assert len(stand.look()) == 1
     kept = stand.look()[0].rstrip("…")
     assert text.startswith(kept)
+    assert sum(map(width, stand.look()[0])) < columns, "the last column stays free"
     assert columns < 10 or kept == text or sum(map(width, kept)) >= columns - 4
     stand.stream.write("printed\n"[:columns] + "\n")
     assert "…" not in "".join(stand.look())
     stand.close()
+
+
+def test_widths() -> None:
+    assert [width(each) for each in ("e", "\u0301", "漢", "\u200d", "Ａ", "é")] == [1, 0, 2, 0, 2, 1]
 
 
 def test_what_fits_is_not_cut() -> None:
