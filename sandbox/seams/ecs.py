@@ -100,12 +100,13 @@ def deleted_cluster_stays_inactive(ecs: Any, name: str, cluster: Data) -> None:
 
 
 class Services:
-    """CreateService, UpdateService, DeleteService, DescribeServices, RunTask."""
+    """CreateService, UpdateService, DeleteService, DescribeServices, RunTask, DescribeTasks."""
 
     def __init__(self, ecs: Any) -> None:
         self._ecs = ecs
         self._create, self._update = ecs._create_service, ecs._update_service
         self._delete, self._describe = ecs._delete_service, ecs._describe_services
+        self._describe_tasks = ecs._describe_tasks
 
     def install(self) -> None:
         ecs = self._ecs
@@ -114,6 +115,7 @@ class Services:
         ecs._ACTION_MAP["DeleteService"] = ecs._delete_service = self.delete
         ecs._ACTION_MAP["DescribeServices"] = ecs._describe_services = self.describe
         ecs._ACTION_MAP["RunTask"] = self.run
+        ecs._ACTION_MAP["DescribeTasks"] = ecs._describe_tasks = self.describe_tasks
 
     def create(self, data: Data) -> Any:
         request = fingerprint(data)
@@ -157,6 +159,15 @@ class Services:
         for service in document["services"]:
             tags_are_shown_when_asked(service, data.get("include") or [])
         return self._answer(document, "services")
+
+    def describe_tasks(self, data: Data) -> Any:
+        response = self._describe_tasks(data)
+        if response[0] >= 400:
+            return response
+        document = emulator.body_of(response)
+        for task in document["tasks"]:
+            tags_are_shown_when_asked(task, data.get("include") or [])
+        return emulator.json_response(document)
 
     def run(self, data: Data) -> Any:
         """One by one, so that each has its own subnet."""
@@ -254,13 +265,13 @@ def deleted_service_drains(ecs: Any, service: Service) -> bool:
 
 
 @behaviour("ecs")
-def tags_are_shown_when_asked(service: Service, include: list[str]) -> None:
-    """DescribeServices shows tags only with include TAGS.
+def tags_are_shown_when_asked(record: Data, include: list[str]) -> None:
+    """DescribeServices and DescribeTasks show tags only with include TAGS.
 
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServices.html (include)
     """
     if "TAGS" not in include:
-        service.pop("tags", None)
+        record.pop("tags", None)
 
 
 @behaviour("ecs", otherwise=lambda _, data: data.get("tags") or [])

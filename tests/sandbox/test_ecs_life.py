@@ -64,7 +64,7 @@ def test_a_tasks_id_and_group_are_as_ecs_makes_them(stand: Stand) -> None:
     stand.stop(arn)
 
 
-@pytest.mark.behaviour("ecs.tags_of_a_single_task")
+@pytest.mark.behaviour("ecs.tags_of_a_single_task", "ecs.tags_are_shown_when_asked")
 def test_a_task_takes_its_definitions_tags_when_asked(stand: Stand) -> None:
     definition = stand.define("tagging", {"image": stand.image(SLEEPER)}, tags=[{"key": "of", "value": "definition"}])
     arn = stand.run(
@@ -72,6 +72,7 @@ def test_a_task_takes_its_definitions_tags_when_asked(stand: Stand) -> None:
     )
     tags = {tag["key"]: tag["value"] for tag in stand.task(arn, include=["TAGS"])["tags"]}
     assert tags == {"of": "definition", "own": "1", "aws:ecs:clusterName": "life"}
+    assert "tags" not in stand.task(arn)
     stand.stop(arn)
 
 
