@@ -1,52 +1,42 @@
-"""release from a changed line to a proven service, and back to the revision before when anything breaks (F1-F3)."""
+"""release back to the revision before when anything breaks (F1-F3). From a changed line to a proof: tests/molecule."""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from . import harness
+from . import harness, pty_launch
 from .recorded import changed_app
-from .releases import ITEMS, Release, Served, left_nothing, went_back
+from .releases import Release, Served, left_nothing, went_back
 from .services import Services
 
+ON_A_TERMINAL = (sys.executable, pty_launch.__file__)
 DBCHECK, HEALTHZ = "papyrus/blueprints/dbcheck.py", "papyrus/blueprints/healthz.py"
 BEGIN = "import os\n"
 DIES = f"{BEGIN}print('boom: no blueprint', flush=True)\nraise SystemExit(3)\n"
 
 
-def items(smoke: harness.Smoke) -> dict[str, str]:
-    """Status of the newest item of each name."""
-    return {line["name"]: line["status"] for line in smoke.lines}
-
-
-def test_F_from_a_changed_line_to_a_proof(tmp_path: Path, services: Services) -> None:
-    service = services.service("release", breaker=True)
-    old, variables = Served(service), service | changed_app(tmp_path)
-    first = Release(tmp_path / "first", variables)
-    smoke = first.end()
-    assert smoke.exit_code == 0, smoke.output[-4000:]
-    assert items(smoke).keys() >= ITEMS
-    pushed, revision = (json.loads(smoke.item(name)) for name in ("image_push.json", "taskdef_diff.json"))
-    new = Served(service)
-    assert new.only(revision["task_definition_arn"]), (new.revisions, new.deployments)
-    assert (revision["previous"], new.digests) == (old.revision, {pushed["digest"]})
-    assert pushed["digest"] not in old.digests
-    release = smoke.verdict["release"]
-    assert (release["result"], release["serving"], release["proven"]) == ("deployed", new.revision, True)
-    binding = json.loads(smoke.item("binding.json"))
-    assert binding["released"] == {
-        "digest": pushed["digest"],
-        "index_digest": "",
-        "task_definition": new.revision,
-    }
-    assert {link["status"] for chain in binding["chains"] for link in chain["links"]} == {"ok"}
-    assert first.writes.count("RegisterTaskDefinition") == 1
-    assert first.writes.count("PutImage") == 1
-    assert left_nothing(smoke)
+def seen_on_a_terminal(smoke: harness.Smoke, result: str) -> None:
+    """The line of progress through the long steps, lines of the rollout that stay, and the table at the end."""
+    lines = pty_launch.painted(smoke.output)
+    for task, waits in (
+        ("Wait for the temporary ALB", "creating aws_lb.this"),
+        ("Put the running task behind the temporary ALB", r"127\.\S+:\d+ "),
+        ("Destroy the temporary ALB and prove", r"destroy"),
+    ):
+        name = f"{task[:40]}.*  \\d+:\\d\\d  .*{waits}"
+        assert any(re.search(name, line) for line in lines), (name, lines)
+    assert max(map(len, lines)) < pty_launch.COLUMNS
+    left = pty_launch.PAINTED.sub("", smoke.output)
+    assert re.search(r"^\[papyrus-prd\] \[ +\d+ s\] .*SUCCESSFUL", left, re.MULTILINE), "no line of the rollout"
+    table = left.partition("VERDICT ***")[2]
+    assert re.search(rf"{result}  papyrus-prd  \S+  {smoke.run_id}  \d+:\d\d", table)
+    assert f"report:   {smoke.bundle}/report.html" in table
 
 
 def test_F_without_a_change_nothing_is_pushed_or_registered_and_C6_sigint_in_the_smoke(
@@ -108,9 +98,10 @@ def test_F3_a_dbcheck_that_fails_is_taken_back_by_the_run_itself(tmp_path: Path,
     old = Served(service).revision
     begin = "def dbcheck() -> Response:\n"
     broken = changed_app(tmp_path, {DBCHECK: (begin, f"{begin}    return 1 / 0\n")})
-    smoke = Release(tmp_path / "run", service | broken).end()
+    smoke = Release(tmp_path / "run", service | broken, launcher=ON_A_TERMINAL).end()
     went_back(smoke, service, old, "papyrus.ops", "/dbcheck", "500")
     assert "HTTP/1.1 500" in smoke.item("dbcheck.log")
+    seen_on_a_terminal(smoke, "FAILED")
 
 
 def test_C6_sigint_in_the_middle_of_the_rollout(tmp_path: Path, services: Services) -> None:
