@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import unicodedata
@@ -42,11 +43,12 @@ def own_terminal(fd: int) -> int:
 
     That must not be set for `fd` itself, which the shell shares. OSError where it is no terminal, or of another user.
     """
+    if not os.isatty(fd):
+        raise OSError(errno.ENOTTY, "no terminal")
     flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
-    name = os.ttyname(fd)
     with contextlib.suppress(OSError):
-        return os.open(f"/proc/self/fd/{fd}", flags)
-    return os.open(name, flags)
+        return os.open(f"/proc/self/fd/{fd}", flags)  # also where it has no name, as in some containers
+    return os.open(os.ttyname(fd), flags)
 
 
 class Screen:
