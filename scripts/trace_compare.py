@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "collections"))
 from ansible_collections.papyrus.ops.plugins.module_utils._trace_shapes import merged
 
 FORMAT = "papyrus.ops/trace/1"
+AGAIN = " (and asked again)"
 Operation = tuple[str, str, str]
 State = tuple[tuple[str, str], ...]
 
@@ -103,7 +104,7 @@ def _add_call(trace: Trace, line: dict[str, Any], shapes: dict[int, Any]) -> Non
     asked = trace.asked.setdefault((side, line["service"], line["operation"]), Asked())
     trace.calls += 1
     asked.ends.add(f"{line['status']} {line['code']}".strip())
-    asked.ends |= {f"{code} (and asked again)" for code in line["retried"]}
+    asked.ends |= {f"{code}{AGAIN}" for code in line["retried"]}
     if line["request"] is not None:
         asked.requests.append(shapes[line["request"]])
     if line["response"] is not None:
@@ -116,31 +117,39 @@ def _add_states(trace: Trace, line: dict[str, Any]) -> None:
     trace.steps.setdefault(line["of"], set()).update(zip(seen, seen[1:], strict=False))
 
 
-def differences(reference: Trace, here: Trace) -> tuple[list[Finding], list[Finding]]:
-    """What HERE does otherwise, and what it may do otherwise only because it was looked at at another moment."""
-    sure: list[Finding] = []
-    maybe: list[Finding] = []
+@dataclass
+class Differences:
+    """What HERE does otherwise: in its answers (`sure`), in what the product asks (`asked`), or perhaps only because it
+    was looked at at another moment (`maybe`)."""
+
+    sure: list[Finding] = field(default_factory=list)
+    asked: list[Finding] = field(default_factory=list)
+    maybe: list[Finding] = field(default_factory=list)
+
+
+def differences(reference: Trace, here: Trace) -> Differences:
+    """What HERE does otherwise than the reference."""
+    found = Differences()
     for operation in sorted(reference.asked.keys() | here.asked.keys()):
         about = " ".join(operation)
         one, other = reference.asked.get(operation), here.asked.get(operation)
         if one is None or other is None:
-            sure.append(Finding(about, "was never asked" if other is None else "was asked, and not there"))
+            found.asked.append(Finding(about, "was never asked" if other is None else "was asked, and not there"))
             continue
         asked = shape_differences(one.request, other.request, "")
-        sure += [Finding(about, f"was asked {text}") for text, timing in asked if not timing]
-        sure += [Finding(about, f"never ends with {end}") for end in sorted(one.ends - other.ends)]
-        sure += [Finding(about, f"ends with {end}, and never there") for end in sorted(other.ends - one.ends)]
+        found.asked += [Finding(about, f"was asked {text}") for text, timing in asked if not timing]
+        ends = [(end, f"never ends with {end}") for end in sorted(one.ends - other.ends)]
+        ends += [(end, f"ends with {end}, and never there") for end in sorted(other.ends - one.ends)]
+        for end, text in ends:
+            (found.maybe if end.endswith(AGAIN) or end.startswith("0 ") else found.sure).append(Finding(about, text))
         for text, timing in shape_differences(one.answer, other.answer, ""):
-            (maybe if timing else sure).append(Finding(about, f"answers {text}"))
-    sure += [
-        Finding(f"terraform {kind}", f"is never {what}") for kind, what in sorted(reference.resources - here.resources)
-    ]
-    sure += [
-        Finding(f"terraform {kind}", f"is {what}, and not there")
-        for kind, what in sorted(here.resources - reference.resources)
-    ]
-    maybe += _state_differences(reference, here)
-    return sure, maybe
+            (found.maybe if timing else found.sure).append(Finding(about, f"answers {text}"))
+    for kind, what in sorted(reference.resources - here.resources):
+        found.sure.append(Finding(f"terraform {kind}", f"is never {what}"))
+    for kind, what in sorted(here.resources - reference.resources):
+        found.sure.append(Finding(f"terraform {kind}", f"is {what}, and not there"))
+    found.maybe += _state_differences(reference, here)
+    return found
 
 
 def _state_differences(reference: Trace, here: Trace) -> Iterator[Finding]:
@@ -196,15 +205,18 @@ def _kind(shape: Any) -> str:
     return "list" if isinstance(shape, list) else "structure"
 
 
-def report(reference: Trace, here: Trace, sure: list[Finding], maybe: list[Finding]) -> str:
+def report(reference: Trace, here: Trace, found: Differences) -> str:
     """The report, for a terminal."""
-    head = [f"REFERENCE  {reference}", f"HERE       {here}", ""]
+    lines = [f"REFERENCE  {reference}", f"HERE       {here}"]
     whose = "The local AWS differs here" if here.header["where"] != "AWS" else "HERE differs"
-    body = [f"{whose}:", *(f"  {finding}" for finding in sure)] if sure else ["No difference."]
-    if maybe:
-        body += ["", "May be timing (what was looked at at another moment); seen again in another run it is none:"]
-        body += [f"  {finding}" for finding in maybe]
-    return "\n".join(head + body)
+    for title, findings in (
+        (whose, found.sure),
+        ("The product asks otherwise (another version or inventory of it)", found.asked),
+        ("May be timing: what was looked at at another moment, and is none when another run shows it", found.maybe),
+    ):
+        if findings:
+            lines += ["", f"{title}:", *(f"  {finding}" for finding in findings)]
+    return "\n".join(lines if found.sure or found.asked else [*lines, "", "No difference."])
 
 
 def without_accepted(sure: list[Finding], accepted: Path | None) -> list[Finding]:
@@ -227,13 +239,13 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     try:
         reference, here = load(given.reference), load(given.here)
-        sure, maybe = differences(reference, here)
-        sure = without_accepted(sure, given.accepted)
+        found = differences(reference, here)
+        found.sure = without_accepted(found.sure, given.accepted)
     except (NoTrace, OSError) as exc:
         print(exc, file=sys.stderr)
         return 2
-    print(report(reference, here, sure, maybe))
-    return 1 if sure else 0
+    print(report(reference, here, found))
+    return 1 if found.sure or found.asked else 0
 
 
 if __name__ == "__main__":
