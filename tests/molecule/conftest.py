@@ -41,8 +41,9 @@ def scenario(
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """How long each scenario took, from all workers."""
-    reports = (report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, []))
-    told = sorted({str(text) for report in reports for name, text in report.user_properties if name == "molecule"})
+    reports = (report for reports in terminalreporter.stats.values() for report in reports)
+    properties = (each for report in reports for each in getattr(report, "user_properties", ()))
+    told = sorted({str(text) for name, text in properties if name == "molecule"})
     if told:
         terminalreporter.section("molecule")
     for line in told:
