@@ -53,7 +53,7 @@ def test_the_line_is_painted_in_place_and_gone_before_anything_is_printed(stand:
         assert stand.look() == ["TASK [one]", text]
     stand.stream.write("ok: [prd]\n")
     assert stand.look() == ["TASK [one]", "ok: [prd]", ""]
-    stand.live.paint("again")
+    stand.live.paint("again " * 9)
     stand.live.close()
     stand.stream.write("PLAY RECAP\n")
     assert stand.look() == ["TASK [one]", "ok: [prd]", "PLAY RECAP", ""]
