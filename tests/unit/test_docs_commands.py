@@ -60,7 +60,7 @@ RUN_BY: dict[str, tuple[str, str]] = {
         '"scripts/trace_compare.py"',
     ),
     r"ansible-playbook playbooks/sweep\.yml( --check| -e papyrus_sweep_run_ids=\S+)?": (
-        "tests/e2e/test_sweep.py",
+        "tests/e2e/kill_sweeps.py",
         "playbooks/sweep.yml",
     ),
     r"ansible-playbook playbooks/audit_export\.yml( -e papyrus_audit_days=90)?": (

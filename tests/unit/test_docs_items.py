@@ -21,7 +21,7 @@ NO_ITEMS = {
     # private files of a run, a guard, Terraform, an export, and files of others
     "MANIFEST.json", "apply.log", "backend.tf.json", "config.json", "crash.log", "destroy.log", "direct_url.json",
     "guard.json", "plan.log", "routes.json", "run.auto.tfvars.json", "run_backend_override.tf.json", "stack.json",
-    "stack.auto.tfvars.json", "terraform.json", ".journal.jsonl", ".request.json",
+    "stack.auto.tfvars.json", "terraform.json", "provider.log", "trace.jsonl", ".journal.jsonl", ".request.json",
     # shapes of names, each of which is listed by what it becomes
     ".<>.json", "<>.<>.json", "<>.log", "<>.jsonl.gz", "<>.<>.jsonl.gz", "<>_<>.jsonl.gz", "<>_<>.<>.jsonl.gz",
     "<>_env.log", "_env.log", "alarm_<>.json",

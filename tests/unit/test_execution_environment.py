@@ -85,9 +85,9 @@ def test_L1_introspection_finds_the_collections_requirements() -> None:
 @pytest.fixture(scope="module", name="context")
 def _context(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("context")
-    subprocess.run(
-        [BIN / "ansible-builder", "create", "--file", DEFINITION, "--context", folder], check=True, capture_output=True
-    )
+    command = [BIN / "ansible-builder", "create", "--file", DEFINITION, "--context", folder]
+    # By itself it is named for the engine of this machine: Dockerfile where there is no podman.
+    subprocess.run([*command, "--output-filename", "Containerfile"], check=True, capture_output=True)
     return folder
 
 

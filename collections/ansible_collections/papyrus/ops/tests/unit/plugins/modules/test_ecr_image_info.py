@@ -157,7 +157,8 @@ def test_F1_a_login_lies_in_a_private_folder_and_nowhere_else(server: RegistrySe
 
 def test_F1_a_login_is_not_written_where_others_can_read(server: RegistryServer, run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "open"
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
+    folder.chmod(0o755)  # whatever the umask is
     result = run(ecr_docker_login, folder=str(folder))
     assert "may be entered by others (mode 0755)" in result["msg"]
     assert list(folder.iterdir()) == []
