@@ -44,7 +44,7 @@ class Verdicts:
     def closed(self, host: str, verdict: Mapping[str, Any]) -> None:
         """Of the last run that the host has opened."""
         for each in reversed(self._runs):
-            if each.host == host and not each.verdict:
+            if each.host == host:
                 each.verdict, each.ended = verdict, self._clock()
                 return
 

@@ -127,11 +127,12 @@ def test_half_a_line_waits_for_its_rest_and_what_is_none_of_ours_is_left_out(sta
 
 def test_nothing_that_a_terminal_obeys_is_shown_whoever_wrote_the_file(stand: Stand) -> None:
     stand.begin("prd\x1b[2J", "name\x1b[1m\nof two lines")
-    stand.tell("prd\x1b[2J", line="a\x1b[31mb\u202e", now="c\x07\rd")
+    stand.tell("prd\x1b[2J", line="a\x1b[31mb\u202e")
     [line] = stand.tasks.look(plain=False)
-    stand.now += 2
-    for text in (line, stand.tasks.line(200)):
-        assert text.isprintable() and "\\x1b" in text
+    stand.tell("prd\x1b[2J", now="c\x07\rd")
+    assert line.isprintable() and "a\\x1b[31mb\\u202e" in line and "[prd\\x1b[2J]" in line
+    live = stand.line(2)
+    assert live.isprintable() and live.startswith("name\\x1b[1m of two lines") and live.endswith("c\\x07 d")
 
 
 def test_of_a_secret_task_nothing_but_its_name_is_shown(stand: Stand) -> None:

@@ -19,7 +19,8 @@ def test_each_run_has_its_verdict_first_failure_evidence_and_time(tmp_path: Path
     passed, failed = tmp_path / "20260131T120000Z-abc234", tmp_path / "20260131T120001Z-xyz567"
     passed.mkdir()
     (passed / "report.html").touch()
-    verdicts.opened("prd", {"id": passed.name, "service": "papyrus-task-service", "folder": str(passed)})
+    run = {"service": "papyrus-task-service", "guarded": True}
+    verdicts.opened("prd", {"id": passed.name, "folder": str(passed), **run})
     verdicts.opened("second", {"id": failed.name, "service": "other", "folder": str(failed)})
     now[0] = 83.0
     verdicts.closed("prd", {"result": "PASSED", "first_failure": None})
@@ -45,14 +46,15 @@ def test_a_run_that_nobody_closed_is_called_so(tmp_path: Path) -> None:
     assert "its guard takes it down" in note
 
 
-def test_a_second_run_of_a_host_is_closed_by_itself(tmp_path: Path) -> None:
+def test_a_verdict_is_about_the_last_run_of_its_host(tmp_path: Path) -> None:
     verdicts = Verdicts(lambda: 0.0)
-    for name, result in (("one", "FAILED"), ("two", "PASSED")):
-        verdicts.opened("prd", {"id": name, "folder": str(tmp_path)})
-        verdicts.closed("prd", {"result": result})
-    assert [(text.split()[2], result) for text, result in verdicts.table() if result] == [
-        ("one", "FAILED"),
-        ("two", "PASSED"),
+    for host, name in (("prd", "one"), ("prd", "two"), ("other", "three")):
+        verdicts.opened(host, {"id": name, "service": "s", "folder": str(tmp_path)})
+    verdicts.closed("prd", {"result": "PASSED"})
+    assert [text.split()[-2] + result for text, result in verdicts.table() if result] == [
+        f"one{NOT_CLOSED}",
+        "twoPASSED",
+        f"three{NOT_CLOSED}",
     ]
 
 
