@@ -301,7 +301,7 @@ class Coordinator:
         text = f"{state.done} of {len(self._order)} units, {items} items, {reached:.2f} requests/s"
         found = estimate(state, self._left)
         if found is not None:
-            text += f", about {span(found.seconds(state, self._pacer.rate))} left"
+            text = f"about {span(found.seconds(state, self._pacer.rate))} left, {text}"
         if not self._flying and self._next() is None and state.done < len(self._order):
             waiting = state.progress[self._order[self._first_open]]
             text += f"; waits until {moment(waiting.asked.end + self._source.delivery)} for what comes late"
