@@ -42,9 +42,9 @@ class Scenario:
             "NO_COLOR": "1",
         }
 
-    def run(self, action: str, **variables: Any) -> tuple[int, str]:
+    def run(self, action: str, *options: str, **variables: Any) -> tuple[int, str]:
         """Exit code and output of one of its actions."""
-        command = [str(TOOLS / "molecule"), action, "--scenario-name", self.name]
+        command = [str(TOOLS / "molecule"), action, "--scenario-name", self.name, *options]
         if variables:
             given = self.folder / "variables.json"
             given.write_text(json.dumps(variables), "utf-8")
@@ -63,15 +63,16 @@ class Scenario:
         self.seconds.setdefault(action, []).append(time.monotonic() - began)
         return done.returncode, done.stdout
 
-    def converge(self, **variables: Any) -> harness.Smoke:
-        """The run of its playbook, which must end well."""
-        code, output = self.run("converge", **variables)
+    def converge(self, *options: str, action: str = "converge", **variables: Any) -> harness.Smoke:
+        """The run of its playbook, which must end well; with action "test" its verify.yml has to as well."""
+        code, output = self.run(action, *options, **variables)
         assert code == 0, output[-6000:]
-        if self.installed:
-            run = json.loads(next(self.folder.glob("evidence/runs/*/run.json")).read_bytes())
-            assert run["versions"]["ansible_core"].startswith(f"{self.installed.version}."), run["versions"]
         root = self.folder / "evidence" / "runs"
-        return harness.Smoke(code, output, root, self.seconds["converge"][-1], sorted(root.glob("*/")))
+        smoke = harness.Smoke(code, output, root, self.seconds[action][-1], sorted(root.glob("*/")))
+        if self.installed:
+            versions = json.loads((smoke.bundle / "run.json").read_bytes())["versions"]
+            assert versions["ansible_core"].startswith(f"{self.installed.version}."), versions
+        return smoke
 
     def passes(self) -> None:
         """verify.yml finds everything in order."""

@@ -30,6 +30,7 @@ RUN_BY: dict[str, tuple[str, str]] = {
     r"python3 - <<'E'.*": (HERE, "def test_M1_the_signers_page"),
     r"(zcat \S+ \| )?jq .*": (HERE, "def test_M1_what_is_asked_of_an_export"),
     r"make clean": (HERE, "def test_M1_make_clean"),
+    r"\.venv/bin/molecule test --scenario-name evidence": ("tests/molecule/test_scenarios.py", 'action="test"'),
     r'curl -s (-X (PUT|DELETE) )?"\$AWS_ENDPOINT_URL/_sandbox/.*': (LOCAL_AWS, "curl"),
     r"aws (ecs list-tasks|logs filter-log-events|ec2 describe-security-groups|elbv2 describe-load-balancers) .*": (
         LOCAL_AWS,
