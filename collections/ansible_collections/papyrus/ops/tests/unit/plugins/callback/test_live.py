@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -134,10 +135,10 @@ def test_a_fault_ends_the_showing_with_one_warning_and_nothing_else(stand: Stand
 def test_a_fault_of_the_thread_ends_the_showing_with_one_warning(stand: Stand) -> None:
     stand.start()
     stand.begin()
-    stand.callback._tasks.look = lambda plain: [][1]
+    stand.callback._tasks.look = int
     stand.wait_for(lambda: stand.display.warned)
     time.sleep(0.2)
-    assert len(stand.display.warned) == 1 and "IndexError" in stand.display.warned[0]
+    assert len(stand.display.warned) == 1 and "TypeError" in stand.display.warned[0]
     stand.end()
 
 
@@ -147,7 +148,11 @@ def test_a_disk_that_fails_is_not_the_runs_fault(stand: Stand, monkeypatch: pyte
         monkeypatch.setattr(live.C, "DEFAULT_LOCAL_TMP", str(stand.folder / "none"))
     stand.start()
     if what == "full disk":
-        monkeypatch.setattr(live.Tasks, "begin", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+
+        def begin(*dummy: object) -> str:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(live.Tasks, "begin", begin)
     if what == "removed folder":
         [folder] = stand.folder.iterdir()
         folder.rmdir()
