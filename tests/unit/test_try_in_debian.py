@@ -65,3 +65,12 @@ def test_M1_without_a_folder_or_debootstrap_it_says_so_and_does_nothing(
     done, asked = tried(tmp_path, *(str(tmp_path / each) for each in arguments), without=without)
     assert done.returncode == 1 and asked == ""
     assert ("apt install debootstrap" if without else "usage: ") in done.stderr
+
+
+def test_M1_the_commands_of_make_run_in_a_locale_that_every_machine_has() -> None:
+    """Ansible ends at its start in one that the machine lacks, such as what ssh brings along."""
+    shown = subprocess.run(
+        ["make", "-s", "--eval", "shown: ; @echo $$LC_ALL", "shown"],
+        cwd=CHECKOUT, env={**os.environ, "LC_ALL": "xx_XX.UTF-8"}, stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert shown == "C.UTF-8\n"
