@@ -49,7 +49,6 @@ class TerraformWatch:
     def _read(self, line: str) -> None:
         if command := _COMMAND.match(line):
             self._command, self._done, self._total = f"terraform {command['command']}", 0, 0
-            self._under_way = {}
         elif line.startswith(_EXIT):
             self._command, self._under_way = f"{self._command} has ended, {self._then}", {}
         elif plan := _PLAN.match(line):

@@ -113,6 +113,8 @@ def test_a_run_is_in_the_table_and_a_predicted_one_is_not(stand: Stand) -> None:
     stand.end(live.OPENS, run=run)
     stand.end(live.CLOSES, verdict={"result": "CHECK MODE"})
     stand.callback.v2_playbook_on_stats(None)
+    stand.end("papyrus.ops.run_unclosed_info", run={**run, "private": "/run/y"})
+    stand.callback.v2_playbook_on_stats(None)
     assert stand.display.shown == []
     stand.end(live.OPENS, run={**run, "private": "/run/x"})
     stand.end("papyrus.ops.evidence_capture", verdict={"result": "FAILED"})
@@ -212,6 +214,10 @@ def test_the_line_is_painted_again_and_again_but_not_over_a_question(stand: Stan
     stand.callback._tasks._tasks["prd"].started -= 60
     terminal.read(0.2)
     assert terminal.read(0.3) == b""
+    stand.end("ansible.builtin.pause")
+    stand.begin()
+    stand.callback._tasks._tasks["prd"].started -= 60
+    stand.wait_for(lambda: b"Ask  1:0" in terminal.read())
 
 
 def test_a_terminal_that_is_gone_ends_the_line_and_not_the_run(stand: Stand, terminal: Terminal) -> None:
