@@ -254,6 +254,7 @@ def plan_of(asked: dict) -> _task_run.Plan:
 
 def end(number: int, frame: object) -> None:
     """A signal becomes an exception, so that the task is stopped first."""
+    signal.signal(number, signal.SIG_IGN)  # the guard sends it too, and must not end what follows in its middle
     raise SystemExit(128 + number)
 
 

@@ -122,8 +122,9 @@ def forked(work: Callable[[], None]) -> tuple[int, bytes, bytes]:
     pipes = [os.pipe() for _each in range(2)]
 
     def child() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)  # a worker's own handler ends its whole group
+        # As in a new interpreter; a worker's own handlers end its whole group.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for target, (reader, writer) in zip((1, 2), pipes, strict=True):
             os.close(reader)
             os.dup2(writer, target)

@@ -139,11 +139,24 @@ def test_l3_a_fork_is_a_module_and_no_controller(monkeypatch: pytest.MonkeyPatch
     assert (os.getcwd(), dict(os.environ), _internal.is_controller) == (*before, True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_l3_a_signal_ends_a_fork_at_once(number: signal.Signals) -> None:
-    """Whatever its worker does with it: that would end the whole group."""
+def interrupted(number: signal.Signals) -> None:
+    """What a module does that cleans up when it is interrupted."""
+    try:
+        os.kill(os.getpid(), number)
+    except KeyboardInterrupt:
+        print("cleaned up", end="")
+        sys.exit(3)
+
+
+@pytest.mark.parametrize(
+    ("number", "ended"), [(signal.SIGTERM, (-signal.SIGTERM, b"", b"")), (signal.SIGINT, (3, b"cleaned up", b""))]
+)
+def test_l3_a_fork_takes_signals_as_a_new_interpreter_does(
+    number: signal.Signals, ended: tuple[int, bytes, bytes]
+) -> None:
+    """Whatever its worker does with them: that would end the whole group. Ctrl-C is an exception that it can catch."""
     before = signal.signal(number, lambda *_arguments: os._exit(77))
     try:
-        assert forked(lambda: os.kill(os.getpid(), number)) == (-number, b"", b"")
+        assert forked(lambda: interrupted(number)) == ended
     finally:
         signal.signal(number, before)
