@@ -117,8 +117,8 @@ def test_a_run_is_in_the_table_and_a_predicted_one_is_not(stand: Stand) -> None:
     stand.callback.v2_playbook_on_stats(None)
     assert stand.display.shown == []
     stand.end(live.OPENS, run={**run, "private": "/run/x"})
-    stand.end("papyrus.ops.evidence_capture", verdict={"result": "FAILED"})
     stand.end(live.CLOSES, verdict={"result": "PASSED"})
+    stand.end("papyrus.ops.evidence_capture", verdict={"result": "FAILED"})
     stand.callback.v2_playbook_on_stats(None)
     assert stand.display.shown[0] == "VERDICT" and stand.display.shown[1].startswith("PASSED  prd  svc  2026")
 
