@@ -23,15 +23,19 @@ from typing import Any
 from ansible import constants as C
 from ansible.module_utils import basic
 from ansible.plugins.action import ActionBase
+from ansible.release import __version__ as core_version
+
+CORES = ("2.19", "2.20", "2.21")
+"""Versions of ansible-core whose insides this knows, as it is tested with them; any other runs modules in its own way."""
 
 try:
     from ansible.executor.module_common import _BuiltModule
     from ansible.module_utils import _internal
     from ansible.module_utils.common.json import Direction, get_module_encoder
-except ImportError:  # an Ansible with other insides runs every module in its own way
+except ImportError:
     KNOWN_ANSIBLE = False
 else:
-    KNOWN_ANSIBLE = True
+    KNOWN_ANSIBLE = core_version.startswith(tuple(f"{core}." for core in CORES))
 
 PROFILE = "legacy"
 """How modules and Ansible write to each other: what a module gets that says nothing about it."""
