@@ -118,7 +118,7 @@ def test_L1_on_a_terminal_the_line_comes_and_goes_and_a_table_ends_it(play: Call
     screen = Screen(80).feed(run.recorded)
     shown = [state for state in screen.states if state.startswith("Ask a service")]
     assert any(re.fullmatch(r"Ask a service that is not there  0:\d\d  127\.0\.0\.1:9: .*", each) for each in shown)
-    assert len(shown) > 3 and all(len(each) < 80 for each in shown)
+    assert len(set(shown)) > 1 and all(len(each) < 80 for each in shown)
     text = "\n".join(screen.text)
     assert not any(WAITING in row for row in screen.text), "the line is gone"
     assert text.index("PLAY RECAP") < text.index("VERDICT") < text.index("FAILED  prd  svc  ")
