@@ -150,7 +150,7 @@ def test_J1_cloudtrail_saw_the_run_in_its_own_account_and_in_no_other(passed: ha
     assert ids["asked"] == ids["found"] > 50 and not ids["not_logged"]
     assert list(answer["principal"]["seen"]) == [f"arn:aws:iam::{harness.facts()['account_id']}:root"]
     assert len(answer["created"]) == 8 and all(one["deleted_at"] for one in answer["created"])
-    assert answer["looked_up"] < 100  # 4 to 9 when no other run of the same principal is under way
+    assert answer["looked_up"] < 500  # 4 to 9 when no other run of the same principal is under way
     with open_folder() as root:
         other = Sandbox(root)
         try:

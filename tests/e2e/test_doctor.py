@@ -16,7 +16,7 @@ PLAYBOOK = "playbooks/doctor.yml"
 EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 LIMITS = (
     '<DescribeAccountLimitsResponse xmlns="http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/">'
-    "<DescribeAccountLimitsResult><Limits><member><Name>application-load-balancers</Name><Max>3</Max></member>"
+    "<DescribeAccountLimitsResult><Limits><member><Name>application-load-balancers</Name><Max>45</Max></member>"
     "</Limits></DescribeAccountLimitsResult><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata>"
     "</DescribeAccountLimitsResponse>"
 )
@@ -111,7 +111,7 @@ def test_N6_what_is_planted_is_told_of_all_at_once(tmp_path: Path, services: Ser
         "| NG | alb_smoke | May run alb_smoke.yml | 1 of ",
         "ecs:RunTask (a Deny of ",
         "| NG | B3 | ECS Exec is usable | ECS Exec is off on the service",
-        "of 3 application load balancers: room for ",
+        "of 45 application load balancers: room for ",
         "| OK | B8 |",
     ):
         assert words in report, report

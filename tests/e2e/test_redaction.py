@@ -255,6 +255,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory, services: Services) -> Itera
         **{key: value for key, value in database.items() if key != "arn"},
         **service,
         "papyrus_tag_prefix": "tred",
+        # The same Python by another name, so that modules are sent to it, as to any interpreter but the controller's.
+        "ansible_python_interpreter": str(harness.CHECKOUT / ".venv" / "bin" / "python3"),
         "papyrus_db_cli": {
             "command": f"python -c {shlex.quote(EXEC)}; python -m papyrus.mark_cli --run {{run_id}}",
             "expect": [r"^INSERT 0 \d+$", "^MARK: {run_id} cli committed$"],

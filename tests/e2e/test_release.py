@@ -115,7 +115,8 @@ def test_C6_sigint_in_the_middle_of_the_rollout(tmp_path: Path, services: Servic
     told = smoke.verdict["release"]
     assert told["result"] == "failed"
     assert "interrupted" in told["cause"]
-    assert told["serving"] == Served(service).revision, told
+    # What served when that was written: the old revision, or already the new one, which nobody holds up.
+    assert told["serving"] in (told["previous"], Served(service).revision), told
     assert left_nothing(smoke)
 
 

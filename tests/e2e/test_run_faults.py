@@ -15,7 +15,7 @@ import pytest
 
 from . import harness
 from .harness import Smoke, left_behind, processes_of
-from .services import Services
+from .services import Services, until
 from .together import RunningTogether
 
 ANSWERING = (
@@ -197,4 +197,15 @@ def by_hand(left: list[str]) -> None:
         group, permission = rule.removeprefix("rule of ").split(": ", 1)
         ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[json.loads(permission)])
     for group in [name for name in left if name.startswith("sg-")]:
+        until(lambda group=group: deleted(ec2, group), f"the interfaces in {group} are gone", 90)
+
+
+def deleted(ec2: Any, group: str) -> bool:
+    """Deletes a security group; not as long as interfaces of the deleted load balancer have it."""
+    try:
         ec2.delete_security_group(GroupId=group)
+    except ec2.exceptions.ClientError as exc:
+        if exc.response["Error"]["Code"] != "DependencyViolation":
+            raise
+        return False
+    return True
