@@ -26,7 +26,7 @@ from ansible.plugins.action import ActionBase
 from ansible.release import __version__ as core_version
 
 CORES = ("2.19", "2.20", "2.21")
-"""Versions of ansible-core whose insides this knows, as it is tested with them; any other runs modules in its own way."""
+"""Versions of ansible-core whose insides this knows, those it is tested with; any other runs modules in its own way."""
 
 try:
     from ansible.executor.module_common import _BuiltModule
