@@ -135,8 +135,13 @@ def test_C2_the_operators_shell_changes_nothing(tmp_path: Path) -> None:
     assert env == {
         "PATH": "/bin", "AWS_PROFILE": "p", "https_proxy": "p:1", "LC_ALL": "C", "TF_IN_AUTOMATION": "1",
         "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1", "TF_DATA_DIR": str(tmp_path), "TF_VAR_endpoint": "given",
-        "TF_CLI_CONFIG_FILE": "b",
+        "TF_CLI_CONFIG_FILE": "b", "GOGC": "400",
     }  # fmt: skip
+
+
+def test_l3_an_operator_can_ask_terraforms_collector_to_save_memory() -> None:
+    assert environment({"GOGC": "50", "GOMEMLIMIT": "256MiB"}, {}).items() >= {("GOGC", "50"), ("GOMEMLIMIT", "256MiB")}
+    assert environment({"GOGC": "50"}, {"GOGC": "off"})["GOGC"] == "off"
 
 
 STUBBORN = """
