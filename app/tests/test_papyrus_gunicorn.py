@@ -155,6 +155,36 @@ def test_a4_the_health_check_follows_healthz(serve: Callable[..., Server]) -> No
     assert "ConnectionRefusedError" in healthcheck.check("127.0.0.1", server.port)
 
 
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", ""),
+        (b"HTTP/1.0 200\r\n\r\n", ""),
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 3\r\n\r\n200", "status 503"),
+        (b"HTTP/1.1 2000\r\n\r\n", "status 2000"),
+        (b"", "no answer of HTTP: b''"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", "no answer of HTTP: b'SSH-2.0-OpenSSH_9.9\\r\\n'"),
+        (None, "TimeoutError: timed out"),
+    ],
+)
+def test_a4_only_a_whole_status_line_with_200_is_healthy(answer: bytes | None, fault: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _address = listener.accept()
+            with connection:
+                asked = connection.recv(1000)
+                if answer is None:
+                    connection.recv(1)  # silent until the other end gives up
+                elif asked.startswith(b"GET /healthz HTTP/1.1\r\nHost: "):
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert healthcheck.check("127.0.0.1", listener.getsockname()[1], timeout=0.5) == fault
+        thread.join()
+
+
 def test_a4_the_dockerfile_says_what_the_image_builder_says() -> None:
     text = (APP / "Dockerfile").read_text()
     for line in ("ARG BASE\n", "USER 10001\n", "EXPOSE 5000\n", "--require-hashes --only-binary :all:"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from . import harness
 from .harness import RunningSmoke, Smoke
 from .services import CLUSTER, REGISTERABLE, Services, until
+from .together import RunningTogether
 
 BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
 HANDS_OFF = {"deploymentCircuitBreaker": {"enable": True, "rollback": False}}
@@ -96,58 +100,48 @@ def taken_back(stage: Stage, smoke: Smoke, by: str, *words: str) -> dict[str, An
     return said
 
 
-def test_F3_a_good_revision_is_deployed(stage: Stage) -> None:
-    stage.revise(environment=[{"name": "CHANGED", "value": "1"}])
-    smoke = stage.run()
-    assert smoke.exit_code == 0, smoke.output[-3000:]
-    said = release(smoke)
-    assert (said["result"], said["serving"], said["cause"]) == ("deployed", stage.new, "")
-    assert stage.serving() == {stage.new}
-    kinds = [entry["event"] for entry in entries(smoke)]
-    assert (kinds[0], kinds[-1]) == ("begin", "verdict")
-    assert "[papyrus-prd]" in smoke.output.partition("has begun")[0], "progress is on the terminal"
+# Services that are rolled out at once, as hosts of one run: what becomes of each is its own matter.
+
+CHANGED: dict[str, Any] = {"environment": [{"name": "CHANGED", "value": "1"}]}
+UNHEALTHY = {"healthCheck": {"command": ["CMD-SHELL", "exit 1"], "interval": 5, "timeout": 2, "retries": 1}}
+TAKEN_BACK: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "health": (UNHEALTHY, ["Task failed container health checks"]),
+    "image": ({"image": "REPOSITORY@sha256:" + "0" * 64}, ["TaskFailedToStart", "CannotPullContainerError"]),
+    "secret": (
+        {"secrets": [{"name": "X", "valueFrom": f"{SECRETS}:secret:none-aaaaaa"}]},
+        ["TaskFailedToStart", "ResourceInitializationError"],
+    ),
+}
+"""Tasks that cannot become healthy: members of their container, and what the cause has to say."""
 
 
-def test_F3_a_task_that_dies_with_exit_code_3_is_named_at_once_and_the_breaker_goes_back(stage: Stage) -> None:
-    stage.revise(**DIES)
-    running = stage.begin()
-    running.wait_for(lambda: "app | boom: no blueprint" in running.output)
-    assert "ROLLBACK" not in running.output, "named while waiting, not after the rollback"
-    smoke = running.end(150)
-    taken_back(stage, smoke, "deployment circuit breaker", "exit code 3", "its log ends: boom: no blueprint")
-    deaths = [entry for entry in entries(smoke) if entry["event"] == "task_stopped"]
-    assert len(deaths) == 3
-    assert {death["stop_code"] for death in deaths} == {"EssentialContainerExited"}
+def lines_of(case: str, output: str) -> str:
+    """Lines of progress of one host."""
+    return "\n".join(line for line in output.splitlines() if line.startswith(f"[{case}] "))
 
 
-@pytest.mark.parametrize(
-    ("container", "words"),
-    [
-        (
-            {"healthCheck": {"command": ["CMD-SHELL", "exit 1"], "interval": 5, "timeout": 2, "retries": 1}},
-            ["Task failed container health checks"],
-        ),
-        ({"image": "REPOSITORY@sha256:" + "0" * 64}, ["TaskFailedToStart", "CannotPullContainerError"]),
-        (
-            {
-                "secrets": [
-                    {"name": "X", "valueFrom": "arn:aws:secretsmanager:us-west-2:123456789012:secret:none-aaaaaa"}
-                ]
-            },
-            ["TaskFailedToStart", "ResourceInitializationError"],
-        ),
-    ],
-    ids=["health", "image", "secret"],
-)
-def test_F3_tasks_that_cannot_become_healthy(stage: Stage, container: dict[str, Any], words: list[str]) -> None:
-    if "image" in container:
-        repository = stage.definition["containerDefinitions"][0]["image"].partition("@")[0]
-        container = {"image": container["image"].replace("REPOSITORY", repository)}
-    stage.revise(**container)
-    taken_back(stage, stage.run(), "deployment circuit breaker", *words)
+def told(case: str, output: str) -> str:
+    """What the terminal has of one host: its lines of progress, and what its tasks failed with."""
+    failed = re.findall(rf"^fatal: \[{case}\].*?(?=^\S)", output, re.MULTILINE | re.DOTALL)
+    return "\n".join([lines_of(case, output), *failed])
 
 
-def test_F3_an_alarm_that_rings_is_named(stage: Stage) -> None:
+@dataclass
+class Rolled:
+    """Services by their case, the runs that rolled them out, and what the terminal had when the first task had died."""
+
+    stages: dict[str, Stage]
+    smokes: dict[str, Smoke]
+    named: str
+    alarm: str
+    before: dict[str, set[str]]
+
+    def of(self, case: str) -> tuple[Stage, Smoke]:
+        return self.stages[case], self.smokes[case]
+
+
+def alarmed(stage: Stage) -> str:
+    """Name of a quiet alarm that the service's rollouts look at."""
     cloudwatch, name = harness.client("cloudwatch"), f"{stage.name}-5xx"
     cloudwatch.put_metric_alarm(
         AlarmName=name,
@@ -163,14 +157,118 @@ def test_F3_an_alarm_that_rings_is_named(stage: Stage) -> None:
     cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="quiet")
     alarms = {"alarms": {"alarmNames": [name], "enable": True, "rollback": True}}
     stage.ecs.update_service(cluster=CLUSTER, service=stage.name, deploymentConfiguration=BREAKER | alarms)
-    stage.revise(**NEVER_HEALTHY)
+    return name
 
-    def ring() -> None:
-        cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="rings")
 
-    smoke = stage.during(stage.begin(), ring)
-    cloudwatch.delete_alarms(AlarmNames=[name])
-    taken_back(stage, smoke, f"alarm {name}", f"in ALARM: {name}")
+def tasks_of(stage: Stage) -> set[str]:
+    """ARNs of the tasks that run."""
+    return {task["taskArn"] for task in Services.running(stage.name)}
+
+
+@pytest.fixture(scope="module")
+def rolled(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Rolled:
+    """Every case in one run."""
+    folder, cloudwatch = tmp_path_factory.mktemp("rolled"), harness.client("cloudwatch")
+    containers = {
+        "good": CHANGED,
+        "dies": DIES,
+        **{case: container for case, (container, dummy) in TAKEN_BACK.items()},
+        "alarm": NEVER_HEALTHY,
+        "overtaken": NEVER_HEALTHY,
+        "refused": NEVER_HEALTHY,
+        "limited": NEVER_HEALTHY,
+        "smoked": CHANGED,
+    }
+    stages = {}
+    for case, container in containers.items():
+        stage = stages[case] = Stage(services, folder, NOTHING if case in ("refused", "limited") else BREAKER)
+        repository = stage.definition["containerDefinitions"][0]["image"].partition("@")[0]
+        image = {"image": container["image"].replace("REPOSITORY", repository)} if "image" in container else {}
+        stage.revise(**container | image)
+    stages["refused"].variables["papyrus_rollout_timeout"] = None
+    stages["limited"].variables["papyrus_rollout_timeout"] = 3
+    stages["smoked"].variables["smoke_fails_with"] = "/dbcheck answered 500"
+    alarm, before = alarmed(stages["alarm"]), {case: tasks_of(stages[case]) for case in ("refused", "limited")}
+    cases = {case: stage.variables for case, stage in stages.items()}
+    running = RunningTogether(folder / "run", cases, "tests/e2e/rollout.yml")
+    try:
+        begun(running, "alarm")
+        cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="rings")
+        begun(running, "overtaken")
+        over = stages["overtaken"]
+        over.ecs.update_service(cluster=CLUSTER, service=over.name, taskDefinition=over.old, forceNewDeployment=True)
+        running.wait_for(lambda: "app | boom: no blueprint" in lines_of("dies", running.output))
+        named = lines_of("dies", running.output)
+        smokes = running.smokes()
+    finally:
+        cloudwatch.delete_alarms(AlarmNames=[alarm])
+    own = {case: dataclasses.replace(smoke, output=told(case, smoke.output)) for case, smoke in smokes.items()}
+    return Rolled(stages, own, named, alarm, before)
+
+
+def begun(running: RunningSmoke, case: str) -> None:
+    """Return once the rollout of this host has begun."""
+    running.wait_for(lambda: "has begun" in lines_of(case, running.output))
+
+
+def test_F3_a_good_revision_is_deployed(rolled: Rolled) -> None:
+    stage, smoke = rolled.of("good")
+    assert smoke.exit_code == 0, smoke.output[-3000:]
+    said = release(smoke)
+    assert (said["result"], said["serving"], said["cause"]) == ("deployed", stage.new, "")
+    assert stage.serving() == {stage.new}
+    kinds = [entry["event"] for entry in entries(smoke)]
+    assert (kinds[0], kinds[-1]) == ("begin", "verdict")
+    assert "SUCCESSFUL" in smoke.output.partition("has begun")[2], "progress is on the terminal"
+
+
+def test_F3_a_task_that_dies_with_exit_code_3_is_named_at_once_and_the_breaker_goes_back(rolled: Rolled) -> None:
+    stage, smoke = rolled.of("dies")
+    assert "ROLLBACK" not in rolled.named, "named while waiting, not after the rollback"
+    taken_back(stage, smoke, "deployment circuit breaker", "exit code 3", "its log ends: boom: no blueprint")
+    deaths = [entry for entry in entries(smoke) if entry["event"] == "task_stopped"]
+    assert len(deaths) == 3
+    assert {death["stop_code"] for death in deaths} == {"EssentialContainerExited"}
+
+
+@pytest.mark.parametrize("case", TAKEN_BACK)
+def test_F3_tasks_that_cannot_become_healthy(rolled: Rolled, case: str) -> None:
+    taken_back(*rolled.of(case), "deployment circuit breaker", *TAKEN_BACK[case][1])
+
+
+def test_F3_an_alarm_that_rings_is_named(rolled: Rolled) -> None:
+    taken_back(*rolled.of("alarm"), f"alarm {rolled.alarm}", f"in ALARM: {rolled.alarm}")
+
+
+def test_F3_another_rollout_in_the_middle_supersedes_it(rolled: Rolled) -> None:
+    stage, smoke = rolled.of("overtaken")
+    assert smoke.exit_code == 2
+    said = release(smoke)
+    assert (said["result"], said["by"]) == ("superseded", ""), said
+    assert stage.deployment() in said["cause"]
+    until(lambda: Services.steady(stage.name), "the other rollout")
+    assert stage.serving() == {stage.old}
+
+
+def test_F3_without_circuit_breaker_there_has_to_be_a_time_limit(rolled: Rolled) -> None:
+    stage, smoke = rolled.of("refused")
+    assert smoke.exit_code == 2
+    assert "has no deployment circuit breaker" in smoke.output
+    assert release(smoke)["result"] == "not_started"
+    assert tasks_of(stage) == rolled.before["refused"]
+
+
+def test_F3_without_circuit_breaker_the_time_limit_ends_it_and_old_tasks_are_left_alone(rolled: Rolled) -> None:
+    stage, smoke = rolled.of("limited")
+    taken_back(stage, smoke, "papyrus.ops", "not deployed within 3 s")
+    assert tasks_of(stage) == rolled.before["limited"]
+
+
+def test_F3_a_failed_smoke_goes_back_and_says_why(rolled: Rolled) -> None:
+    taken_back(*rolled.of("smoked"), "papyrus.ops", "/dbcheck answered 500")
+
+
+# Runs of their own: one that is interrupted, and by hand what takes long.
 
 
 @pytest.mark.soak
@@ -182,46 +280,11 @@ def test_F3_a_rollout_that_somebody_stops_says_so(stage: Stage) -> None:
     taken_back(stage, smoke, "", "stopped on request")
 
 
-def test_F3_another_rollout_in_the_middle_supersedes_it(stage: Stage) -> None:
-    stage.revise(**NEVER_HEALTHY)
-
-    def overtake() -> None:
-        stage.ecs.update_service(cluster=CLUSTER, service=stage.name, taskDefinition=stage.old, forceNewDeployment=True)
-
-    smoke = stage.during(stage.begin(), overtake)
-    assert smoke.exit_code == 2
-    said = release(smoke)
-    assert (said["result"], said["by"]) == ("superseded", ""), said
-    assert stage.deployment() in said["cause"]
-    until(lambda: Services.steady(stage.name), "the other rollout")
-    assert stage.serving() == {stage.old}
-
-
-@pytest.mark.parametrize("stage", [NOTHING], indirect=True)
-def test_F3_without_circuit_breaker_the_time_limit_ends_it_and_old_tasks_are_left_alone(stage: Stage) -> None:
-    before = {task["taskArn"] for task in Services.running(stage.name)}
-    stage.revise(**NEVER_HEALTHY)
-    refused = stage.run(papyrus_rollout_timeout=None)
-    assert refused.exit_code == 2
-    assert "has no deployment circuit breaker" in refused.output
-    assert release(refused)["result"] == "not_started"
-    stage.folder = stage.folder / "limited"
-    smoke = stage.run(papyrus_rollout_timeout=3)
-    taken_back(stage, smoke, "papyrus.ops", "not deployed within 3 s")
-    assert {task["taskArn"] for task in Services.running(stage.name)} == before
-
-
 @pytest.mark.soak
 @pytest.mark.parametrize("stage", [HANDS_OFF], indirect=True)
 def test_F3_a_breaker_that_does_not_roll_back_is_helped(stage: Stage) -> None:
     stage.revise(**DIES)
     taken_back(stage, stage.run(), "papyrus.ops", "exit code 3")
-
-
-def test_F3_a_failed_smoke_goes_back_and_says_why(stage: Stage) -> None:
-    stage.revise(environment=[{"name": "CHANGED", "value": "1"}])
-    smoke = stage.run(smoke_fails_with="/dbcheck answered 500")
-    taken_back(stage, smoke, "papyrus.ops", "/dbcheck answered 500")
 
 
 @pytest.mark.soak

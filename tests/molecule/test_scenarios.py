@@ -24,6 +24,8 @@ from .conftest import Make
 from .scenario import Scenario
 
 OLDEST, MIDDLE = VERSIONS[:2]
+WHOLE = ("--destroy", "never")
+"""Of action "test": converge and verify.yml, which has to pass; it would take the evidence away in the end."""
 
 
 def changed_byte_is_found(scenario: Scenario, item: Path) -> None:
@@ -39,8 +41,7 @@ def changed_byte_is_found(scenario: Scenario, item: Path) -> None:
 
 def test_L2_default_the_smoke_passes_and_each_fault_is_found(scenario: Make) -> None:
     made = scenario("default", MIDDLE)
-    smoke = made.converge(papyrus_app_python=sys.executable)
-    made.passes()
+    smoke = made.converge(*WHOLE, action="test", papyrus_app_python=sys.executable)
     changed_byte_is_found(made, next(smoke.bundle.glob("*_healthz.log")))
     ec2 = harness.client("ec2")
     vpc = next(vpc for vpc in ec2.describe_vpcs()["Vpcs"] if vpc["CidrBlock"] == harness.facts()["vpc_cidr"])["VpcId"]
@@ -65,6 +66,8 @@ def test_L2_F_release_from_a_changed_line_to_a_proof_and_a_service_gone_back_is_
         "AWS_REGION": known["region"],
     }
     smoke = made.converge(
+        *WHOLE,
+        action="test",
         **service,
         **changed_app(tmp_path),
         papyrus_app_python=sys.executable,
@@ -86,7 +89,6 @@ def test_L2_F_release_from_a_changed_line_to_a_proof_and_a_service_gone_back_is_
     own = [call["operation"] for call in harness.calls(before) if call["access_key_id"] == key]
     assert (own.count("RegisterTaskDefinition"), own.count("PutImage")) == (1, 1)
     assert left_nothing(smoke)
-    made.passes()
     harness.client("ecs").update_service(cluster=CLUSTER, service=new.name, taskDefinition=old.revision)
     made.fails(f"{new.name} runs {old.revision}")
 
@@ -136,7 +138,7 @@ def test_L2_N1_the_sweep_deletes_what_is_expired_and_nothing_else(scenario: Make
 
 def test_L2_J_the_evidence_verifies_and_a_changed_byte_is_found_twice(scenario: Make) -> None:
     made = scenario("evidence")
-    smoke = made.converge("--destroy", "never", action="test")  # which would take the evidence away in the end
+    smoke = made.converge(*WHOLE, action="test")
     item = next(smoke.bundle.glob("*_healthz.log"))
     assert b"Bearer" not in item.read_bytes().replace(b"Bearer [", b"")
     changed_byte_is_found(made, item)
@@ -145,7 +147,7 @@ def test_L2_J_the_evidence_verifies_and_a_changed_byte_is_found_twice(scenario: 
     files = {path: path.read_bytes() for path in (item, sums, manifest)}
     item.write_bytes(kept.replace(b"200", b"500", 1))
     _forge(files, item, manifest, sums)
-    made.fails("is tampered")
+    made.fails_in_molecule("is tampered")
 
 
 def _forge(files: dict[Path, bytes], item: Path, manifest: Path, sums: Path) -> None:
