@@ -147,9 +147,10 @@ class Recording:
         return call
 
     def after(self, n: int) -> list[dict[str, Any]]:
-        """Calls with a number above n, oldest first."""
+        """Calls with a number above n, oldest first; of a negative n the newest -n."""
         with self._lock:
-            return [asdict(call) for call in self._calls if call.n > n]
+            first = n if n >= 0 else self._next - 1 + n
+            return [asdict(call) for call in self._calls if call.n > first]
 
     def close(self) -> None:
         with self._lock:

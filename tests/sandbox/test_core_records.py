@@ -95,6 +95,7 @@ def test_the_record_of_calls_is_bounded_in_memory_and_on_disk(tmp_path: Path, mo
     for number in range(100):
         record(calls, f"c{number}")
     assert [call["n"] for call in calls.after(0)] == [96, 97, 98, 99, 100]
+    assert [call["n"] for call in calls.after(-2)] == [99, 100]
     assert sorted(os.listdir(tmp_path)) == ["calls.1.jsonl", "calls.jsonl"]
     files = [tmp_path / "calls.1.jsonl", tmp_path / "calls.jsonl"]
     assert all(file.stat().st_size < 2_500 for file in files)
