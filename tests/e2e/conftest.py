@@ -10,9 +10,9 @@ from . import harness
 from .services import Services
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def services() -> Iterator[Services]:
-    """Maker of services; everything that it made is removed at the end."""
+    """Maker of services; what it made is removed as soon as the file's tests are over, as idle tasks cost as well."""
     assert harness.facts()["endpoint"], "the local AWS is not up"
     made = Services()
     yield made

@@ -197,17 +197,27 @@ class RunningSmoke:
         """What the run has printed so far."""
         return self.log.read_text("utf-8", errors="replace")
 
-    def wait_for(self, condition: Callable[[], object], timeout: float = 150) -> None:
-        """Return when the condition holds; fail when the run ends before or the time is up."""
+    def wait_for(self, condition: Callable[[], object], timeout: float = 150, every: float = 0.1) -> None:
+        """Return when the condition, asked each so many seconds, holds; fail when the run ends or the time is up."""
         deadline = time.monotonic() + timeout
         while not condition():
             assert self.process.poll() is None, f"the run ended before what the test waits for:\n{self.output[-4000:]}"
             assert time.monotonic() < deadline, f"not seen in {timeout} s:\n{self.output[-4000:]}"
-            time.sleep(0.1)
+            time.sleep(every)
 
     def wait_for_task(self, name: str, timeout: float = 150) -> None:
         """Return when the playbook has begun the task whose title contains name."""
-        self.wait_for(lambda: re.search(rf"^TASK \[.*{re.escape(name)}", self.output, re.MULTILINE), timeout)
+        title, read = re.compile(rb"^TASK \[.*" + re.escape(name.encode()), re.MULTILINE), 0
+
+        def begun() -> bool:
+            nonlocal read
+            with self.log.open("rb") as stream:
+                stream.seek(read)
+                fresh = stream.read()
+            read += fresh.rfind(b"\n") + 1  # whole lines are looked at once
+            return title.search(fresh) is not None
+
+        self.wait_for(begun, timeout)
 
     def bundle_folders(self) -> list[Path]:
         """Bundles that have been opened so far."""
@@ -338,3 +348,8 @@ def calls(after: int = 0) -> list[dict[str, Any]]:
     """The local AWS's record of requests after number."""
     recorded: list[dict[str, Any]] = control("GET", f"calls?after={after}")
     return recorded
+
+
+def last_call() -> int:
+    """Number of the newest request in that record."""
+    return max((int(call["n"]) for call in calls(-1)), default=0)

@@ -24,7 +24,7 @@ class Recorded(harness.RunningSmoke):
         launcher: tuple[str, ...] = (),
     ) -> None:
         known, self.key = harness.facts(), key or unique("key")
-        self.before = max([call["n"] for call in harness.calls()], default=0)
+        self.before = harness.last_call()
         environment = {
             "AWS_ENDPOINT_URL": known["endpoint"],
             "AWS_ACCESS_KEY_ID": self.key,

@@ -21,14 +21,17 @@ REGISTERABLE = (
     "memory",
     "runtimePlatform",
 )
+IDLE: dict[str, Any] = {"command": ["python", "-c", "import signal; signal.pause()"], "healthCheck": None}
+"""Members of a container that does nothing: for tests that ask no app."""
 
 
 def until(condition: Callable[[], Any], what: str, timeout: float = 60) -> Any:
-    """The first true value of condition; AssertionError names what did not come."""
-    deadline = time.monotonic() + timeout
+    """The first true value of condition, asked more and more seldom; AssertionError names what did not come."""
+    deadline, pause = time.monotonic() + timeout, 0.2
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what} did not come in {timeout} s"
-        time.sleep(0.2)
+        time.sleep(pause)
+        pause = min(1.0, 1.2 * pause)
     return value
 
 
@@ -46,7 +49,7 @@ def permanent_service() -> dict[str, Any]:
 
 
 class Services:
-    """Makes services and removes them at the end of the test session."""
+    """Makes services and removes them when it is closed."""
 
     def __init__(self) -> None:
         self.undo: list[Callable[[], Any]] = []

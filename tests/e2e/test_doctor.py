@@ -73,7 +73,7 @@ def rows_of(report: Path) -> dict[str, dict[str, Any]]:
 
 def test_N6_everything_is_in_order_and_nothing_is_written(tmp_path: Path) -> None:
     with doctor(tmp_path, EVERYTHING) as who:
-        before = max([call["n"] for call in harness.calls()], default=0)
+        before = harness.last_call()
         traced = {"papyrus_trace_file": str(tmp_path / "trace.jsonl")}
         # Other tests leave things of like names.
         run = seen(tmp_path, {**who, **traced, "papyrus_tag_prefix": unique("doctor")})

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from . import harness
-from .services import CLUSTER, Services, permanent_service, unique, until
+from .services import CLUSTER, IDLE, Services, permanent_service, unique, until
 
 MODULE = harness.CHECKOUT / "collections/ansible_collections/papyrus/ops/plugins/modules/ecs_exec.py"
 LOGGED_BY_TASK = "logged by the task's own log driver, default encryption"
@@ -88,7 +88,7 @@ class Container:
 
 @pytest.fixture(scope="module", name="container")
 def _container(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Container:
-    made = services.service("exec", container={"healthCheck": None})
+    made = services.service("exec", container=IDLE)
     return Container(made["papyrus_service"], tmp_path_factory.mktemp("exec"))
 
 
@@ -169,7 +169,7 @@ def test_N3_a_lost_mark_is_no_success(container: Container) -> None:
 
 
 def test_N3_a_task_that_stops_in_the_middle_has_its_reason_named(services: Services, tmp_path: Path) -> None:
-    container = Container(services.service("execstop", container={"healthCheck": None})["papyrus_service"], tmp_path)
+    container = Container(services.service("execstop", container=IDLE)["papyrus_service"], tmp_path)
     arn, sleep = container.task(), f"100.{secrets.randbelow(10**9)}"
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(container.run, command=f"echo begun; sleep {sleep}", task=arn, service=None)
@@ -254,7 +254,7 @@ def test_N3_known_secrets_are_redacted_and_the_token_is_nowhere(container: Conta
     known = {"kind": "password", "value": base64.b64encode(secret.encode()).decode()}
     (private / "redaction.known").write_text(json.dumps(known) + "\n", "utf-8")
     command = f"printf {secret[:7]}; sleep 0.3; echo {secret[7:]}; tr '\\0' '\\n' </proc/$PPID/cmdline; env"
-    before = harness.calls()[-1]["n"]
+    before = harness.last_call()
     ran = container.run(command=command, log=str(log), cast=str(cast), private=str(private))
     assert ran["outcome"] == "exited"
     assert any(call["operation"] == "ExecuteCommand" for call in harness.calls(before))
@@ -291,7 +291,7 @@ def test_N3_why_exec_cannot_work_is_said(services: Services, tmp_path: Path) -> 
 
 
 def test_N3_check_mode_runs_nothing_and_asks_for_no_session(container: Container) -> None:
-    before = harness.calls()[-1]["n"]
+    before = harness.last_call()
     ran = container.run(check=True, command="echo hello")
     assert (ran["changed"], ran["outcome"]) == (False, "not_run")
     assert "would run in container app" in ran["msg"]
@@ -312,7 +312,7 @@ def test_N3_a_session_encrypted_with_a_kms_key(tmp_path: Path) -> None:
             enableExecuteCommand=True,
             networkConfiguration=base["networkConfiguration"],
         )["tasks"][0]["taskArn"]
-        before = harness.calls()[-1]["n"]
+        before = harness.last_call()
         container = Container("", tmp_path)
         ran = container.run(cluster=name, task=arn, service=None, command="echo hidden; exit 5")
         ecs.stop_task(cluster=name, task=arn)

@@ -190,7 +190,8 @@ def test_what_became_of_each_call_is_told_by_the_record() -> None:
 
 def test_the_record_says_which_fault_was_in_the_way() -> None:
     [api] = [Api("python", "ecs", "ListTasks")]
+    before = harness.last_call()
     with fault_direct.in_the_way([api], "error 500", 1) as key:
         fault_direct.product_clients(key)("ecs").list_tasks(cluster=CLUSTER)
-    calls = [call for call in harness.calls() if call["access_key_id"] == key]
+    calls = [call for call in harness.calls(before) if call["access_key_id"] == key]
     assert [call["fault"] for call in calls] == ["error 500", None]

@@ -132,7 +132,7 @@ def remove(made: Monitor) -> None:
 
 
 def test_I1_another_account_is_refused_before_anything_is_made(monitor: Monitor) -> None:
-    before = harness.calls()[-1]["n"]
+    before = harness.last_call()
     smoke = monitor.run(papyrus_account_id="999999999999")
     assert smoke.exit_code != 0
     assert (smoke.verdict["result"], smoke.verdict["first_failure"]["step"]) == ("FAILED", "B10")
@@ -184,7 +184,7 @@ def test_I1_ctrl_c_in_the_middle_of_an_apply_loses_nothing_of_it(monitor: Monito
     """The terminal's whole group gets it: with two signals Terraform would end at once and forget what it had made."""
     slow = {"service": "cloudwatch", "operation": "PutMetricAlarm", "times": None, "delay_seconds": 4}
     harness.add_faults({**slow, "match": {"AlarmName": f"{monitor.name}-*"}})
-    before = harness.calls()[-1]["n"]
+    before = harness.last_call()
     try:
         running = monitor.begin()
         running.wait_for(lambda: "CreateLogGroup" in monitor.writes_since(before))
@@ -210,7 +210,7 @@ def test_I1_an_alarm_says_when_it_is_over_and_what_was_changed_by_hand_is_put_ri
     until(lambda: ("task-exit", "OK") in monitor.hear()[begun:], "the message that it is over", 400)
 
     cloudwatch.disable_alarm_actions(AlarmNames=[f"{monitor.name}-cpu"])
-    before = harness.calls()[-1]["n"]
+    before = harness.last_call()
     predicted = monitor.run("--check")
     assert predicted.exit_code == 0, predicted.output[-3000:]
     assert "~ actions_enabled" in predicted.output and "false -> true" in predicted.output

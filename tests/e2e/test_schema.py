@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from . import harness
-from .services import Services, unique
+from .services import IDLE, Services, unique
 from .test_ecs_exec import MODULE, Container, Ran
 
 POSTGRESQL = MODULE.with_name("ecs_postgresql.py")
@@ -80,14 +80,9 @@ def sessions(database: Database, after: int) -> list[dict[str, Any]]:
     return [c for c in calls if c["operation"] == "ExecuteCommand" and c["parameters"]["task"] == task]
 
 
-def now() -> int:
-    """Number of the last call."""
-    return int(harness.calls()[-1]["n"])
-
-
 @pytest.fixture(scope="module", name="service")
 def _service(services: Services) -> str:
-    made = services.service("schema", container={"healthCheck": None})
+    made = services.service("schema", container=IDLE)
     return str(made["papyrus_service"])
 
 
@@ -110,7 +105,7 @@ def _database(made: Database) -> Database:
 
 
 def test_G1_rehearsed_applied_and_applied_again(database: Database) -> None:
-    before = now()
+    before = harness.last_call()
     dry = database.script(FIRST, commit=False)
     assert len(sessions(database, before)) == 1
     assert (dry["changed"], dry["committed"], dry["alters"]) == (False, False, True)
@@ -130,7 +125,7 @@ def test_G1_bytes_that_changed_after_the_rehearsal_are_not_applied(database: Dat
     file.write_text(FIRST, "utf-8")
     dry = database.work(script={"src": str(file)})
     file.write_text(FIRST.replace("a int", "a bigint"), "utf-8")
-    before = now()
+    before = harness.last_call()
     ran = database.work(script={"src": str(file), "sha256": dry["sha256"], "commit": True})
     assert ran["failed"] and "changed.sql is not the file that was meant" in ran["msg"]
     assert sessions(database, before) == []
@@ -150,7 +145,7 @@ def test_G1_bytes_that_changed_after_the_rehearsal_are_not_applied(database: Dat
     ],
 )
 def test_G1_what_cannot_be_rehearsed_is_refused_before_any_session(database: Database, sql: str, words: str) -> None:
-    before = now()
+    before = harness.last_call()
     ran = database.script(sql, commit=False)
     assert ran["failed"] and words in ran["msg"] and ran["step"] == "G1"
     assert sessions(database, before) == []
@@ -349,7 +344,7 @@ def run_playbook(folder: Path, database: Database, sql: str, *arguments: str, **
 
 
 def test_G1_the_playbook_keeps_its_evidence_and_makes_no_alb(database: Database, tmp_path: Path) -> None:
-    before = now()
+    before = harness.last_call()
     smoke = run_playbook(tmp_path / "first", database, FIRST)
     assert smoke.exit_code == 0, smoke.output[-4000:]
     assert smoke.verdict["result"] in ("PASSED", "WARNED")
@@ -380,7 +375,7 @@ def test_G1_the_playbook_stops_at_a_rehearsal_that_failed(database: Database, tm
 
 @pytest.mark.soak
 def test_G1_check_mode_opens_no_session(database: Database, tmp_path: Path) -> None:
-    before = now()
+    before = harness.last_call()
     smoke = run_playbook(tmp_path, database, FIRST, "--check")
     assert smoke.exit_code == 0, smoke.output[-4000:]
     assert "would rehearse (ROLLBACK) and then apply (COMMIT) schema.sql" in smoke.output

@@ -58,7 +58,7 @@ def test_L2_F_release_from_a_changed_line_to_a_proof_and_a_service_gone_back_is_
 ) -> None:
     service, made = services.service("release", breaker=True), scenario("release", OLDEST)
     old, known, key = Served(service), harness.facts(), unique("key")
-    before = max([call["n"] for call in harness.calls()], default=0)
+    before = harness.last_call()
     environment = {
         "AWS_ENDPOINT_URL": known["endpoint"],
         "AWS_ACCESS_KEY_ID": key,
