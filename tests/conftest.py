@@ -11,7 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 LONGEST = [
     "test_alarm_drill",
     "test_run_faults",
-    "test_audit",
+    "test_addendum",
     "test_scenarios",
     "test_installed",
     "test_redaction",
@@ -20,6 +20,7 @@ LONGEST = [
     "test_alb_smoke",
     "test_preflight_faults",
     "test_least_privilege",
+    "test_audit",
     "test_runner",
     "test_interrupts",
     "test_schema",
@@ -32,23 +33,30 @@ PLAYBOOKS = {"e2e", "molecule"}
 """Folders whose tests run whole playbooks in one local AWS for all; those of others share what a file makes."""
 
 TOGETHER = {
+    "test_addendum",
     "test_alb_smoke",
     "test_audit",
     "test_database_proof",
     "test_least_privilege",
     "test_preflight_faults",
     "test_redaction",
+    "test_release",
+    "test_rollout",
     "test_run_faults",
 }
 """Files of theirs whose tests look at the same costly runs."""
 
 BY_ITSELF = {
+    "test_C6_sigint_in_the_middle_of_the_rollout",
+    "test_F3_an_interrupted_rollout_is_not_shown_as_fine",
+    "test_F_check_mode_shows_the_whole_plan_and_writes_nothing",
+    "test_F_without_a_change_nothing_is_pushed_or_registered_and_C6_sigint_in_the_smoke",
     "test_a_second_service_is_proved_by_variables_alone",
     "test_check_mode_predicts_and_writes_nothing",
     "test_J1_a_signing_key_that_is_not_there_is_refused_before_anything_exists",
     "test_the_playbook_is_the_same_from_inside_playbooks",
 }
-"""Tests of test_alb_smoke that do not look at its one run."""
+"""Tests in these files that look at a run of their own."""
 
 
 class ByWhatTheyShare(LoadScopeScheduling):

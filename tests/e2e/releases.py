@@ -66,7 +66,7 @@ def went_back(smoke: harness.Smoke, service: dict[str, Any], old: str, by: str, 
     served = Served(service)
     assert served.revision == old, (served.revision, old)
     assert served.only(old), (served.revisions, served.deployments)
-    said = smoke.output[smoke.output.rindex("Release: ") :].splitlines()[0]
+    said = [line for line in smoke.output.splitlines() if "Release: " in line and f"{served.name}:" in line][-1]
     assert f": rolled back by {by}; {old.rpartition('/')[2]} serves" in said, said
     assert "proven" not in said
     assert "stable" not in said

@@ -37,7 +37,10 @@ def taken_down_by_the_guard(running: RunningSmoke, public_key: bytes = b"") -> h
     return smoke
 
 
-@pytest.mark.parametrize("phase", ["apply", pytest.param("wait", marks=pytest.mark.soak), "probes"])
+# "wait" is in the suite by SIGTERM, and "probes" by a release, whose smoke is this one (test_release).
+@pytest.mark.parametrize(
+    "phase", ["apply", *(pytest.param(each, marks=pytest.mark.soak) for each in ("wait", "probes"))]
+)
 def test_C6_sigint(tmp_path: Path, phase: str) -> None:
     running = RunningSmoke(tmp_path, {})
     running.wait_for_task(PHASES[phase])

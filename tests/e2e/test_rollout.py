@@ -14,7 +14,7 @@ import pytest
 
 from . import harness
 from .harness import RunningSmoke, Smoke
-from .services import CLUSTER, REGISTERABLE, Services, until
+from .services import CLUSTER, IDLE, REGISTERABLE, Services, until
 from .together import RunningTogether
 
 BREAKER = {"deploymentCircuitBreaker": {"enable": True, "rollback": True}}
@@ -31,8 +31,8 @@ class Stage:
     def __init__(self, services: Services, folder: Path, configuration: dict[str, Any]) -> None:
         self.folder = folder
         self.ecs = harness.client("ecs")
-        # Tasks of a rollout count as steady sooner with a health check that passes at once.
-        made = services.service("rollout", container={"healthCheck": None})
+        # Nobody asks the app anything, and tasks count as steady sooner without a health check.
+        made = services.service("rollout", container=IDLE)
         self.name = str(made["papyrus_service"])
         self.ecs.update_service(cluster=CLUSTER, service=self.name, deploymentConfiguration=configuration)
         self.definition = self.ecs.describe_task_definition(taskDefinition=self.name)["taskDefinition"]
@@ -192,13 +192,13 @@ def rolled(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Roll
     cases = {case: stage.variables for case, stage in stages.items()}
     running = RunningTogether(folder / "run", cases, "tests/e2e/rollout.yml")
     try:
+        running.wait_for(lambda: "app | boom: no blueprint" in lines_of("dies", running.output))
+        named = lines_of("dies", running.output)
         begun(running, "alarm")
         cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="rings")
         begun(running, "overtaken")
         over = stages["overtaken"]
         over.ecs.update_service(cluster=CLUSTER, service=over.name, taskDefinition=over.old, forceNewDeployment=True)
-        running.wait_for(lambda: "app | boom: no blueprint" in lines_of("dies", running.output))
-        named = lines_of("dies", running.output)
         smokes = running.smokes()
     finally:
         cloudwatch.delete_alarms(AlarmNames=[alarm])
@@ -290,7 +290,7 @@ def test_F3_a_breaker_that_does_not_roll_back_is_helped(stage: Stage) -> None:
 @pytest.mark.soak
 def test_F3_check_mode_shows_the_plan_and_writes_nothing(stage: Stage) -> None:
     stage.revise(environment=[{"name": "CHANGED", "value": "1"}])
-    last = max((call["n"] for call in harness.calls()), default=0)
+    last = harness.last_call()
     smoke = stage.run("--check", "--diff")
     assert smoke.exit_code == 0, smoke.output[-3000:]
     assert f"+    task_definition: {stage.new}" in smoke.output

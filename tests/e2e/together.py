@@ -18,7 +18,11 @@ class RunningTogether(RunningSmoke):
     """One controller, one host for each case; hosts differ from inventories/sandbox by the variables of their case."""
 
     def __init__(
-        self, folder: Path, cases: Mapping[str, dict[str, Any]], playbook: str = "playbooks/alb_smoke.yml"
+        self,
+        folder: Path,
+        cases: Mapping[str, dict[str, Any]],
+        playbook: str = "playbooks/alb_smoke.yml",
+        launcher: tuple[str, ...] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         hosts = folder / "hosts.json"
@@ -26,7 +30,8 @@ class RunningTogether(RunningSmoke):
         common = {"sandbox_checkout": str(harness.CHECKOUT), "papyrus_state_dir": str(stacks)}
         group = {"hosts": {case: common | variables for case, variables in cases.items()}}
         hosts.write_text(json.dumps({"all": {"children": {GROUP: group}}}), "utf-8")
-        super().__init__(folder, {}, ("-i", "inventories/sandbox", "-i", str(hosts), "--limit", GROUP), playbook)
+        arguments = ("-i", "inventories/sandbox", "-i", str(hosts), "--limit", GROUP)
+        super().__init__(folder, {}, arguments, playbook, launcher=launcher)
         self.cases = list(cases)
 
     def bundle_of(self, case: str) -> Path | None:
