@@ -6,14 +6,18 @@ collection's own requirements name. Of the collections in the package ansible it
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from . import harness
@@ -95,15 +99,46 @@ def dependencies() -> dict[str, Path]:
     return found
 
 
-def install(folder: Path, version: str = NEWEST, source: Path = COLLECTION) -> Installed:
-    """Builds source and installs the tarball, which finds its dependencies there and asks no server for them."""
+def build(made: Installed, source: Path, folder: Path) -> Path:
+    """The tarball of a collection's source."""
+    made.run("ansible-galaxy", "collection", "build", source, "--output-path", folder)
+    (tarball,) = folder.glob("papyrus-ops-*.tar.gz")
+    return tarball
+
+
+def install(folder: Path, version: str = NEWEST, tarball: Path | None = None, source: Path = COLLECTION) -> Installed:
+    """Installs the tarball, or builds it of source; it finds its dependencies there and asks no server for them."""
     made = Installed(version, folder / "collections", folder / "empty")
     made.empty.mkdir(parents=True, mode=0o700)
     for name, path in dependencies().items():
         link = made.collections / "ansible_collections" / name.replace(".", "/")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path)
-    made.run("ansible-galaxy", "collection", "build", source, "--output-path", folder)
-    (tarball,) = folder.glob("papyrus-ops-*.tar.gz")
+    tarball = tarball or build(made, source, folder)
     made.run("ansible-galaxy", "collection", "install", tarball, "--offline", "--collections-path", made.collections)
     return made
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One worker at a time."""
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def shared(factory: pytest.TempPathFactory, version: str, empty: Path) -> Installed:
+    """The checkout's collection under that ansible-core, once for all workers; `empty` is the caller's own folder."""
+    base = factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installed"
+    home.mkdir(exist_ok=True)
+    with locked(home / "lock"):
+        built = home / "built"
+        if not built.is_dir():
+            build(Installed(NEWEST, home, home), COLLECTION, built)
+        if not (home / version / "done").exists():
+            (tarball,) = built.glob("*.tar.gz")
+            install(home / version, version, tarball)
+            (home / version / "done").touch()
+    empty.mkdir(mode=0o700)
+    return Installed(version, home / version / "collections", empty)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from . import harness
-from .installed import COLLECTION, LOCKS, NEWEST, VERSIONS, Installed, galaxy, install
+from .installed import COLLECTION, LOCKS, NEWEST, VERSIONS, Installed, galaxy, install, shared
 from .services import unique
 
 # Under the newest, modules are sent to an interpreter, as to a host; under the others they run in a fork (here.py).
@@ -89,9 +89,9 @@ def everything_is_documented(made: Installed) -> None:
 
 @pytest.mark.parametrize(("version", "way"), WAYS)
 def test_L1_the_tarball_documents_and_runs_every_module(
-    version: str, way: str, tmp_path: Path, target_group: str
+    version: str, way: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, target_group: str
 ) -> None:
-    made = install(tmp_path, version)
+    made = shared(tmp_path_factory, version, tmp_path / "empty")
     everything_is_documented(made)
     said, printed = run_all(made, target_group, way, "-vvv")
     assert f"[core {version}." in printed

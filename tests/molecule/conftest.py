@@ -8,7 +8,7 @@ import pytest
 from _pytest.terminal import TerminalReporter
 
 from tests.e2e.conftest import services
-from tests.e2e.installed import install
+from tests.e2e.installed import shared
 
 from .plant import remove
 from .scenario import Scenario
@@ -27,7 +27,8 @@ def scenario(
 
     def make(name: str, version: str = "") -> Scenario:
         folder = tmp_path_factory.mktemp(name)
-        made.append(Scenario(name, folder / "molecule", install(folder / "installed", version) if version else None))
+        installed = shared(tmp_path_factory, version, folder / "empty") if version else None
+        made.append(Scenario(name, folder / "molecule", installed))
         made[-1].folder.mkdir()
         return made[-1]
 
