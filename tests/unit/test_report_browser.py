@@ -44,12 +44,13 @@ def chromium() -> str | None:
 
 @pytest.fixture(scope="module", name="browser")
 def _browser() -> Iterator[Any]:
+    """A page with scripts and one without: each new one is a window with processes of its own."""
     path = chromium()
     if path is None:
         pytest.skip(f"no browser: PAPYRUS_CHROMIUM is not set, and the PATH has none of {', '.join(NAMES)}")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path)
-        yield browser
+        yield {script: browser.new_page(java_script_enabled=script) for script in (True, False)}
         browser.close()
 
 
@@ -68,23 +69,32 @@ def _pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 class Shown:
-    """A page in a context of its own. `requests` and `messages` are what it did besides showing itself."""
+    """A file in the page. `requests` and `messages` are what it did besides showing itself."""
 
-    def __init__(self, browser: Any, file: Path, width: int = WIDE, **options: Any) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": 800}, **options)
-        self.page = self.context.new_page()
+    def __init__(
+        self, browser: Any, file: Path, width: int = WIDE, color_scheme: str = "light", script: bool = True
+    ) -> None:
+        self.page = browser[script]
+        self.page.set_viewport_size({"width": width, "height": 800})
+        self.page.emulate_media(media="screen", color_scheme=color_scheme)
         self.requests: list[str] = []
         self.messages: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.messages.append(message.text))
-        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+        self.listeners = {
+            "request": lambda request: self.requests.append(request.url),
+            "console": lambda message: self.messages.append(message.text),
+            "pageerror": lambda error: self.messages.append(str(error)),
+        }
+        for event, listener in self.listeners.items():
+            self.page.on(event, listener)
         self.page.goto(file.as_uri())
 
     def __enter__(self) -> Shown:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.context.close()
+        for event, listener in self.listeners.items():
+            self.page.remove_listener(event, listener)
+        self.page.goto("about:blank")
 
     def unfold(self) -> None:
         self.page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
@@ -154,8 +164,12 @@ LOOKS = [(width, scheme) for width in (WIDE, PHONE) for scheme in ("light", "dar
 
 @pytest.mark.parametrize(
     ("name", "width", "scheme"),
-    [*(("passing_release", *look) for look in LOOKS)]
-    + [(name, *look) for name in ("failed_probe_and_destroy", "crashed_and_continued") for look in LOOKS[1:3]],
+    [
+        (name, *look)
+        for name in ("passing_release", "failed_probe_and_destroy", "crashed_and_continued")
+        for look in LOOKS[1:3]
+    ]
+    + [pytest.param("passing_release", *look, marks=pytest.mark.soak) for look in (LOOKS[0], LOOKS[3])],
 )
 def test_J1_axe_finds_no_violation(browser: Any, pages: dict[str, Path], name: str, width: int, scheme: str) -> None:
     with Shown(browser, pages[name], width, color_scheme=scheme) as shown:
@@ -183,7 +197,7 @@ def test_J1_light_and_dark_follow_the_reader(browser: Any, pages: dict[str, Path
 
 
 def test_J1_everything_is_there_without_javascript(browser: Any, pages: dict[str, Path]) -> None:
-    with Shown(browser, pages["failed_probe_and_destroy"], java_script_enabled=False) as shown:
+    with Shown(browser, pages["failed_probe_and_destroy"], script=False) as shown:
         folded = shown.page.locator("#probes details").nth(1)
         assert not folded.locator("pre").is_visible()
         folded.locator("summary").click()
