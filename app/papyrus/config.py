@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DB_KEYS = ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD")
+PATIENCE = {"PAPYRUS_DB_CONNECT_TIMEOUT": "10", "PAPYRUS_DB_STATEMENT_TIMEOUT": "10", "PAPYRUS_DB_BUDGET": "20"}
 
 
 def _seconds(values: Mapping[str, Any], name: str, default: float) -> float:
@@ -42,6 +43,11 @@ class Settings:
     @classmethod
     def from_environment(cls, overrides: Mapping[str, Any] | None = None) -> Settings:
         return cls.from_mapping({**os.environ, **(overrides or {})})
+
+    @classmethod
+    def of_a_command(cls) -> Settings:
+        """Nobody's request waits behind it: it can give a busy database more time than a health check may."""
+        return cls.from_mapping({**PATIENCE, **os.environ})
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Settings:

@@ -22,7 +22,7 @@ def _who(connection: Connection) -> tuple[str, str, str]:
 
 def main() -> int:
     try:
-        user, database, tls = Database(Settings.from_environment()).run(_who)
+        user, database, tls = Database(Settings.of_a_command()).run(_who)
     except DatabaseUnavailable as exc:
         detail = f" ({exc.detail})" if exc.detail else ""
         print(f"database not usable: {exc.reason.value}{detail}", file=sys.stderr)

@@ -7,7 +7,6 @@ Prints `INSERT 0 n` (n rows new in products), then the run's mark and the server
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -16,9 +15,6 @@ from .db import Database
 from .errors import DatabaseUnavailable
 from .identity import Identity
 from .runs import is_run_id
-
-# Nobody's request waits behind it: a one-off command can give a busy database more time than a health check may.
-PATIENCE = {"PAPYRUS_DB_CONNECT_TIMEOUT": "10", "PAPYRUS_DB_STATEMENT_TIMEOUT": "10", "PAPYRUS_DB_BUDGET": "20"}
 
 
 def _run_id(text: str) -> str:
@@ -31,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m papyrus.mark_cli", description="Insert SKU-CLI and a run's mark.")
     parser.add_argument("--run", type=_run_id, required=True, help="run id, e.g. 20260131T120000Z-abc234")
     run = parser.parse_args(arguments).run
-    settings = Settings.from_mapping({**PATIENCE, **os.environ})
+    settings = Settings.of_a_command()
     task = Identity(settings.metadata_uri, settings.metadata_timeout).get()
     try:
         mark = Database(settings).mark("SKU-CLI", "cli", run, task.arn, task.image_digest)

@@ -257,6 +257,20 @@ def test_e1_the_login_of_a_fresh_task_fails_with_a_drifted_password_which_it_doe
     assert "drifted-pass-word" not in output.err + output.out
 
 
+@pytest.mark.parametrize("command", [lambda: login_cli.main(), lambda: mark_cli.main(["--run", RUN])])
+def test_e1_a_command_waits_for_a_database_that_is_busier_than_a_request_may_wait_for(
+    database: Any, monkeypatch: pytest.MonkeyPatch, command: Callable[[], int]
+) -> None:
+    environment(monkeypatch, database)
+    database.freeze()
+    thaw = threading.Timer(LIMIT, database.thaw)
+    thaw.start()
+    try:
+        assert command() == 0
+    finally:
+        thaw.join()
+
+
 def test_g1_init_sql_rolls_back_whole_and_may_be_repeated(database: Any) -> None:
     with database.connect() as connection:
         connection.execute("DROP SCHEMA papyrus_schema CASCADE")
