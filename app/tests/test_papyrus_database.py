@@ -257,7 +257,7 @@ def test_e1_the_login_of_a_fresh_task_fails_with_a_drifted_password_which_it_doe
     assert "drifted-pass-word" not in output.err + output.out
 
 
-@pytest.mark.parametrize("command", [lambda: login_cli.main(), lambda: mark_cli.main(["--run", RUN])])
+@pytest.mark.parametrize("command", [login_cli.main, lambda: mark_cli.main(["--run", RUN])], ids=["login", "mark"])
 def test_e1_a_command_waits_for_a_database_that_is_busier_than_a_request_may_wait_for(
     database: Any, monkeypatch: pytest.MonkeyPatch, command: Callable[[], int]
 ) -> None:
