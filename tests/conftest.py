@@ -11,13 +11,12 @@ from xdist.scheduler import LoadScopeScheduling
 LONGEST = [
     "test_alarm_drill",
     "test_run_faults",
-    "test_addendum",
+    "test_alb_smoke",
     "test_scenarios",
     "test_installed",
     "test_redaction",
     "test_database_proof",
     "test_release",
-    "test_alb_smoke",
     "test_preflight_faults",
     "test_least_privilege",
     "test_audit",
@@ -33,7 +32,6 @@ PLAYBOOKS = {"e2e", "molecule"}
 """Folders whose tests run whole playbooks in one local AWS for all; those of others share what a file makes."""
 
 TOGETHER = {
-    "test_addendum",
     "test_alb_smoke",
     "test_audit",
     "test_database_proof",

@@ -1,13 +1,16 @@
-"""alb_smoke from beginning to end on a service in order: evidence, nothing left, side by side, check mode."""
+"""alb_smoke from beginning to end on a service in order: evidence, nothing left, side by side, check mode, addendum."""
 
 from __future__ import annotations
 
 import json
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -20,9 +23,13 @@ from jsonschema import Draft202012Validator
 from tests.sandbox.support import Sandbox, open_folder
 
 from . import harness, surface, tidewatch
-from .harness import left_behind, processes_of, run_smoke
+from .harness import RunningSmoke, left_behind, processes_of, run_smoke
 from .services import CLUSTER, DATABASE, SECRET, SERVICE, Services
 from .surface import Watch, database_password
+from .test_audit import PLAYBOOK as EXPORT
+from .test_audit import lines_of
+from .test_redaction import header_of
+from .test_runner import PATIENCE, artifact, events, known_secrets, leaks, started
 
 sys.path.insert(0, str(harness.CHECKOUT / "collections"))
 sys.path.insert(0, str(harness.CHECKOUT / "scripts"))
@@ -64,8 +71,32 @@ def ledger() -> Iterator[str]:
     s3.delete_bucket(Bucket=name)
 
 
+@dataclass
+class Beside:
+    """A run by ansible-runner, with a secret in its shell. Its header is known once its load balancer is there."""
+
+    running: RunningSmoke
+    folder: Path
+    token: str
+    header: Future[str]
+
+
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory, ledger: str) -> Watch:
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
+    """Under way, on the same service as the one that is watched."""
+    folder, token, tag, seen = tmp_path_factory.mktemp("beside"), secrets.token_hex(16), "tiboth", list[str]()
+    running = started(folder, {"papyrus_tag_prefix": tag}, GITHUB_TOKEN=token)
+
+    def header() -> str:
+        running.wait_for(lambda: seen.append(header_of(tag)) or seen[-1], PATIENCE, 1)
+        return seen[-1]
+
+    with ThreadPoolExecutor(1) as threads:
+        yield Beside(running, folder, token, threads.submit(header))
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, ledger: str, beside: Beside) -> Watch:
     """One run at the highest verbosity that ought to pass, with secrets in the controller's environment as in CI."""
     folder = tmp_path_factory.mktemp("passed")
     variables = {"papyrus_ledger": ledger, "papyrus_trace_file": str(folder / "trace.jsonl")}
@@ -234,6 +265,81 @@ def test_B2_the_password_is_in_no_output_and_no_file_of_the_bundle(passed: harne
     assert [
         str(file) for file in passed.bundle.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()
     ] == []
+
+
+def test_N1_L1_two_runs_at_once_on_one_service_of_which_one_is_ansible_runners(
+    passed: harness.Smoke, beside: Beside
+) -> None:
+    """They share nothing. A secret in the shell is in one artifact, ansible-runner's own record of its environment."""
+    smoke, folder = beside.running.end(), beside.folder
+    planted = known_secrets(beside.header.result())
+    assert (smoke.exit_code, passed.exit_code) == (0, 0), smoke.output[-3000:] + passed.output[-3000:]
+    assert {smoke.verdict["result"], passed.verdict["result"]} <= {"PASSED", "WARNED"}
+    assert left_behind(smoke.run_id) + left_behind(passed.run_id) == []
+    assert (artifact(folder, "rc"), artifact(folder, "status")) == ("0", "successful")
+    [stats] = [event["event_data"] for event in events(folder) if event["event"] == "playbook_on_stats"]
+    assert stats["failures"] == {} and stats["ok"]
+    leaking = leaks(folder, planted | {"token": beside.token})
+    assert [each.split(":")[0] for each in leaking] == [str(folder / "artifacts" / "job" / "command")]
+    assert leaks(folder, planted) == []
+
+
+@pytest.fixture(scope="module")
+def added(passed: harness.Smoke, tmp_path_factory: pytest.TempPathFactory) -> tuple[harness.Smoke, harness.Smoke]:
+    """The run that passed, and an addendum to it, made by audit_export.yml."""
+    variables = {"papyrus_audit_of": str(passed.bundle)}
+    return passed, RunningSmoke(tmp_path_factory.mktemp("addendum"), variables, (), EXPORT).end()
+
+
+def verified(*bundles: Path) -> tuple[int, str]:
+    """Exit code and words of scripts/verify."""
+    key = harness.facts()["signing_public_key"]
+    command = [str(harness.CHECKOUT / "scripts" / "verify"), *map(str, bundles), "--key", key]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.returncode, answer.stdout + answer.stderr
+
+
+def test_N4_an_addendum_has_the_runs_own_records_and_bears_it_out(added: tuple[harness.Smoke, harness.Smoke]) -> None:
+    smoke, addendum = added
+    assert addendum.exit_code == 0, addendum.output[-4000:]
+    said = json.loads(addendum.item("addendum.json"))
+    assert [row["status"] for row in said["rows"]] == ["ok", "ok"], said["rows"]
+    assert said["request_ids"]["found"] == said["request_ids"]["asked"] > 50
+    assert len(said["created"]) == 8 and all(one["deleted_at"] for one in said["created"])
+    records = lines_of(addendum, "cloudtrail_run.jsonl.gz")
+    own = {one for line in smoke.lines for one in line["meta"].get("request_ids", [])}
+    assert own <= {record["requestID"] for record in records}
+    suffix = smoke.run_id.rsplit("-", 1)[1]
+    assert any(record["eventName"] == "CreateLoadBalancer" and suffix in json.dumps(record) for record in records)
+    assert not [line for line in addendum.lines if line["name"].startswith("cloudtrail_24h")]
+
+
+def test_N4_both_bundles_verify_together_and_another_first_one_is_found(
+    added: tuple[harness.Smoke, harness.Smoke], tmp_path: Path
+) -> None:
+    smoke, addendum = added
+    code, words = verified(smoke.bundle, addendum.bundle)
+    assert code == 0 and f"addendum   to run {smoke.run_id}, the very bundle that is shown here" in words, words
+    copy = tmp_path / smoke.run_id
+    shutil.copytree(smoke.bundle, copy)
+    (copy / "attestation.dsse.json").unlink()
+    code, words = verified(copy, addendum.bundle)
+    assert code == 2 and f"{copy} is not the bundle that it adds to: it has another attestation" in words, words
+
+
+def test_N4_nothing_is_added_to_a_bundle_that_was_changed(
+    added: tuple[harness.Smoke, harness.Smoke], tmp_path: Path
+) -> None:
+    smoke, dummy = added
+    copy = tmp_path / smoke.run_id
+    shutil.copytree(smoke.bundle, copy)
+    changed = next(copy.glob("*_dbcheck.log"))
+    changed.write_bytes(changed.read_bytes() + b" ")
+    refused = RunningSmoke(tmp_path / "addendum", {"papyrus_audit_of": str(copy)}, (), EXPORT).end()
+    assert refused.exit_code != 0
+    assert refused.verdict["first_failure"]["step"] == "N4"
+    assert "is not as it was sealed (tampered): invalid" in refused.verdict["first_failure"]["cause"]
+    assert not (tmp_path / "addendum" / "cloudtrail").exists(), "nothing was asked of CloudTrail"
 
 
 def trace_of(smoke: harness.Smoke) -> Path:

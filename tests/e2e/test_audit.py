@@ -1,16 +1,13 @@
-"""audit_export.yml: exports of two accounts side by side, killed and gone on with; an addendum to a smoke's bundle."""
+"""audit_export.yml: exports of two accounts side by side, killed and gone on with. An addendum: test_alb_smoke.py."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import secrets
-import shutil
 import signal
-import subprocess
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,7 +18,7 @@ import boto3
 import pytest
 
 from . import harness
-from .harness import RunningSmoke, Smoke, run_smoke
+from .harness import RunningSmoke, Smoke
 
 PLAYBOOK = "playbooks/audit_export.yml"
 HOUR = 3600
@@ -110,6 +107,8 @@ class Audited:
     killed: list[Smoke]
     ended: list[Smoke]
     output: str
+    before: int
+    """Number of the last request before them."""
 
     def of(self, account: Account, smokes: list[Smoke]) -> Smoke:
         """The run of an account."""
@@ -144,6 +143,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Audited:
     inventory = folder / "hosts.yml"
     inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
     asked = ("-i", "inventories/sandbox", "-i", str(inventory))
+    before = harness.last_call()
     first = RunningSmoke(folder, {"papyrus_hosts": "account-*"}, asked, PLAYBOOK)
     first.wait_for(lambda: first.output.count("reckoned from") >= 2, 120)
     time.sleep(1)
@@ -158,7 +158,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Audited:
         for bundle in second.bundles
         if bundle not in known
     ]
-    return Audited(accounts, killed, ended, second.output)
+    return Audited(accounts, killed, ended, second.output, before)
 
 
 def until_sealed(running: RunningSmoke, count: int, timeout: float = 120) -> None:
@@ -192,7 +192,7 @@ def test_K1_what_was_on_disk_when_the_run_was_killed_is_not_asked_for_again(audi
         said = completeness(ended, "cloudtrail")
         asked = [
             call
-            for call in harness.calls()
+            for call in harness.calls(audited.before)
             if call["access_key_id"] == account.number and call["operation"] == "LookupEvents"
         ]
         answered = [call for call in asked if not call.get("error_code")]
@@ -225,65 +225,3 @@ def test_K1_the_bundle_holds_the_files_of_the_export_byte_for_byte(audited: Audi
                 said = completeness(smoke, line["meta"]["export"])["files"]
                 assert line["sha256"] in [file["sha256"] for file in said]
         assert smoke.sealed["by"] == "run" and smoke.statement["predicate"]["failedTests"] == []
-
-
-# The addendum
-
-
-@pytest.fixture(scope="module")
-def added(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Smoke, Smoke]]:
-    """A smoke, and the addendum that was made to it right afterwards."""
-    folder = tmp_path_factory.mktemp("added")
-    smoke = run_smoke(folder / "smoke", {})
-    assert smoke.exit_code == 0, smoke.output[-4000:]
-    variables = {"papyrus_audit_of": str(smoke.bundle)}
-    yield smoke, RunningSmoke(folder / "addendum", variables, (), PLAYBOOK).end()
-
-
-def verified(*bundles: Path) -> tuple[int, str]:
-    """Exit code and words of scripts/verify."""
-    key = harness.facts()["signing_public_key"]
-    command = [str(harness.CHECKOUT / "scripts" / "verify"), *map(str, bundles), "--key", key]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.returncode, answer.stdout + answer.stderr
-
-
-def test_N4_an_addendum_has_the_runs_own_records_and_bears_it_out(added: tuple[Smoke, Smoke]) -> None:
-    smoke, addendum = added
-    assert addendum.exit_code == 0, addendum.output[-4000:]
-    said = json.loads(addendum.item("addendum.json"))
-    assert [row["status"] for row in said["rows"]] == ["ok", "ok"], said["rows"]
-    assert said["request_ids"]["found"] == said["request_ids"]["asked"] > 50
-    assert len(said["created"]) == 8 and all(one["deleted_at"] for one in said["created"])
-    records = lines_of(addendum, "cloudtrail_run.jsonl.gz")
-    own = {one for line in smoke.lines for one in line["meta"].get("request_ids", [])}
-    assert own <= {record["requestID"] for record in records}
-    suffix = smoke.run_id.rsplit("-", 1)[1]
-    assert any(record["eventName"] == "CreateLoadBalancer" and suffix in json.dumps(record) for record in records)
-    assert not [line for line in addendum.lines if line["name"].startswith("cloudtrail_24h")]
-
-
-def test_N4_both_bundles_verify_together_and_another_first_one_is_found(
-    added: tuple[Smoke, Smoke], tmp_path: Path
-) -> None:
-    smoke, addendum = added
-    code, words = verified(smoke.bundle, addendum.bundle)
-    assert code == 0 and f"addendum   to run {smoke.run_id}, the very bundle that is shown here" in words, words
-    copy = tmp_path / smoke.run_id
-    shutil.copytree(smoke.bundle, copy)
-    (copy / "attestation.dsse.json").unlink()
-    code, words = verified(copy, addendum.bundle)
-    assert code == 2 and f"{copy} is not the bundle that it adds to: it has another attestation" in words, words
-
-
-def test_N4_nothing_is_added_to_a_bundle_that_was_changed(added: tuple[Smoke, Smoke], tmp_path: Path) -> None:
-    smoke, dummy = added
-    copy = tmp_path / smoke.run_id
-    shutil.copytree(smoke.bundle, copy)
-    changed = next(copy.glob("*_dbcheck.log"))
-    changed.write_bytes(changed.read_bytes() + b" ")
-    refused = RunningSmoke(tmp_path / "addendum", {"papyrus_audit_of": str(copy)}, (), PLAYBOOK).end()
-    assert refused.exit_code != 0
-    assert refused.verdict["first_failure"]["step"] == "N4"
-    assert "is not as it was sealed (tampered): invalid" in refused.verdict["first_failure"]["cause"]
-    assert not (tmp_path / "addendum" / "cloudtrail").exists(), "nothing was asked of CloudTrail"
