@@ -54,14 +54,15 @@ def open_folder() -> Iterator[Path]:
 
 def until[Result](look: Callable[[], Result], what: str, seconds: float = 30) -> Result:
     """The first true result of `look`; fails with its last result when there is none in time."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while True:
         result = look()
         if result:
             return result
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"{what}: not within {seconds} s; last seen: {result!r}")
-        time.sleep(0.1)
+        time.sleep(min(0.1 + waited / 20, 0.5))
 
 
 @contextlib.contextmanager
