@@ -20,8 +20,10 @@ import pytest
 from . import harness
 from .services import IDLE, Services, unique
 from .test_ecs_exec import MODULE, Container, Ran
+from .together import RunningTogether
 
 POSTGRESQL = MODULE.with_name("ecs_postgresql.py")
+PLAYBOOK = "playbooks/schema.yml"
 OWNER_SECRET = "papyrus/prd/db-master"
 ENVIRONMENT = {"host": "DB_HOST", "port": "DB_PORT", "dbname": "DB_NAME", "user": "DB_USER", "password": "DB_PASSWORD"}
 FIRST = "CREATE SCHEMA s;\nCREATE TABLE s.t (a int PRIMARY KEY);\nINSERT INTO s.t VALUES (1);\n"
@@ -86,15 +88,21 @@ def _service(services: Services) -> str:
     return str(made["papyrus_service"])
 
 
-@pytest.fixture(scope="module", name="made")
-def _made(service: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+@contextmanager
+def new_database(service: str, folder: Path) -> Iterator[Database]:
     name = unique("schema").replace("-", "_")
-    database = Database(service, tmp_path_factory.mktemp("schema"), name)
+    database = Database(service, folder, name)
     ran = database.work(prepare={"database": name}, dbname=None)
     assert ran["changes"] == [f"create database {name}"], ran.text
     yield database
     with database.connect("postgres") as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module", name="made")
+def _made(service: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    with new_database(service, tmp_path_factory.mktemp("schema")) as database:
+        yield database
 
 
 @pytest.fixture(name="database")
@@ -328,24 +336,40 @@ def test_G1_a_table_in_use_is_not_waited_for_longer_than_allowed(database: Datab
     assert "pg_terminate_backend" in ran["msg"]
 
 
-def run_playbook(folder: Path, database: Database, sql: str, *arguments: str, **variables: Any) -> harness.Smoke:
-    file = folder / "schema.sql"
-    file.parent.mkdir(parents=True, exist_ok=True)
+def variables_for(folder: Path, database: Database, sql: str) -> dict[str, Any]:
+    """Inventory variables of schema.yml with this file for this database."""
+    file = folder / f"{database.name}.sql"
+    folder.mkdir(parents=True, exist_ok=True)
     file.write_text(sql, "utf-8")
-    given = {
+    return {
         "papyrus_service": database.container.service,
         "papyrus_task_family": database.container.service,
         "papyrus_db_name": database.name,
         "papyrus_db_schema": "s",
         "papyrus_db_schema_file": str(file),
-        **variables,
     }
-    return harness.RunningSmoke(folder, given, arguments, "playbooks/schema.yml").end()
 
 
-def test_G1_the_playbook_keeps_its_evidence_and_makes_no_alb(database: Database, tmp_path: Path) -> None:
+def run_playbook(folder: Path, database: Database, sql: str, *arguments: str) -> harness.Smoke:
+    return harness.RunningSmoke(folder, variables_for(folder, database, sql), arguments, PLAYBOOK).end()
+
+
+def test_G1_the_playbook_keeps_its_evidence_makes_no_alb_and_stops_at_a_rehearsal_that_failed(
+    database: Database, service: str, tmp_path: Path
+) -> None:
     before = harness.last_call()
-    smoke = run_playbook(tmp_path / "first", database, FIRST)
+    with new_database(service, tmp_path) as other:
+        files = {"first": (database, FIRST), "failed": (other, FIRST + "SELECT 1/0;\n")}
+        cases = {case: variables_for(tmp_path, *file) for case, file in files.items()}
+        smokes = RunningTogether(tmp_path / "first", cases, PLAYBOOK).smokes()
+        assert other.tables == []
+    failed, smoke = smokes["failed"], smokes["first"]
+    assert failed.exit_code != 0
+    assert failed.verdict["result"] == "FAILED"
+    assert failed.verdict["first_failure"]["step"] == "G1"
+    assert "division by zero" in failed.verdict["first_failure"]["cause"]
+    names = [line["name"] for line in failed.lines]
+    assert "schema_dryrun_exec.log" in names and "schema_apply_exec.log" not in names
     assert smoke.exit_code == 0, smoke.output[-4000:]
     assert smoke.verdict["result"] in ("PASSED", "WARNED")
     lines = {line["name"]: line for line in smoke.lines}
@@ -362,22 +386,11 @@ def test_G1_the_playbook_keeps_its_evidence_and_makes_no_alb(database: Database,
     assert "CATALOGUE: unchanged; 0 rows written" in again.item("schema_apply_exec.log")
 
 
-def test_G1_the_playbook_stops_at_a_rehearsal_that_failed(database: Database, tmp_path: Path) -> None:
-    smoke = run_playbook(tmp_path, database, FIRST + "SELECT 1/0;\n")
-    assert smoke.exit_code != 0
-    assert smoke.verdict["result"] == "FAILED"
-    assert smoke.verdict["first_failure"]["step"] == "G1"
-    assert "division by zero" in smoke.verdict["first_failure"]["cause"]
-    names = [line["name"] for line in smoke.lines]
-    assert "schema_dryrun_exec.log" in names and "schema_apply_exec.log" not in names
-    assert database.tables == []
-
-
 @pytest.mark.soak
 def test_G1_check_mode_opens_no_session(database: Database, tmp_path: Path) -> None:
     before = harness.last_call()
     smoke = run_playbook(tmp_path, database, FIRST, "--check")
     assert smoke.exit_code == 0, smoke.output[-4000:]
-    assert "would rehearse (ROLLBACK) and then apply (COMMIT) schema.sql" in smoke.output
+    assert f"would rehearse (ROLLBACK) and then apply (COMMIT) {database.name}.sql" in smoke.output
     assert sessions(database, before) == []
     assert smoke.bundles == []
