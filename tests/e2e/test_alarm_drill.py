@@ -16,6 +16,7 @@ from .alarms import KINDS, LOAD_BALANCER
 from .harness import RunningSmoke, Smoke, left_behind
 from .services import CLUSTER, Services
 from .test_interrupts import taken_down_by_the_guard
+from .together import RunningTogether
 
 PLAYBOOK = "playbooks/alarm_drill.yml"
 
@@ -89,18 +90,20 @@ def refused(smoke: Smoke, kind: str, name: str, why: str) -> None:
     assert drill_left(smoke.run_id, alarms.topic_of(name)) == []
 
 
-def test_I1_an_alarm_without_its_action_is_named_before_anything_rings(services: Services, tmp_path: Path) -> None:
-    name = alarms.permanent_alarms(services, silent="cpu")
-    variables = {"papyrus_monitor_name": name, "papyrus_monitor_load_balancer": LOAD_BALANCER}
-    smoke = RunningSmoke(tmp_path, variables, playbook=PLAYBOOK).end(300)
-    refused(smoke, "cpu", name, "AlarmActions do not have the topic")
-
-
-def test_I1_no_drill_while_an_alarm_rings(services: Services, tmp_path: Path) -> None:
-    name = alarms.permanent_alarms(services, ringing="task-exit")
-    variables = {"papyrus_monitor_name": name, "papyrus_monitor_load_balancer": LOAD_BALANCER}
-    smoke = RunningSmoke(tmp_path, variables, playbook=PLAYBOOK).end(300)
-    refused(smoke, "task-exit", name, "it is in ALARM already")
+def test_I1_an_alarm_without_its_action_or_in_alarm_is_named_before_anything_rings(
+    services: Services, tmp_path: Path
+) -> None:
+    names = {
+        "silent": alarms.permanent_alarms(services, silent="cpu"),
+        "ringing": alarms.permanent_alarms(services, ringing="task-exit"),
+    }
+    cases: dict[str, dict[str, Any]] = {
+        case: {"papyrus_monitor_name": name, "papyrus_monitor_load_balancer": LOAD_BALANCER}
+        for case, name in names.items()
+    }
+    smokes = RunningTogether(tmp_path, cases, PLAYBOOK).smokes(300)
+    refused(smokes["silent"], "cpu", names["silent"], "AlarmActions do not have the topic")
+    refused(smokes["ringing"], "task-exit", names["ringing"], "it is in ALARM already")
 
 
 def test_I1_a_drill_that_is_interrupted_leaves_nothing(services: Services, tmp_path: Path) -> None:
