@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,21 @@ def _session() -> Any:
     )
 
 
+@cache
+def _model(service: str) -> Any:
+    return _session().client(service, config=Config(retries={"total_max_attempts": 1}))
+
+
+def _new_client(service: str) -> Any:
+    """A client with events of its own, made from the first one of the service: botocore takes ten times as long."""
+    model = _model(service)
+    client = object.__new__(type(model))
+    vars(client).update(vars(model))
+    client.meta = copy.copy(model.meta)
+    client.meta.events = copy.copy(model.meta.events)
+    return client
+
+
 @dataclass
 class FakeAws:
     """`answers` by `service.operation` in boto3's spelling; `requests` are the validated parameters, in order.
@@ -59,7 +75,7 @@ class FakeAws:
             return self._clients[service]
 
     def _client(self, service: str) -> Any:
-        client = _session().client(service, config=Config(retries={"total_max_attempts": 1}))
+        client = _new_client(service)
         names = {api: python for python, api in client.meta.method_to_api_mapping.items()}
 
         def provide(params: dict[str, Any], model: Any, **kwargs: Any) -> None:
