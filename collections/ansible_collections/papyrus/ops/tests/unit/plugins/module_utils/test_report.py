@@ -375,11 +375,11 @@ def test_J1_many_long_items_are_read_in_part_only(tmp_path: Path) -> None:
     [line] = [line for line in world.bundle.lines() if line["name"] == "lease.json"]
     (world.bundle.folder / "long").write_bytes(b'{"at":"2026-01-31T12:00:00.000000Z"}\n' * 100_000)
     lines = [
-        {**line, "name": name, "path": "long", "step": "F3"} for name in ("rollout.jsonl", "target_health.jsonl") * 300
+        {**line, "name": name, "path": "long", "step": "F3"} for name in ("rollout.jsonl", "target_health.jsonl") * 60
     ]
-    began = time.monotonic()
+    began = time.process_time()  # read as a whole they take 20 s
     report_html(BundleView(world.bundle.folder, {}, lines, {}), {})
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 6
 
 
 def test_J1_a_long_item_is_cut_in_its_middle(tmp_path: Path) -> None:
