@@ -13,6 +13,7 @@ import jq
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._cloudtrail_source import cloudtrail_filter
 from ansible_collections.papyrus.ops.plugins.module_utils._export import ExportRefused
+from ansible_collections.papyrus.ops.tests.unit.examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -151,7 +152,7 @@ RULES = st.fixed_dictionaries({"resource_names": NAMES, "users": NAMES, "sources
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     RULES, st.lists(RECORDS | ENTRIES.map(lambda entry: {"malformed": True, "entry": entry}), min_size=1, max_size=8)
 )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from ansible_collections.papyrus.ops.tests.unit.examples import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -253,7 +254,7 @@ def test_J1_time_grows_with_the_text_and_no_faster(text: str) -> None:
     assert time.process_time() - start < 4
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     evidence=st.lists(
         st.one_of(
@@ -289,7 +290,7 @@ def test_J1_evidence_is_not_destroyed(evidence: list[str], known: list[str]) -> 
     assert not changed or re.search(r"(password|token|cookie|authorization|secret|://)[a-z-]*\"?[\s]*[:=>]", text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.recursive(
         st.one_of(

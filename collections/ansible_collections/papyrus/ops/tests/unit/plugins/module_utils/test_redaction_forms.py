@@ -18,6 +18,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
+from ansible_collections.papyrus.ops.tests.unit.examples import examples
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -128,7 +129,7 @@ def hidden(secret: str, before: str, form: bytes, after: str) -> bool:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(secret=SECRETS, around=AROUND)
 @example(secret=AWKWARD, around=("before ", " after"))
 def test_J1_a_known_value_in_a_form_of_text(name: str, secret: str, around: tuple[str, str]) -> None:
@@ -146,7 +147,7 @@ def test_J1_a_known_value_in_a_form_inside_another(inner: str, outer: str, secre
 
 
 @pytest.mark.parametrize("name", BASE64)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(secret=SECRETS)
 @example(secret=AWKWARD)
 def test_J1_a_known_value_in_base64_and_hexadecimal(name: str, secret: str) -> None:

@@ -20,6 +20,7 @@ import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils import _redaction_blocks
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction import Redactor
 from ansible_collections.papyrus.ops.plugins.module_utils._redaction_blocks import Blocks, Span
+from ansible_collections.papyrus.ops.tests.unit.examples import examples
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -139,7 +140,7 @@ def test_J1_what_stands_before_a_block_is_shown_with_it(monkeypatch: pytest.Monk
     assert blocks(after_a, data, 7) == b"x" + b"a[]" * 100 + b"bb" * 10
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     texts=st.lists(st.text("ab \n", max_size=40), min_size=1, max_size=8),
     cuts=st.lists(st.integers(0, 400), max_size=12),

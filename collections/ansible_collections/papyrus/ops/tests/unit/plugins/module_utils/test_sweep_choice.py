@@ -15,6 +15,7 @@ from ansible_collections.papyrus.ops.plugins.module_utils._leftovers import KIND
 from ansible_collections.papyrus.ops.plugins.module_utils._names import rule_description
 from ansible_collections.papyrus.ops.plugins.module_utils._sweep import sweep
 from ansible_collections.papyrus.ops.plugins.module_utils._sweep_choice import Order, choose
+from ansible_collections.papyrus.ops.tests.unit.examples import examples
 from ansible_collections.papyrus.ops.tests.unit.sweep_world import World, marks, text
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -101,7 +102,7 @@ def may_go(resource: dict[str, Any], order: Order) -> bool:
     return kind == "network_interface" or name.endswith(run[-7:])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(resources(), max_size=30), orders())
 def test_N1_whatever_is_found_only_what_may_go_is_chosen(found: list[dict[str, Any]], order: Order) -> None:
     foreign = [{"kind": "load_balancer", "id": "f", "name": "papyrus-smoke-qqq222", "collides": True, "detail": {}}]
@@ -174,7 +175,7 @@ def put(kind: str, run_id: str, how: str, number: int) -> None:
             WORLD.rule("sg-tasks", f"sg-peer{number}", said)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(THINGS, max_size=12), st.sets(st.sampled_from(RUNS[:3])), st.sampled_from(["", RUNS[0]]))
 @example([("balancer", RUNS[0], "no tags"), ("balancer", RUNS[0], "whole")], set(), "")
 def test_N1_whatever_lies_in_an_account_the_rest_of_it_survives_every_sweep(
