@@ -94,39 +94,6 @@ def service(services: Services) -> dict[str, Any]:
     return services.service("proof2", container=QUIET, desired=2)
 
 
-@pytest.fixture(scope="module")
-def two_tasks(tmp_path_factory: pytest.TempPathFactory, service: dict[str, Any]) -> harness.Smoke:
-    """A run that ought to pass, at the highest verbosity."""
-    return prove(tmp_path_factory.mktemp("proof"), service, arguments=("-vvv",))
-
-
-def test_E3_both_paths_are_proved_with_the_exact_line(two_tasks: harness.Smoke) -> None:
-    assert two_tasks.exit_code == 0, two_tasks.output[-4000:]
-    assert set(statuses(two_tasks).values()) == {"ok"}
-    assert BOTH in two_tasks.item("papyrus_sku_check.log").splitlines()
-    assert re.search(r"^INSERT 0 \d+$", two_tasks.item("papyrus_psql_insert_cli.log"), re.MULTILINE)
-    assert "no encryption" in two_tasks.item("plaintext_refused.log")
-    assert "LOGIN: papyrus_app in papyrus" in two_tasks.item("fresh_login.log")
-
-
-def test_F3_every_running_task_was_asked(two_tasks: harness.Smoke) -> None:
-    tasks = re.findall(r"^task: +(\S+)$", two_tasks.item("running_image.log"), re.MULTILINE)
-    asked = re.findall(r"^task: +(\S+)$", two_tasks.item("pgsslmode_env.log"), re.MULTILINE)
-    assert len(set(tasks)) == 2
-    assert sorted(asked) == sorted(tasks)
-    assert re.search(r"^verify-full$", two_tasks.item("pgsslmode_env.log"), re.MULTILINE)
-    assert 'ROUTES: ["/", "/dbcheck", "/healthz"]' in two_tasks.item("flask_url_map_after.log")
-
-
-def test_E_no_password_is_in_output_or_bundle(two_tasks: harness.Smoke) -> None:
-    nowhere(two_tasks, value_of("papyrus/prd/db")["password"])
-
-
-def test_E1_nothing_of_the_run_is_left(two_tasks: harness.Smoke) -> None:
-    assert tasks_started_by(two_tasks.run_id) == []
-    assert processes_of(two_tasks.run_id) == []
-
-
 SILENT = (
     "import http.server\n"
     "class Handler(http.server.BaseHTTPRequestHandler):\n"
@@ -165,7 +132,7 @@ def as_master(database: dict[str, Any], statement: str) -> None:
 
 @dataclass
 class Caught:
-    """Runs that ought to fail, by their case, and the password that the secret of each held while its task started."""
+    """Runs by their case, which ought to fail but "two", and the passwords that their secrets held at their start."""
 
     smokes: dict[str, harness.Smoke]
     passwords: dict[str, str]
@@ -175,13 +142,14 @@ class Caught:
 
 
 @pytest.fixture(scope="module")
-def failing(tmp_path_factory: pytest.TempPathFactory, services: Services) -> Caught:
-    """Every case in one run."""
+def failing(tmp_path_factory: pytest.TempPathFactory, services: Services, service: dict[str, Any]) -> Caught:
+    """Every case in one run, at the highest verbosity."""
     secrets = {"drift": services.secret(), "plain": services.database(force_ssl="0"), "denied": services.database()}
     cases = {
         case: services.service(case, container=QUIET, secret=secret["arn"]) | secret for case, secret in secrets.items()
     }
     cases["silent"] = services.service("silent", container={**QUIET, "command": ["python", "-c", SILENT]})
+    cases["two"] = service
     before = {case: value_of(secret["papyrus_secret_id"]) for case, secret in secrets.items()}
     harness.client("secretsmanager").put_secret_value(
         SecretId=secrets["drift"]["arn"], SecretString=json.dumps({**before["drift"], "password": DRIFTED})
@@ -191,8 +159,42 @@ def failing(tmp_path_factory: pytest.TempPathFactory, services: Services) -> Cau
         tmp_path_factory.mktemp("failing"),
         {case: inventory({"papyrus_db_fresh_login": LOGIN}, given) for case, given in cases.items()},
         PLAYBOOK,
+        more=("-vvv",),
     )
     return Caught(running.smokes(), {case: value["password"] for case, value in before.items()})
+
+
+@pytest.fixture(scope="module")
+def two_tasks(failing: Caught) -> harness.Smoke:
+    """The run of them that ought to pass."""
+    return failing["two"]
+
+
+def test_E3_both_paths_are_proved_with_the_exact_line(two_tasks: harness.Smoke) -> None:
+    assert two_tasks.exit_code == 0, two_tasks.output[-4000:]
+    assert set(statuses(two_tasks).values()) == {"ok"}
+    assert BOTH in two_tasks.item("papyrus_sku_check.log").splitlines()
+    assert re.search(r"^INSERT 0 \d+$", two_tasks.item("papyrus_psql_insert_cli.log"), re.MULTILINE)
+    assert "no encryption" in two_tasks.item("plaintext_refused.log")
+    assert "LOGIN: papyrus_app in papyrus" in two_tasks.item("fresh_login.log")
+
+
+def test_F3_every_running_task_was_asked(two_tasks: harness.Smoke) -> None:
+    tasks = re.findall(r"^task: +(\S+)$", two_tasks.item("running_image.log"), re.MULTILINE)
+    asked = re.findall(r"^task: +(\S+)$", two_tasks.item("pgsslmode_env.log"), re.MULTILINE)
+    assert len(set(tasks)) == 2
+    assert sorted(asked) == sorted(tasks)
+    assert re.search(r"^verify-full$", two_tasks.item("pgsslmode_env.log"), re.MULTILINE)
+    assert 'ROUTES: ["/", "/dbcheck", "/healthz"]' in two_tasks.item("flask_url_map_after.log")
+
+
+def test_E_no_password_is_in_output_or_bundle(two_tasks: harness.Smoke) -> None:
+    nowhere(two_tasks, value_of("papyrus/prd/db")["password"])
+
+
+def test_E1_nothing_of_the_run_is_left(two_tasks: harness.Smoke) -> None:
+    assert tasks_started_by(two_tasks.run_id) == []
+    assert processes_of(two_tasks.run_id) == []
 
 
 def test_E1_a_drifted_password_is_caught_by_the_fresh_task_while_the_running_one_still_works(failing: Caught) -> None:

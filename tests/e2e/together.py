@@ -23,6 +23,7 @@ class RunningTogether(RunningSmoke):
         cases: Mapping[str, dict[str, Any]],
         playbook: str = "playbooks/alb_smoke.yml",
         launcher: tuple[str, ...] = (),
+        more: tuple[str, ...] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         hosts = folder / "hosts.json"
@@ -30,7 +31,7 @@ class RunningTogether(RunningSmoke):
         common = {"sandbox_checkout": str(harness.CHECKOUT), "papyrus_state_dir": str(stacks)}
         group = {"hosts": {case: common | variables for case, variables in cases.items()}}
         hosts.write_text(json.dumps({"all": {"children": {GROUP: group}}}), "utf-8")
-        arguments = ("-i", "inventories/sandbox", "-i", str(hosts), "--limit", GROUP)
+        arguments = ("-i", "inventories/sandbox", "-i", str(hosts), "--limit", GROUP, *more)
         super().__init__(folder, {}, arguments, playbook, launcher=launcher)
         self.cases = list(cases)
 
