@@ -82,6 +82,7 @@ class Sandbox:
 
     root: Path
     facts: dict[str, Any] = field(default_factory=dict)
+    _clients: dict[str, Any] = field(default_factory=dict)
 
     def run(self, command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PAPYRUS_SANDBOX_ROOT": str(self.root)}
@@ -101,6 +102,7 @@ class Sandbox:
     def up(self) -> Sandbox:
         self.run("up")
         self.facts = json.loads((self.root / ".sandbox" / "sandbox.json").read_text())
+        self._clients.clear()
         return self
 
     def down(self) -> None:
@@ -111,14 +113,17 @@ class Sandbox:
         return str(self.facts["endpoint"])
 
     def client(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.endpoint,
-            region_name=self.facts["region"],
-            aws_access_key_id=self.facts["access_key_id"],
-            aws_secret_access_key=self.facts["secret_access_key"],
-            config=Config(retries={"total_max_attempts": 1}),
-        )
+        """The same one each time: to make one costs as much as several requests."""
+        if service not in self._clients:
+            self._clients[service] = boto3.client(
+                service,
+                endpoint_url=self.endpoint,
+                region_name=self.facts["region"],
+                aws_access_key_id=self.facts["access_key_id"],
+                aws_secret_access_key=self.facts["secret_access_key"],
+                config=Config(retries={"total_max_attempts": 1}),
+            )
+        return self._clients[service]
 
     def http(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
