@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 DB_KEYS = ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD")
 PATIENCE = {"PAPYRUS_DB_CONNECT_TIMEOUT": "10", "PAPYRUS_DB_STATEMENT_TIMEOUT": "10", "PAPYRUS_DB_BUDGET": "20"}
+METADATA_PATIENCE = 10.0
 
 
 def _seconds(values: Mapping[str, Any], name: str, default: float) -> float:
@@ -46,8 +47,8 @@ class Settings:
 
     @classmethod
     def of_a_command(cls) -> Settings:
-        """Nobody's request waits behind it: it can give a busy database more time than a health check may."""
-        return cls.from_mapping({**PATIENCE, **os.environ})
+        """Nobody's request waits behind it: it can give a busy database or agent more time than a health check may."""
+        return replace(cls.from_mapping({**PATIENCE, **os.environ}), metadata_timeout=METADATA_PATIENCE)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Settings:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
+import json
 import re
 import socket
 import threading
@@ -269,6 +271,33 @@ def test_e1_a_command_waits_for_a_database_that_is_busier_than_a_request_may_wai
         assert command() == 0
     finally:
         thaw.join()
+
+
+class SlowMetadata(http.server.BaseHTTPRequestHandler):
+    """An agent that needs a second for what a container asks of itself."""
+
+    task = ("arn:aws:ecs:us-west-2:123456789012:task/c/1", "sha256:" + "a" * 64)
+
+    def do_GET(self) -> None:
+        arn, digest = self.task
+        time.sleep(1)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"Labels": {"com.amazonaws.ecs.task-arn": arn}, "ImageID": digest}).encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_e3_the_command_waits_for_an_agent_that_is_busier_than_a_request_may_wait_for(
+    database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), SlowMetadata) as agent:
+        threading.Thread(target=agent.handle_request, daemon=True).start()
+        uri = f"http://127.0.0.1:{agent.server_port}/v4/x"
+        environment(monkeypatch, database, ECS_CONTAINER_METADATA_URI_V4=uri)
+        assert mark_cli.main(["--run", RUN]) == 0
+    assert marks(database) == [(RUN, "cli", *SlowMetadata.task)]
 
 
 def test_g1_init_sql_rolls_back_whole_and_may_be_repeated(database: Any) -> None:
