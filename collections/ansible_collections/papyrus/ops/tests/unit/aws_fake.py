@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,13 +41,13 @@ def _session() -> Any:
 
 
 @cache
-def _model(service: str) -> Any:
+def _model(service: str, surroundings: frozenset[tuple[str, str]]) -> Any:
     return _session().client(service, config=Config(retries={"total_max_attempts": 1}))
 
 
 def _new_client(service: str) -> Any:
-    """A client with events of its own, made from the first one of the service: botocore takes ten times as long."""
-    model = _model(service)
+    """A client with events of its own, made from the first one of the service there: botocore takes ten times as long."""
+    model = _model(service, frozenset(item for item in os.environ.items() if item[0].startswith("AWS_")))
     client = object.__new__(type(model))
     vars(client).update(vars(model))
     client.meta = copy.copy(model.meta)
