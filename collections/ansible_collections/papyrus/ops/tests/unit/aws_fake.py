@@ -46,7 +46,7 @@ def _model(service: str, surroundings: frozenset[tuple[str, str]]) -> Any:
 
 
 def _new_client(service: str) -> Any:
-    """A client with events of its own, made from the first one of the service there: botocore takes ten times as long."""
+    """A client with events of its own, made from the first of the service there: botocore takes ten times as long."""
     model = _model(service, frozenset(item for item in os.environ.items() if item[0].startswith("AWS_")))
     client = object.__new__(type(model))
     vars(client).update(vars(model))
