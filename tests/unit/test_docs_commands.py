@@ -69,7 +69,7 @@ RUN_BY: dict[str, tuple[str, str]] = {
         "audit_export.yml",
     ),
     r"ansible-playbook playbooks/audit_export\.yml -e papyrus_audit_of=.*": (
-        "tests/e2e/test_audit.py",
+        "tests/e2e/test_alb_smoke.py",
         '"papyrus_audit_of"',
     ),
     r"PAPYRUS_SANDBOX_ROOT=\S+ scripts/sandbox (up|down)": ("scripts/test", "scripts/sandbox up"),
