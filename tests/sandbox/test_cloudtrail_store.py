@@ -66,7 +66,9 @@ def test_a_killed_writer_leaves_a_whole_database_and_loses_less_than_two_seconds
         safe = [number for at, number in seen if at < killed - 1.5] or [begun - 1]
         with sqlite3.connect(file) as database:
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            last, count = database.execute("SELECT coalesce(max(time) - 3000000000, 0), count(*) FROM events").fetchone()
+            last, count = database.execute(
+                "SELECT coalesce(max(time) - 3000000000, 0), count(*) FROM events"
+            ).fetchone()
             named = database.execute("SELECT count(*) FROM resources WHERE kind = 1").fetchone()[0]
         database.close()
         assert last >= safe[-1]
