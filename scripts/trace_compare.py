@@ -22,6 +22,8 @@ from ansible_collections.papyrus.ops.plugins.module_utils._trace_shapes import m
 
 FORMAT = "papyrus.ops/trace/1"
 AGAIN = " (and asked again)"
+WHILE_USED = ("DependencyViolation", "ResourceInUse", "ResourceInUseException")
+"""Codes that AWS answers while something else uses the thing: an interface that outlives its load balancer."""
 Operation = tuple[str, str, str]
 State = tuple[tuple[str, str], ...]
 
@@ -141,7 +143,8 @@ def differences(reference: Trace, here: Trace) -> Differences:
         ends = [(end, f"never ends with {end}") for end in sorted(one.ends - other.ends)]
         ends += [(end, f"ends with {end}, and never there") for end in sorted(other.ends - one.ends)]
         for end, text in ends:
-            (found.maybe if end.endswith(AGAIN) or end.startswith("0 ") else found.sure).append(Finding(about, text))
+            timing = end.endswith((AGAIN, *WHILE_USED)) or end.startswith("0 ")
+            (found.maybe if timing else found.sure).append(Finding(about, text))
         for text, timing in shape_differences(one.answer, other.answer, ""):
             (found.maybe if timing else found.sure).append(Finding(about, f"answers {text}"))
     for kind, what in sorted(reference.resources - here.resources):

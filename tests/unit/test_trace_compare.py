@@ -78,6 +78,11 @@ def asked_again(lines: Lines) -> None:
     call_of(lines, "ListTasks")["retried"] = ["ThrottlingException"]
 
 
+def deleted_while_used(lines: Lines) -> None:
+    call = call_of(lines, "DeleteSecurityGroup")
+    lines.insert(lines.index(call), call | {"status": 400, "code": "DependencyViolation", "response": None})
+
+
 def without_a_resource(lines: Lines) -> None:
     lines[:] = [line for line in lines if line.get("type") != "aws_lb_listener_rule"]
 
@@ -162,6 +167,16 @@ def test_L3_what_was_asked_again_is_told_and_may_be_timing(tmp_path: Path, capsy
     asked_again(lines)
     assert trace_compare.main([str(EXAMPLE), str(written(lines, tmp_path))]) == 0
     said = "  papyrus.ops ecs ListTasks: ends with ThrottlingException (and asked again), and never there\n"
+    assert said in capsys.readouterr().out.partition("May be timing")[2]
+
+
+def test_L3_what_was_refused_while_used_is_told_and_may_be_timing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = copy.deepcopy(lines_of())
+    deleted_while_used(lines)
+    assert trace_compare.main([str(EXAMPLE), str(written(lines, tmp_path))]) == 0
+    said = "  terraform ec2 DeleteSecurityGroup: ends with 400 DependencyViolation, and never there\n"
     assert said in capsys.readouterr().out.partition("May be timing")[2]
 
 
