@@ -1,10 +1,11 @@
-"""Which test begins when, and on which worker, when all of them run at once."""
+"""Which test begins when, and on which worker, when all of them run at once; what is told in the end."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from _pytest.terminal import TerminalReporter
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -75,3 +76,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByWhatT
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     begin = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: begin.get(item.path.stem, len(begin) + (item.path.parent.name not in PLAYBOOKS)))
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """How long each scenario of molecule took, from all workers."""
+    reports = (report for reports in terminalreporter.stats.values() for report in reports)
+    properties = (each for report in reports for each in getattr(report, "user_properties", ()))
+    told = sorted({str(text) for name, text in properties if name == "molecule"})
+    if told:
+        terminalreporter.section("molecule")
+    for line in told:
+        terminalreporter.line(line)

@@ -1,11 +1,10 @@
-"""The local AWS and the services beside its permanent one, as end to end; how long each scenario took, at the end."""
+"""The local AWS and the services beside its permanent one, as end to end; how long each scenario took."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import pytest
-from _pytest.terminal import TerminalReporter
 
 from tests.e2e.conftest import services
 from tests.e2e.installed import shared
@@ -38,14 +37,3 @@ def scenario(
         under = f" under ansible-core {each.installed.version}" if each.installed else ""
         took = (f"{action} {', '.join(f'{s:.0f}' for s in seconds)} s" for action, seconds in each.seconds.items())
         record_property("molecule", f"{each.name}{under}: {'; '.join(took)}")
-
-
-def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """How long each scenario took, from all workers."""
-    reports = (report for reports in terminalreporter.stats.values() for report in reports)
-    properties = (each for report in reports for each in getattr(report, "user_properties", ()))
-    told = sorted({str(text) for name, text in properties if name == "molecule"})
-    if told:
-        terminalreporter.section("molecule")
-    for line in told:
-        terminalreporter.line(line)
