@@ -283,9 +283,8 @@ def test_M1_make_does_what_the_tests_do(target: str, does: str) -> None:
     )
     assert steps == ["scripts/sandbox up", "scripts/stacks", "playbooks/alb_smoke.yml"]
     everything = (CHECKOUT / "scripts" / "test").read_text("utf-8")
-    assert (
-        everything.index("scripts/lint") < everything.index("scripts/sandbox up") < everything.index("scripts/stacks")
-    )
+    assert "\nscripts/lint\n" in everything
+    assert everything.index("scripts/sandbox up") < everything.index("scripts/stacks") < everything.index("\ntests -n")
     assert "exec make test" in (CHECKOUT / ".ci" / "run").read_text("utf-8")
 
 
