@@ -27,10 +27,10 @@ DIES = f"{BEGIN}print('boom: no blueprint', flush=True)\nraise SystemExit(3)\n"
 def seen_on_a_terminal(smoke: harness.Smoke, host: str, result: str) -> None:
     """The line of progress through the long steps, lines of the rollout that stay, and the table at the end."""
     lines = pty_launch.painted(smoke.output)
+    # A target that is healthy at the first look is waited for by nobody: what is said of one is test_targets_wait's.
     for task, waits in (
         ("Wait for the temporary ALB", "creating aws_lb.this"),
-        ("Put the running task behind the temporary ALB", r"127\.\S+:\d+ "),
-        ("Destroy the temporary ALB and prove", r"destroy"),
+        ("Destroy the temporary ALB and prove", "destroy"),
     ):
         name = f"{task[:40]}.*  \\d+:\\d\\d  .*{waits}"
         assert any(re.search(name, line) for line in lines), (name, lines)

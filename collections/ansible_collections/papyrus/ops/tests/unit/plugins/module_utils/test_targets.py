@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from ansible_collections.papyrus.ops.plugins.module_utils import _targets, _targets_wait
 from ansible_collections.papyrus.ops.plugins.module_utils._calls import Calls
+from ansible_collections.papyrus.ops.plugins.module_utils._progress import PROGRESS
 from ansible_collections.papyrus.ops.tests.unit import ecs_shapes as shapes
 from ansible_collections.papyrus.ops.tests.unit.aws_fake import FakeAws, Refusal
+from ansible_collections.papyrus.ops.tests.unit.told import Told
 
 GROUP = "arn:aws:elasticloadbalancing:us-west-2:123456789012:targetgroup/papyrus-smoke-abc234/0123456789abcdef"
 TARGET = {"Id": "10.20.0.2", "Port": 5000, "AvailabilityZone": "us-west-2a"}
@@ -80,6 +82,15 @@ def test_C5_each_look_is_kept_with_state_reason_and_judgement() -> None:
     assert waited.polls[0]["targets"][0]["reason"] == "Elb.RegistrationInProgress"
     assert [poll["elapsed"] for poll in waited.polls] == [0.0, 0.25, 0.75, 1.75, 3.75, 5.75]
     assert aws.sent("elbv2.describe_target_health") == [{"TargetGroupArn": GROUP}] * 6
+
+
+def test_L1_which_target_is_waited_for_is_told(told: Told) -> None:
+    PROGRESS.open(str)
+    wait(lambda now: INITIAL if now < 4 else HEALTHY)
+    assert "10.20.0.2:5000 is still being registered" in told.text
+    told.clear()
+    wait(lambda now: HEALTHY)
+    assert told.all == [], "nobody waits for a target that is healthy at the first look"
 
 
 @pytest.mark.parametrize(
