@@ -163,6 +163,7 @@ def test_a4_the_health_check_follows_healthz(serve: Callable[..., Server]) -> No
         (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 3\r\n\r\n200", "status 503"),
         (b"HTTP/1.1 2000\r\n\r\n", "status 2000"),
         (b"", "no answer of HTTP: b''"),
+        (b"RTSP/1.0 200 OK\r\n", "no answer of HTTP: b'RTSP/1.0 200 OK\\r\\n'"),
         (b"SSH-2.0-OpenSSH_9.9\r\n", "no answer of HTTP: b'SSH-2.0-OpenSSH_9.9\\r\\n'"),
         (None, "TimeoutError: timed out"),
     ],
